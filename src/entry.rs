@@ -1,0 +1,266 @@
+//! What lies at a path: a file, a link or an empty directory, with what is known about it. The words that local tree, bucket,
+//! base and manifest share. Compares; reads nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digests, ETag, Md5, Parts};
+use crate::path::RelPath;
+
+/// A point in time, in nanoseconds since 1970-01-01 UTC; negative before it.
+pub type Nanos = i64;
+
+/// One thing at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits (`& 0o777`), where known. Links have none.
+    pub mode: Option<u32>,
+}
+
+/// The kinds that travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File(File),
+    /// A symbolic link and its target, to the letter.
+    Link(Box<str>),
+    /// A directory without entries.
+    Dir,
+}
+
+/// What is known about a file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// Length in bytes.
+    pub size: u64,
+    /// Modification time, where known.
+    pub mtime: Option<Nanos>,
+    /// Digests of the content, in the kinds that are known.
+    pub digests: Digests,
+    /// The ETag that the bucket listed for it; `None` for a local file.
+    pub etag: Option<ETag>,
+}
+
+impl Entry {
+    /// The file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
+        match &self.kind {
+            Kind::File(file) => Some(file),
+            Kind::Link(_) | Kind::Dir => None,
+        }
+    }
+
+    /// Content bytes; links and directories have none.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.file().map_or(0, |file| file.size)
+    }
+
+    /// A word for messages.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::File(_) => "file",
+            Kind::Link(_) => "link",
+            Kind::Dir => "empty directory",
+        }
+    }
+
+    /// Whether two entries hold the same content: the same kind and, for files, equal size and an equal digest of a common kind.
+    /// `None` when sizes are equal and no digest of a common kind is known. Modes and times do not count.
+    #[must_use]
+    pub fn same_content(&self, other: &Entry) -> Option<bool> {
+        match (&self.kind, &other.kind) {
+            (Kind::File(a), Kind::File(b)) if a.size != b.size => Some(false),
+            (Kind::File(a), Kind::File(b)) => match (&a.etag, &b.etag) {
+                // What the bucket listed under this ETag and size when both sides agreed is what it lists now.
+                (Some(x), Some(y)) if x == y => Some(true),
+                _ if a.size == 0 => Some(true),
+                _ => a.digests.same(&b.digests),
+            },
+            (a, b) => Some(a == b),
+        }
+    }
+}
+
+/// Paths and what lies there, sorted by path, each path once.
+pub type Tree = Vec<(RelPath, Entry)>;
+
+/// The entry at a path of a sorted list.
+#[must_use]
+pub fn find<'a, T>(sorted: &'a [(RelPath, T)], path: &str) -> Option<&'a T> {
+    sorted.binary_search_by(|(p, _)| p.as_str().cmp(path)).ok().map(|at| &sorted[at].1)
+}
+
+/// The part of a sorted list that lies below `dir` (not `dir` itself).
+#[must_use]
+pub fn below<'a, T>(sorted: &'a [(RelPath, T)], dir: &str) -> &'a [(RelPath, T)] {
+    let start = format!("{dir}/");
+    let from = sorted.partition_point(|(p, _)| p.as_str() < start.as_str());
+    let len = sorted[from..].partition_point(|(p, _)| p.as_str().starts_with(&start));
+    &sorted[from..from + len]
+}
+
+/// How an [`Entry`] is written in state files and manifests; field names are short because there is a line per entry.
+///
+/// `k`: `f` file, `l` link, `d` empty directory. `s` bytes. `m` mode (decimal). `t` mtime in nanoseconds. `e` ETag. `d` whole MD5 as
+/// hex. `pb` bytes per part, `p` the parts' MD5s as one hex string. `c` composite as `hex-count`. `l` link target.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    k: Letter,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    m: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l: Option<String>,
+    #[serde(flatten)]
+    digests: DigestRecord,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Letter {
+    #[default]
+    F,
+    L,
+    D,
+}
+
+/// How [`Digests`] are written; see [`Record`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DigestRecord {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    d: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pb: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c: Option<String>,
+}
+
+impl From<&Digests> for DigestRecord {
+    fn from(digests: &Digests) -> DigestRecord {
+        DigestRecord {
+            d: digests.whole.map(|md5| md5.hex()),
+            pb: digests.parts.as_ref().map(|parts| parts.part_bytes),
+            p: digests.parts.as_ref().map(|parts| parts.md5s.iter().map(Md5::hex).collect()),
+            c: digests.composite.map(|(md5, count)| ETag::Composite(md5, count).to_string()),
+        }
+    }
+}
+
+impl DigestRecord {
+    /// Reads the record back; `None` when a field is not of its form.
+    #[must_use]
+    pub fn read(&self) -> Option<Digests> {
+        let whole = match &self.d {
+            Some(hex) => Some(Md5::from_hex(hex)?),
+            None => None,
+        };
+        let parts = match (&self.pb, &self.p) {
+            (Some(part_bytes), Some(hex)) if *part_bytes > 0 && !hex.is_empty() && hex.is_ascii() => {
+                let md5s = hex.as_bytes().chunks(32).map(|c| Md5::from_hex(std::str::from_utf8(c).ok()?)).collect::<Option<_>>()?;
+                Some(Box::new(Parts { part_bytes: *part_bytes, md5s }))
+            }
+            (None, None) => None,
+            _ => return None,
+        };
+        let composite = match &self.c {
+            Some(text) => match ETag::parse(text) {
+                ETag::Composite(md5, count) => Some((md5, count)),
+                ETag::Hex(_) | ETag::Opaque(_) => return None,
+            },
+            None => None,
+        };
+        Some(Digests { whole, parts, composite })
+    }
+}
+
+impl From<&Entry> for Record {
+    fn from(entry: &Entry) -> Record {
+        let mut record = Record { m: entry.mode, ..Record::default() };
+        match &entry.kind {
+            Kind::File(file) => {
+                record.s = Some(file.size);
+                record.t = file.mtime;
+                record.e = file.etag.as_ref().map(ETag::to_string);
+                record.digests = DigestRecord::from(&file.digests);
+            }
+            Kind::Link(target) => {
+                record.k = Letter::L;
+                record.l = Some(target.to_string());
+            }
+            Kind::Dir => record.k = Letter::D,
+        }
+        record
+    }
+}
+
+impl Record {
+    /// Reads the record back; `None` when a field is missing or not of its form.
+    #[must_use]
+    pub fn read(self) -> Option<Entry> {
+        let kind = match self.k {
+            Letter::F => Kind::File(File {
+                size: self.s?,
+                mtime: self.t,
+                digests: self.digests.read()?,
+                etag: self.e.as_deref().map(ETag::parse),
+            }),
+            Letter::L => Kind::Link(self.l?.into()),
+            Letter::D => Kind::Dir,
+        };
+        Some(Entry { kind, mode: self.m.map(|mode| mode & 0o777) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::digest_one;
+
+    fn file(size: u64, digests: Digests, etag: Option<&str>) -> Entry {
+        Entry { kind: Kind::File(File { size, mtime: Some(-5), digests, etag: etag.map(ETag::parse) }), mode: Some(0o640) }
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        let parts = Digests::of_parts(Parts { part_bytes: 8, md5s: vec![digest_one(b"1"), digest_one(b"2")] });
+        let mut all = Digests { composite: Some((digest_one(b"c"), 3)), ..Digests::of_whole(digest_one(b"w")) };
+        all.learn(&parts);
+        for entry in [
+            file(9, all, Some("weird \"etag\"")),
+            file(0, Digests::default(), None),
+            Entry { kind: Kind::Link("../a\nb".into()), mode: None },
+            Entry { kind: Kind::Dir, mode: Some(0o700) },
+        ] {
+            let json = serde_json::to_string(&Record::from(&entry)).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&json).unwrap().read(), Some(entry), "{json}");
+        }
+    }
+
+    #[test]
+    fn equal_size_without_a_digest_is_unknown() {
+        let md5 = Digests::of_whole(digest_one(b"w"));
+        assert_eq!(file(3, md5.clone(), None).same_content(&file(3, Digests::default(), Some("x"))), None);
+        assert_eq!(file(3, md5.clone(), None).same_content(&file(4, Digests::default(), Some("x"))), Some(false));
+        assert_eq!(file(3, md5, Some("x")).same_content(&file(3, Digests::default(), Some("x"))), Some(true));
+        assert_eq!(file(0, Digests::default(), None).same_content(&file(0, Digests::default(), Some("y"))), Some(true));
+    }
+
+    #[test]
+    fn below_finds_what_lies_in_a_directory_only() {
+        let list: Vec<(RelPath, ())> = ["a", "a-b", "a/1", "a/2/x", "a0", "b"].map(|p| (RelPath::new(p).unwrap(), ())).to_vec();
+        let names: Vec<_> = below(&list, "a").iter().map(|(p, ())| p.as_str()).collect();
+        assert_eq!(names, ["a/1", "a/2/x"]);
+        assert!(find(&list, "a-b").is_some() && find(&list, "a/2").is_none());
+    }
+}

@@ -1,0 +1,347 @@
+//! The published manifest: what a run says the bucket holds, as an immutable object, and how several of them are read together.
+//! Pure: bytes in, values out.
+//!
+//! # Format 1
+//! UTF-8, one JSON value per line. The first line is the [`Header`] (`"lsync": "manifest"`, `"v": 1`). Then one line per entry in
+//! path order: `{"n": path, …}` with the fields of [`crate::entry::Record`]. The last line is `{"end": N, "md5": "…"}`: the count of
+//! entries and the MD5 of every byte before that line. Anything that does not fit is [`Unreadable`], never a shorter tree.
+//!
+//! The object's name is `<prefix>.lsync/manifests/<generation, 10 digits>-<128-bit nonce as hex>`; it is never overwritten. A *head*
+//! is a manifest that no listed manifest names as parent.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::digest_one;
+use crate::entry::{Entry, Kind, Record, Tree};
+use crate::path::RelPath;
+
+/// The newest format that this version reads and the one that it writes.
+pub const FORMAT: u32 = 1;
+/// Where manifests lie, after the prefix.
+pub const FOLDER: &str = ".lsync/manifests/";
+/// How many of the newest manifests stay, beside the heads.
+pub const KEPT: usize = 20;
+
+/// Name of a manifest object below [`FOLDER`]: generation and nonce.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name {
+    /// 1 + the highest generation that was listed when it was published.
+    pub generation: u64,
+    nonce: String,
+}
+
+impl Name {
+    /// A new name; `nonce` is 128 random bits.
+    #[must_use]
+    pub fn new(generation: u64, nonce: [u8; 16]) -> Name {
+        Name { generation, nonce: data_encoding::HEXLOWER.encode(&nonce) }
+    }
+
+    /// Reads `<10 digits>-<32 hex digits>`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Name> {
+        let (generation, nonce) = text.split_once('-')?;
+        let digits = generation.len() >= 10 && generation.bytes().all(|b| b.is_ascii_digit());
+        let hex = nonce.len() == 32 && nonce.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let name = Name { generation: generation.parse().ok()?, nonce: nonce.to_owned() };
+        (digits && hex && name.to_string() == text).then_some(name)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:010}-{}", self.generation, self.nonce)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(text: String) -> Result<Name, String> {
+        Name::parse(&text).ok_or_else(|| format!("{text:?} is not a manifest's name"))
+    }
+}
+
+/// The first line of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Always `manifest`.
+    pub lsync: String,
+    /// Format version.
+    pub v: u32,
+    /// Random id of the first manifest of this tree, copied on from parent to child.
+    pub lineage: String,
+    /// The heads that this manifest was made from.
+    pub parents: Vec<Name>,
+    /// Name of the host that published it.
+    pub host: String,
+    /// Random id of the run that published it.
+    pub operation: String,
+    /// `upload`, or a later command.
+    pub command: String,
+    /// When, in nanoseconds since 1970 by the publisher's clock; shown, never decided by.
+    pub time: i64,
+    /// The paths that the run was narrowed to; empty for a whole run.
+    pub scope: Vec<String>,
+    /// How many files, and their bytes: what a confirmation screen shows without reading the entries.
+    pub files: u64,
+    /// Content bytes of all files.
+    pub bytes: u64,
+}
+
+/// A header and the whole tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Who, when, from what.
+    pub header: Header,
+    /// The whole tree, in path order.
+    pub entries: Tree,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by a later version of lsync.
+    #[error("it has format {0}, and this lsync reads format {FORMAT}: upgrade lsync")]
+    Newer(u32),
+    /// Damaged, truncated, or not a manifest.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    n: String,
+    #[serde(flatten)]
+    record: Record,
+}
+
+#[derive(Serialize, Deserialize)]
+struct End {
+    end: u64,
+    md5: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    lsync: String,
+    v: u32,
+}
+
+impl Header {
+    /// Reads the first line alone, so that a listing's heads are found without reading whole manifests.
+    pub fn decode(first_line: &[u8]) -> Result<Header, Unreadable> {
+        let damaged = |e: serde_json::Error| Unreadable::Damaged(format!("the first line is no header ({e})"));
+        let version: Version = serde_json::from_slice(first_line).map_err(damaged)?;
+        if version.lsync != "manifest" {
+            return Err(Unreadable::Damaged("it is not a manifest".into()));
+        }
+        if version.v > FORMAT {
+            return Err(Unreadable::Newer(version.v));
+        }
+        serde_json::from_slice(first_line).map_err(damaged)
+    }
+}
+
+impl Manifest {
+    /// The bytes of the object. Entries must be sorted by path.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + self.entries.len() * 200);
+        write_line(&mut out, &self.header);
+        for (path, entry) in &self.entries {
+            write_line(&mut out, &Line { n: path.as_str().to_owned(), record: Record::from(entry) });
+        }
+        let md5 = digest_one(&out).hex();
+        write_line(&mut out, &End { end: self.entries.len() as u64, md5 });
+        out
+    }
+
+    /// Reads [`Manifest::encode`]; the checksum, the count and the order are verified.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest, Unreadable> {
+        let damaged = |what: &str| Unreadable::Damaged(what.to_owned());
+        let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("it is cut off"))?;
+        let first = body.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("it is cut off"))?;
+        let header = Header::decode(&body[..first])?;
+        let last = body.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let end: End = serde_json::from_slice(&body[last..]).map_err(|_| damaged("it is cut off"))?;
+        if digest_one(&bytes[..last]).hex() != end.md5 {
+            return Err(damaged("its checksum does not match"));
+        }
+        let mut entries = Tree::new();
+        if last > first + 1 {
+            for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
+                let line: Line = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
+                let path = RelPath::new(&line.n).map_err(|e| Unreadable::Damaged(format!("{:?}: {e}", line.n)))?;
+                let entry = line.record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {:?}", line.n)))?;
+                if entries.last().is_some_and(|(before, _)| *before >= path) {
+                    return Err(damaged("its entries are not in order"));
+                }
+                entries.push((path, entry));
+            }
+        }
+        if entries.len() as u64 != end.end {
+            return Err(damaged("its count does not match"));
+        }
+        Ok(Manifest { header, entries })
+    }
+}
+
+/// Appends one JSON line.
+pub(crate) fn write_line<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(&mut *out, value).expect("these types have string keys and a Vec takes every byte");
+    out.push(b'\n');
+}
+
+/// The names that no header names as parent. `headers` are all listed manifests that could be read.
+#[must_use]
+pub fn heads(headers: &[(Name, Header)]) -> Vec<Name> {
+    let parents: BTreeSet<&Name> = headers.iter().flat_map(|(_, header)| &header.parents).collect();
+    headers.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect()
+}
+
+/// Several heads read as one tree: for each path the entry whose (etag, size) is listed holds; links, empty directories and
+/// modes that the heads give differently are returned apart as conflicts, and the newest head's stand in the tree.
+///
+/// `listed` answers whether a file entry is what the bucket lists now.
+#[must_use]
+pub fn merge(mut heads: Vec<(Name, Tree)>, listed: &dyn Fn(&RelPath, &Entry) -> bool) -> (Tree, Vec<RelPath>) {
+    heads.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut all: Vec<(RelPath, Entry)> = Vec::new();
+    for (_, tree) in heads {
+        all.extend(tree);
+    }
+    // Stable: among entries of one path the newest head's stays first.
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let (mut tree, mut conflicts) = (Tree::new(), Vec::new());
+    for (path, entry) in all {
+        match tree.last_mut() {
+            Some((last, kept)) if *last == path => {
+                if *kept == entry {
+                    continue;
+                }
+                let by_listing = matches!(entry.kind, Kind::File(_)) && listed(&path, &entry) && !listed(&path, kept);
+                if by_listing {
+                    *kept = entry;
+                } else if (kept.file().is_none() || entry.file().is_none() || kept.mode != entry.mode) && conflicts.last() != Some(&path) {
+                    conflicts.push(path);
+                }
+            }
+            _ => tree.push((path, entry)),
+        }
+    }
+    (tree, conflicts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{Digests, ETag};
+    use crate::entry::File;
+
+    fn sample() -> Manifest {
+        let file = |text: &[u8]| {
+            let md5 = digest_one(text);
+            let file = File { size: text.len() as u64, mtime: Some(1), digests: Digests::of_whole(md5), etag: Some(ETag::Hex(md5)) };
+            Entry { kind: Kind::File(file), mode: Some(0o644) }
+        };
+        Manifest {
+            header: Header {
+                lsync: "manifest".into(),
+                v: 1,
+                lineage: "00".repeat(16),
+                parents: vec![Name::new(6, [7; 16])],
+                host: "gpu-1".into(),
+                operation: "op".into(),
+                command: "upload".into(),
+                time: 1_700_000_000_000_000_000,
+                scope: vec![],
+                files: 1,
+                bytes: 3,
+            },
+            entries: vec![
+                (RelPath::new("a.txt").unwrap(), file(b"abc")),
+                (RelPath::new("empty").unwrap(), Entry { kind: Kind::Dir, mode: Some(0o755) }),
+                (RelPath::new("l\n").unwrap(), Entry { kind: Kind::Link("a.txt".into()), mode: None }),
+            ],
+        }
+    }
+
+    /// A manifest as version 0.1.0 wrote it; it must stay readable for ever.
+    const FORMAT_1: &str = concat!(
+        r#"{"lsync":"manifest","v":1,"lineage":"00000000000000000000000000000000","parents":["0000000006-07070707070707070707070707070707"],"host":"gpu-1","operation":"op","command":"upload","time":1700000000000000000,"scope":[],"files":1,"bytes":3}"#,
+        "\n",
+        r#"{"n":"a.txt","k":"f","s":3,"m":420,"t":1,"e":"900150983cd24fb0d6963f7d28e17f72","d":"900150983cd24fb0d6963f7d28e17f72"}"#,
+        "\n",
+        r#"{"n":"empty","k":"d","m":493}"#,
+        "\n",
+        r#"{"n":"l\n","k":"l","l":"a.txt"}"#,
+        "\n",
+        r#"{"end":3,"md5":"bfabc37432958b063360d3ad6461c9c4"}"#,
+        "\n"
+    );
+
+    #[test]
+    fn format_1_is_read_and_written_to_the_letter() {
+        let bytes = sample().encode();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let upto_end = |t: &str| t[..t.rfind("{\"end\"").unwrap()].to_owned();
+        assert_eq!(upto_end(&text), upto_end(FORMAT_1));
+        assert_eq!(Manifest::decode(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn a_manifest_cut_or_changed_anywhere_is_unreadable_never_shorter() {
+        let bytes = sample().encode();
+        for at in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..at]).is_err(), "cut at {at}");
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(Manifest::decode(&flipped).is_err(), "flipped at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_says_upgrade() {
+        assert_eq!(Header::decode(br#"{"lsync":"manifest","v":2,"new":1}"#), Err(Unreadable::Newer(2)));
+    }
+
+    #[test]
+    fn names_are_read_exactly() {
+        let name = Name::new(12, [0xab; 16]);
+        assert_eq!(name.to_string(), "0000000012-abababababababababababababababab");
+        assert_eq!(Name::parse(&name.to_string()), Some(name));
+        for bad in ["12-abababababababababababababababab", "0000000012-AB", "0000000012", "x"] {
+            assert_eq!(Name::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_head_is_what_no_listed_manifest_names_as_parent() {
+        let header = |parents: &[&Name]| Header { parents: parents.iter().map(|n| (*n).clone()).collect(), ..sample().header };
+        let (a, b, c) = (Name::new(1, [1; 16]), Name::new(2, [2; 16]), Name::new(2, [3; 16]));
+        let all = [(a.clone(), header(&[])), (b.clone(), header(&[&a])), (c.clone(), header(&[&a]))];
+        assert_eq!(heads(&all), [b, c]);
+    }
+
+    #[test]
+    fn of_several_heads_the_entry_that_is_listed_holds() {
+        let (old, new) = (Name::new(2, [1; 16]), Name::new(2, [2; 16]));
+        let path = |p: &str| RelPath::new(p).unwrap();
+        let file = |size| Entry { kind: Kind::File(File { size, ..File::default() }), mode: None };
+        let link = |to: &str| Entry { kind: Kind::Link(to.into()), mode: None };
+        let one = vec![(path("f"), file(1)), (path("l"), link("x")), (path("only"), file(9))];
+        let two = vec![(path("f"), file(2)), (path("l"), link("y"))];
+        let (tree, conflicts) = merge(vec![(old, one), (new, two)], &|_, entry| entry.bytes() == 1);
+        assert_eq!(tree, [(path("f"), file(1)), (path("l"), link("y")), (path("only"), file(9))]);
+        assert_eq!(conflicts, [path("l")]);
+    }
+}
