@@ -209,12 +209,9 @@ impl Record {
     #[must_use]
     pub fn read(self) -> Option<Entry> {
         let kind = match self.k {
-            Letter::F => Kind::File(File {
-                size: self.s?,
-                mtime: self.t,
-                digests: self.digests.read()?,
-                etag: self.e.as_deref().map(ETag::parse),
-            }),
+            Letter::F => {
+                Kind::File(File { size: self.s?, mtime: self.t, digests: self.digests.read()?, etag: self.e.as_deref().map(ETag::parse) })
+            }
             Letter::L => Kind::Link(self.l?.into()),
             Letter::D => Kind::Dir,
         };

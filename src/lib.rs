@@ -1,5 +1,27 @@
-//! lsync keeps a researcher's working data safe across rented GPU instances.
+//! lsync keeps a researcher's working data safe across rented GPU instances: it sends a mount to an S3-compatible bucket and brings
+//! it back, and says "complete" only when that is proven.
+//!
+//! The library never prints, never asks and never reads the environment; the command line in `src/cli/` does that with what every
+//! other program can use too.
+//!
+//! # The floors
+//! A file imports only from floors below its own; `tests/it/tidy.rs` holds the table.
+//!
+//! | floor | what | modules |
+//! |---|---|---|
+//! | 0 words | no I/O, no async, no clock | [`path`] [`digest`] [`entry`] [`problem`] [`manifest`] [`filter`] [`config`] |
+//! | 1 decisions | pure functions over words | [`event`] |
+//! | 2 worlds | each knows one world and decides nothing | [`local`] [`remote`] |
+
+pub mod config;
 pub mod digest;
 pub mod entry;
+pub mod event;
+pub mod filter;
+pub mod local;
 pub mod manifest;
 pub mod path;
+pub mod problem;
+pub mod remote;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
