@@ -2,20 +2,7 @@
 
 use super::mount::{LocalError, Mount};
 
-/// Who holds or held a lock or a directory of temporaries.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Owner {
-    /// Host name.
-    pub host: String,
-    /// Boot id of the host (`/proc/sys/kernel/random/boot_id`).
-    pub boot: String,
-    /// Process id.
-    pub pid: u32,
-    /// When it began, nanoseconds since 1970.
-    pub since: i64,
-    /// Random id of the run.
-    pub operation: String,
-}
+pub use super::owner::{Owner, clock_text, host_name, now};
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -45,23 +32,4 @@ impl Lock {
     pub fn owner(&self) -> &Owner {
         todo!()
     }
-}
-
-/// Nanoseconds since 1970 as `2026-11-20 09:30:00 UTC`.
-#[must_use]
-pub fn clock_text(nanos: i64) -> String {
-    let _ = nanos;
-    todo!()
-}
-
-/// Nanoseconds since 1970 by this host's clock; for records and messages only.
-#[must_use]
-pub fn now() -> i64 {
-    todo!()
-}
-
-/// This host's name.
-#[must_use]
-pub fn host_name() -> String {
-    todo!()
 }

@@ -4,6 +4,8 @@
 pub mod hash;
 pub mod lock;
 pub mod mount;
+mod owner;
 pub mod place;
 pub mod scan;
 pub mod state;
+mod state_codec;

@@ -1,5 +1,26 @@
 //! What this mount remembers between runs, one file per remote: the base, what was last known to be published, and the hash cache.
 //! Expendable: corrupt or missing means absent, one warning, never a deletion.
+//!
+//! # Format 1
+//! `.lsync/state-<first 16 hex digits of the MD5 of bucket, NUL, prefix>`, mode 0600: UTF-8, one JSON value per line.
+//!
+//! The first line is the header: `"lsync": "state"`, `"v": 1`, `bucket`, `prefix`, and the fields of [`State`] (`last` is an object,
+//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `journals` is `[[operation, bytes], …]`).
+//!
+//! Then one line per path, in path order:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `n` | the path |
+//! | `b` | the base, a [`crate::entry::Record`]; absent: none |
+//! | `p` | what is published; absent: equal to the base |
+//! | `u` | true: there is a base and nothing is published |
+//! | `s` | the stamp of the hash cache, `[size, mtime, ctime, inode]` |
+//! | `d` | its digests, a [`crate::entry::DigestRecord`]; absent beside `s`: equal to the base's |
+//! | `f` | what a HEAD told: `e` the ETag, `t` mtime, `d` digests |
+//!
+//! The last line is `{"end": N, "md5": "…"}`: the count of paths and the MD5 of every byte before that line. Anything that does not
+//! fit makes the whole file absent, never a shorter state.
 
 use crate::digest::{Digests, ETag};
 use crate::entry::{Entry, Nanos};
@@ -24,6 +45,9 @@ pub struct State {
     pub last: Option<LastRun>,
     /// Whether the store honours conditional writes, and when that was learnt (nanoseconds since 1970).
     pub conditional_writes: Option<(bool, Nanos)>,
+    /// Journals that this state covers, with their length in bytes: [`load`] folded them in, and [`save`] removes them. Written down,
+    /// so that a crash between the two never folds an old journal over a newer state.
+    pub journals: Vec<(String, u64)>,
     /// Sorted by path.
     pub entries: Vec<(RelPath, Known)>,
 }
