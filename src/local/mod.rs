@@ -2,7 +2,10 @@
 //!
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
 pub(crate) mod beneath;
+mod clock;
 pub mod hash;
+mod internal;
+mod journal;
 pub mod lock;
 pub mod mount;
 mod owner;
@@ -10,3 +13,4 @@ pub mod place;
 pub mod scan;
 pub mod state;
 mod state_codec;
+mod ticker;
