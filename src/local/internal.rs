@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{self, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::io::Errno;
 
 use super::beneath::Dir;
 use super::mount::Stamp;
@@ -55,6 +57,32 @@ fn open(dir: &Dir, name: &str, more: OFlags) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+/// How many names a file has.
+pub(super) fn links(dir: &Dir, name: &str) -> io::Result<u64> {
+    match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        #[expect(clippy::useless_conversion, reason = "32 bits wide on other machines")]
+        Ok(stat) => Ok(stat.st_nlink.into()),
+        Err(Errno::NOENT) => Ok(0),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets the permission bits of whatever has a name, links refused, and returns its inode number. Needs no permission on the file
+/// itself but to own it. `expected`: only this inode's; else `Ok(None)`.
+pub(super) fn set_mode(dir: &Dir, name: &str, expected: Option<u64>, mode: u32) -> io::Result<Option<u64>> {
+    let fd = fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fs::fstat(&fd)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP.into());
+    }
+    if expected.is_some_and(|inode| inode != found.st_ino) {
+        return Ok(None);
+    }
+    // fchmod(2) refuses O_PATH; this is the same by another name (openat(2), O_PATH).
+    fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), Mode::from_raw_mode(mode & 0o777))?;
+    Ok(Some(found.st_ino))
 }
 
 /// Gives a file the file system's present time; on a network file system that is the server's clock, not this host's.

@@ -13,4 +13,8 @@ pub mod place;
 pub mod scan;
 pub mod state;
 mod state_codec;
+mod temp;
 mod ticker;
+mod trash;
+mod twins;
+mod workplace;

@@ -2,6 +2,7 @@
 //! name and clock for records and messages. Decides nothing by a clock.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::entry::Nanos;
@@ -23,9 +24,10 @@ pub struct Owner {
     /// `/proc` does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<u64>,
-    /// The namespace that the process id belongs to (`/proc/self/ns/pid`): containers of one host share the boot id, not the ids.
+    /// The namespace that the process id belongs to (inode of `/proc/self/ns/pid`): containers of one host share the boot id, not the
+    /// ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pids: Option<String>,
+    pub pids: Option<u64>,
 }
 
 /// What can be told about an owner from here.
@@ -128,8 +130,8 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-fn pid_namespace() -> Option<String> {
-    Some(fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned())
+fn pid_namespace() -> Option<u64> {
+    Some(fs::metadata("/proc/self/ns/pid").ok()?.ino())
 }
 
 /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)); the name before it may itself hold blanks and parentheses.
@@ -157,7 +159,7 @@ mod tests {
         lives(&Owner { pid: u32::MAX, ..me.clone() }, Life::Dead);
         lives(&Owner { boot: "another".into(), ..me.clone() }, Life::Dead);
         lives(&Owner { boot: String::new(), ..me.clone() }, Life::Elsewhere);
-        lives(&Owner { pids: Some("pid:[1]".into()), ..me.clone() }, Life::Elsewhere);
+        lives(&Owner { pids: Some(1), ..me.clone() }, Life::Elsewhere);
         lives(&Owner { host: format!("{}-2", me.host), ..me }, Life::Elsewhere);
     }
 

@@ -125,7 +125,7 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
                 return Err(LocalError::at("cannot use", &format!("{RESERVED}/{name}"))(io::Error::other(why)));
             }
             Err(Unreadable::Foreign(bucket, prefix)) => {
-                loaded.warning = absent(&format_args!("it belongs to the bucket {:?} and the prefix {:?}", bucket, prefix));
+                loaded.warning = absent(&format_args!("it belongs to the bucket {bucket:?} and the prefix {prefix:?}"));
             }
             Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
         },
