@@ -8,3 +8,4 @@ pub mod mount;
 pub mod place;
 pub mod scan;
 pub mod state;
+mod walk;
