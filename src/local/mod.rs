@@ -17,4 +17,5 @@ mod temp;
 mod ticker;
 mod trash;
 mod twins;
+mod walk;
 mod workplace;

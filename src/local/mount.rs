@@ -223,12 +223,16 @@ impl Mount {
     }
 
     /// The path a command-line argument means: relative to `current_dir`, cleaned without following links. `Ok(None)` is the mount
-    /// itself; outside the mount is an error that says so.
+    /// itself; outside the mount, or empty, is an error that says so.
     pub fn relative(&self, current_dir: &Path, argument: &Path) -> Result<Option<RelPath>, NoMount> {
         let refused = |why: String| NoMount {
             message: format!("{}: {why}", shown(argument)),
             hint: format!("paths are relative to the current directory and must lie below {}", shown(&self.root)),
         };
+        if argument.as_os_str().is_empty() {
+            // An unset shell variable must not come to mean everything.
+            return Err(refused("the path is empty".into()));
+        }
         let whole = cleaned(&resolved(current_dir).join(argument));
         let below = match whole.strip_prefix(&self.root) {
             Ok(below) => below,
@@ -416,7 +420,8 @@ mod tests {
         }
         let (root, a) = (dir.join("root"), dir.join("root/a"));
         check(&mount, &root, ".", None);
-        check(&mount, &root, "", None);
+        check(&mount, &root, "./", None);
+        assert!(mount.relative(&root, Path::new("")).unwrap_err().message.ends_with("the path is empty"));
         check(&mount, &a, "..", None);
         check(&mount, &root, "a/b/", Some("a/b"));
         check(&mount, &a, "./b/../c//d", Some("a/c/d"));

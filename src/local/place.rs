@@ -186,7 +186,7 @@ impl Workplace {
         }
         let parent = path.parent().unwrap_or_default();
         let dir = if *seen == Seen::Absent {
-            let mut made = |at: &str| drop(self.touched().insert(at.to_owned()));
+            let mut made = |at: &str| _ = self.touched().insert(at.to_owned());
             make_dirs(mount.top(), parent, 0o777, &mut made)
         } else {
             mount.top().dir(parent)

@@ -141,7 +141,7 @@ impl Trash {
         for again in 1..100 {
             let place = if again == 1 { whole.clone() } else { format!("{whole}/{RESERVED}/again-{again}") };
             let parent = path.parent().map_or_else(|| place.clone(), |parent| format!("{place}/{parent}"));
-            let mut made = |at: &str| drop(self.used().touched.insert(at.to_owned()));
+            let mut made = |at: &str| _ = self.used().touched.insert(at.to_owned());
             let dir = match make_dirs(mount.top(), &parent, PRIVATE, &mut made) {
                 Ok(dir) => dir,
                 // A file lies there: this path was a directory or the other way round.
