@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::{Triple, Want, may_ask_metadata, merge, wanted};
-use crate::digest::{Digests, ETag, Md5, Parts, Stream, digest_one, part_bytes_for};
+use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
 use crate::local::hash::{ReadError, Watch, hash_file};
@@ -73,9 +73,7 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
 /// Asks the metadata of objects of equal size whose ETag tells nothing, once per (key, ETag).
 pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let known = |path: &RelPath, etag: &ETag| {
-        crate::entry::find(&sight.state.entries, path.as_str())
-            .and_then(|k| k.foreign.as_ref())
-            .is_some_and(|(of, _, _)| of == etag)
+        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|(of, _, _)| of == etag)
     };
     let undecided: Vec<At> = rows(sight, |at| {
         let open = at.local.zip(at.bucket).is_some_and(|(l, r)| l.same_content(r).is_none());
@@ -88,14 +86,10 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
         remote.entry.file().and_then(|f| f.etag.as_ref()).is_some_and(|etag| !known(path, etag))
     })
     .collect();
-    let asked: Vec<(usize, String)> = undecided
-        .iter()
-        .filter_map(|at| at.bucket)
-        .map(|at| (at, sight.view.entries[at].0.as_str().to_owned()))
-        .collect();
-    let mut answers = stream::iter(asked)
-        .map(|(at, key)| async move { (at, ends.bucket.head(&key).await) })
-        .buffer_unordered(HEADS.min(ask.jobs));
+    let asked: Vec<(usize, String)> =
+        undecided.iter().filter_map(|at| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
+    let mut answers =
+        stream::iter(asked).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
     while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
         let Some(head) = head? else { continue };
         let (path, remote) = &mut sight.view.entries[at];
@@ -211,9 +205,8 @@ async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Re
 
 /// Of several part sizes the one that proves equality, else the first.
 fn choose(mut kinds: Vec<Digests>, other: Option<&Entry>) -> Digests {
-    let proof = other
-        .and_then(Entry::file)
-        .and_then(|file: &File| kinds.iter().position(|digests| digests.same(&file.digests) == Some(true)));
+    let proof =
+        other.and_then(Entry::file).and_then(|file: &File| kinds.iter().position(|digests| digests.same(&file.digests) == Some(true)));
     if kinds.is_empty() { Digests::default() } else { kinds.swap_remove(proof.unwrap_or(0)) }
 }
 
@@ -272,14 +265,6 @@ async fn read_object(ends: &Ends, key: &str, etag: &ETag, size: u64, tries: usiz
             Err(e) if left <= 1 => return Err(e.into()),
             Err(_) => left -= 1,
         }
-    }
-}
-
-/// The digests of a complete buffer, in the kind in which a file of its size travels.
-pub(super) fn of_buffer(buffer: &[u8]) -> Digests {
-    match part_bytes_for(buffer.len() as u64) {
-        None => Digests::of_whole(digest_one(buffer)),
-        Some(part_bytes) => Digests::of_parts(parts_of(buffer, part_bytes)),
     }
 }
 

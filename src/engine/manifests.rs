@@ -62,9 +62,7 @@ pub(super) async fn fold(ends: &Ends, state: &mut State, listed: &[Name], object
         unreadable = true; // the manifests themselves have vanished
     }
     if unreadable {
-        ends.tell(Event::Warning(
-            "a published manifest cannot be read: content is judged by the listing, and nothing is deleted".into(),
-        ));
+        ends.tell(Event::Warning("a published manifest cannot be read: content is judged by the listing, and nothing is deleted".into()));
     }
     Ok(Published { heads: read, newest: state.newest.clone(), unreadable, problems })
 }
@@ -81,8 +79,9 @@ fn conflict(path: RelPath) -> Problem {
         path: Some(path),
         below: false,
         side: Side::Bucket,
-        why: "two hosts published different links, directories or modes here at the same time; upload the one that is right with --overwrite"
-            .into(),
+        why:
+            "two hosts published different links, directories or modes here at the same time; upload the one that is right with --overwrite"
+                .into(),
     }
 }
 

@@ -119,7 +119,9 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The bucket is the mount's own filesystem.
-    #[error("the bucket {bucket} is this mount's own filesystem ({root}): its files are there already, and syncing it with itself would destroy them")]
+    #[error(
+        "the bucket {bucket} is this mount's own filesystem ({root}): its files are there already, and syncing it with itself would destroy them"
+    )]
     SelfSync {
         /// The bucket's URL.
         bucket: String,

@@ -174,12 +174,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
         state.conditional_writes = Some((yes, now()));
     }
     if !plan.is_empty() {
-        state.last = Some(LastRun {
-            command: plan.direction.verb().into(),
-            host: host_name(),
-            time: now(),
-            generation: state.generation,
-        });
+        state.last = Some(LastRun { command: plan.direction.verb().into(), host: host_name(), time: now(), generation: state.generation });
     }
     state.entries = entries.into_iter().filter(|(_, known)| *known != Known::default()).collect();
 }

@@ -231,11 +231,9 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
         RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
         RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
         RemoteKind::Stopped => NotSent::Run(Error::Stopped),
-        RemoteKind::NotFound
-        | RemoteKind::Unreachable
-        | RemoteKind::Throttled
-        | RemoteKind::Unsupported
-        | RemoteKind::Protocol => NotSent::Item(FailureKind::Failed, chain(&error)),
+        RemoteKind::NotFound | RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Unsupported | RemoteKind::Protocol => {
+            NotSent::Item(FailureKind::Failed, chain(&error))
+        }
     }
 }
 

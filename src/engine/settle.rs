@@ -59,8 +59,6 @@ pub(super) struct Closing {
     listing: Vec<Listed>,
     local: Vec<(RelPath, Local)>,
     problems: Vec<Problem>,
-    /// Names of the manifests that are listed now.
-    pub(super) manifests: Vec<crate::manifest::Name>,
 }
 
 /// A local change that the run has not sent.
@@ -87,9 +85,7 @@ pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
     let (listing, scanned) = (listing?, scanned??);
     let Scan { mut entries, problems, .. } = scanned;
     from_cache(&mut entries, &work.sight.state);
-    let folder = crate::manifest::FOLDER;
-    let manifests = listing.iter().filter_map(|o| o.key.strip_prefix(folder).and_then(crate::manifest::Name::parse)).collect();
-    Ok(Closing { listing, local: entries, problems, manifests })
+    Ok(Closing { listing, local: entries, problems })
 }
 
 fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {

@@ -7,7 +7,6 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::beneath::{Dir, PRIVATE, in_the_way};
-use crate::entry::Nanos;
 use crate::path::{BadPath, RESERVED, RelPath, Shown};
 
 pub use crate::entry::Stamp;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::mount::{LocalError, Mount, Stamp};
+use super::mount::{LocalError, Mount};
 use super::walk::Walker;
-use crate::entry::Entry;
 use crate::filter::{BadPattern, Filter, Patterns};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};

@@ -5,7 +5,7 @@
 //! `.lsync/state-<first 16 hex digits of the MD5 of bucket, NUL, prefix>`, mode 0600: UTF-8, one JSON value per line.
 //!
 //! The first line is the header: `"lsync": "state"`, `"v": 1`, `bucket`, `prefix`, and the fields of [`State`] (`last` is an object,
-//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `journals` is `[[operation, bytes], …]`).
+//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
 //!
 //! Then one line per path, in path order:
 //!
@@ -18,6 +18,7 @@
 //! | `s` | the stamp of the hash cache, `[size, mtime, ctime, inode]` |
 //! | `d` | its digests, a [`crate::entry::DigestRecord`]; absent beside `s`: equal to the base's |
 //! | `f` | what a HEAD told: `e` the ETag, `t` mtime, `d` digests |
+//! | `r` | true: a manifest after the base no longer has the path |
 //!
 //! The last line is `{"end": N, "md5": "…"}`: the count of paths and the MD5 of every byte before that line. Anything that does not
 //! fit makes the whole file absent, never a shorter state.
@@ -55,6 +56,8 @@ pub struct State {
     /// Journals that this state covers, with their length in bytes: [`load`] folded them in, and [`save`] removes them. Written down,
     /// so that a crash between the two never folds an old journal over a newer state.
     pub journals: Vec<(String, u64)>,
+    /// The header of the newest manifest that was folded in: who uploaded last, and when.
+    pub newest: Option<crate::manifest::Header>,
     /// Sorted by path.
     pub entries: Vec<(RelPath, Known)>,
 }
@@ -70,6 +73,8 @@ pub struct Known {
     pub seen: Option<(Stamp, Digests)>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
     pub foreign: Option<(ETag, Digests, Option<Nanos>)>,
+    /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
+    pub removed: bool,
 }
 
 /// A finished run, for the "last sync" line.

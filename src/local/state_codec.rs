@@ -8,7 +8,7 @@ use super::mount::Stamp;
 use super::state::{Known, LastRun, State};
 use crate::digest::{Digests, ETag, digest_one};
 use crate::entry::{DigestRecord, Nanos, Record};
-use crate::manifest::{Name, write_line};
+use crate::manifest::{self, Name, write_line};
 use crate::path::RelPath;
 
 /// The newest format that this version reads and the one that it writes.
@@ -43,6 +43,8 @@ struct Header {
     conditional_writes: Option<(bool, Nanos)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     journals: Vec<(String, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<manifest::Header>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +84,8 @@ struct Line<'a> {
     d: Option<DigestRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     f: Option<Foreign>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    r: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +115,7 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
             last: state.last.clone().map(|LastRun { command, host, time, generation }| Last { command, host, time, generation }),
             conditional_writes: state.conditional_writes,
             journals: journals.to_vec(),
+            newest: state.newest.clone(),
         },
     );
     let mut end = 0;
@@ -168,6 +173,7 @@ pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, 
         last: header.last.map(|Last { command, host, time, generation }| LastRun { command, host, time, generation }),
         conditional_writes: header.conditional_writes,
         journals: header.journals,
+        newest: header.newest,
         entries,
     })
 }
@@ -187,6 +193,7 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
         s: known.seen.as_ref().map(|(stamp, _)| (stamp.size, stamp.mtime, stamp.ctime, stamp.inode)),
         d: known.seen.as_ref().map(|(_, digests)| digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
         f: known.foreign.as_ref().map(|(etag, digests, mtime)| Foreign { e: etag.to_string(), t: *mtime, d: digests.into() }),
+        r: known.removed,
     };
     write_line(out, &line);
 }
@@ -214,7 +221,7 @@ pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
         }
     };
     let foreign = some_or_bad(line.f, |f| Some((ETag::parse(&f.e), f.d.read()?, f.t)))?;
-    Some((path, Known { base, published, seen, foreign }))
+    Some((path, Known { base, published, seen, foreign, removed: line.r }))
 }
 
 /// `None` only when a value is there and cannot be read.
@@ -257,6 +264,7 @@ mod tests {
             last: Some(LastRun { command: "upload".into(), host: "gpu-1".into(), time: 1_700_000_000_000_000_000, generation: 2 }),
             conditional_writes: Some((true, 5)),
             journals: vec![("op-7".into(), 9)],
+            newest: None,
             entries: vec![
                 (path("a.txt"), Known { seen: Some((stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
                 (path("changed"), Known { seen: Some((stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
@@ -365,7 +373,7 @@ mod tests {
             let published = if same_published { base.clone() } else { other };
             let agreed = base.as_ref().and_then(Entry::file).filter(|_| same_seen).map(|file| file.digests.clone());
             let seen = seen.map(|(stamp, digests)| (stamp, agreed.unwrap_or(digests)));
-            Known { base, published, seen, foreign }
+            Known { base, published, seen, foreign, removed: same_seen }
         })
     }
 

@@ -18,22 +18,9 @@ use super::error::{Error, Kind};
 use super::object::nanos;
 use super::tries::Tries;
 use crate::digest::ETag;
-use crate::entry::Nanos;
 use crate::path::Shown;
 
-/// One object as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The key after the prefix, as it is; it may be no valid path. What is no UTF-8 in it is replaced by U+FFFD, and then a NUL byte, which
-    /// no path may hold, follows at its end.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// As listed.
-    pub etag: ETag,
-    /// By the server's clock.
-    pub last_modified: Nanos,
-}
+pub use crate::view::Listed;
 
 /// One page, checked and decoded.
 pub(super) struct Page {

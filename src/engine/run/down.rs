@@ -217,8 +217,7 @@ impl Work<'_> {
             if self.is_ending() {
                 return;
             }
-            let (mount, workplace, at, seen) =
-                (self.ends.mount.clone(), workplace.clone(), removal.path.clone(), seen(&removal.found));
+            let (mount, workplace, at, seen) = (self.ends.mount.clone(), workplace.clone(), removal.path.clone(), seen(&removal.found));
             let kept: Vec<String> = self.directories_the_bucket_lists(&removal.path);
             let removed = blocking(move || -> Result<(), PlaceError> {
                 workplace.remove(&mount, &at, &seen)?;

@@ -94,7 +94,8 @@ impl Work<'_> {
                             self.item_not_done(&path, Verb::Delete, 0, why);
                         } else if path != transfer.path {
                             let entry = None;
-                            self.done.insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
+                            self.done
+                                .insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
                         }
                         cleared.insert(path, ok);
                         ok
@@ -141,8 +142,13 @@ impl Work<'_> {
             match sent {
                 Ok(sent) => {
                     let entry = Entry { mode: send.mode, ..sent.entry };
-                    let done =
-                        Done { entry: Some(entry), stamp: Some(sent.stamp), nonce: Some(sent.nonce), proof: Proof::ETag, verb: Verb::Upload };
+                    let done = Done {
+                        entry: Some(entry),
+                        stamp: Some(sent.stamp),
+                        nonce: Some(sent.nonce),
+                        proof: Proof::ETag,
+                        verb: Verb::Upload,
+                    };
                     self.item_done(&send.path, done);
                 }
                 Err(why) => {
