@@ -7,7 +7,7 @@ mod values;
 use crate::path::Prefix;
 
 pub use file::{At, BadConfig, File, Git, KEYS, LocalTable, Remote, SyncTable, is_blank};
-pub use values::{BadValue, Jobs, Limit, Links, Trash, parse_bytes};
+pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Trash, parse_bytes};
 
 /// A value that must never be shown: `Debug` says `***`, there is no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq)]

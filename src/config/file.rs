@@ -13,17 +13,7 @@ use crate::path::Shown;
 pub const KEYS: &[(&str, &[&str])] = &[
     (
         "remote",
-        &[
-            "bucket",
-            "prefix",
-            "region",
-            "endpoint_url",
-            "access_key_id",
-            "secret_access_key",
-            "session_token",
-            "profile",
-            "allow_http",
-        ],
+        &["bucket", "prefix", "region", "endpoint_url", "access_key_id", "secret_access_key", "session_token", "profile", "allow_http"],
     ),
     ("git", &["user_name", "user_email", "github_token", "github_host"]),
     ("local", &["root"]),
@@ -335,7 +325,10 @@ mod tests {
     #[test]
     fn an_error_names_file_line_key_and_what_was_meant() {
         refused("[remote]\n\nbuket = \"x\"", r#"sync.toml:3: unknown key "buket" in [remote]; did you mean "bucket"?"#);
-        refused("[remote]\nAccess-Key-Id = \"x\"", r#"sync.toml:2: unknown key "Access-Key-Id" in [remote]; did you mean "access_key_id"?"#);
+        refused(
+            "[remote]\nAccess-Key-Id = \"x\"",
+            r#"sync.toml:2: unknown key "Access-Key-Id" in [remote]; did you mean "access_key_id"?"#,
+        );
         refused("[remot]\n", r#"sync.toml:1: unknown table or key "remot"; did you mean [remote]?"#);
         refused("bucket = \"x\"", r#"sync.toml:1: "bucket" belongs below the line [remote]"#);
         refused("[sync]\nregion = \"x\"", r#"sync.toml:2: unknown key "region" in [sync]; it belongs in [remote]"#);
@@ -343,14 +336,20 @@ mod tests {
         refused("[sync]\njobs = 0", r#"sync.toml:2: jobs: expected "auto" or a number from 1 to 512"#);
         refused("[sync]\njobs = true", "sync.toml:2: jobs: expected text in quotes or a number, not true or false");
         refused("[sync]\nmax_delete = \"150%\"", "sync.toml:2: max_delete: expected a number of paths (100) or a share from 0% to 100%");
-        refused("[sync]\nexclude = \"*.tmp\"", r#"sync.toml:2: exclude: expected a list of patterns in quotes, like ["*.tmp", "/cache/"], not text"#);
+        refused(
+            "[sync]\nexclude = \"*.tmp\"",
+            r#"sync.toml:2: exclude: expected a list of patterns in quotes, like ["*.tmp", "/cache/"], not text"#,
+        );
         refused("[remote]\nallow_http = \"yes\"", "sync.toml:2: allow_http: expected true or false, not text");
         refused("remote = 3", "sync.toml:1: remote is a table: write [remote] on a line of its own");
     }
 
     #[test]
     fn of_several_errors_the_first_in_the_file_is_told() {
-        refused("[sync]\nzzzz = 1\n[remote]\nbuket = 1", "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config");
+        refused(
+            "[sync]\nzzzz = 1\n[remote]\nbuket = 1",
+            "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config",
+        );
     }
 
     #[test]

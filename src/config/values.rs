@@ -3,6 +3,9 @@
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+/// What bounds all buffers in flight when nothing else is said.
+pub const DEFAULT_MAX_MEMORY_BYTES: u64 = 256 << 20;
+
 /// Text that is not what a key or a flag takes; says what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
