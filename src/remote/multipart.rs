@@ -143,3 +143,73 @@ fn completed(parts: &[ETag]) -> Vec<CompletedPart> {
     let part = |(number, etag): (i32, &ETag)| CompletedPart::builder().part_number(number).e_tag(quoted(etag)).build();
     (1..).zip(parts).map(part).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::{HANG_UP, answer, bucket_answering, error};
+    use super::*;
+
+    const DONE: &str = "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>";
+    const OURS: &str = "HTTP/1.1 200 OK\r\nETag: \"seen\"\r\nContent-Length: 9\r\nx-amz-meta-lsync-id: n\r\n\r\n";
+    const THEIRS: &str = "HTTP/1.1 200 OK\r\nETag: \"other\"\r\nContent-Length: 9\r\nx-amz-meta-lsync-id: m\r\n\r\n";
+    const ABSENT: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+
+    async fn complete(answers: &[&str]) -> (Result<String, Kind>, Vec<String>) {
+        let (bucket, asked) = bucket_answering(answers).await;
+        let upload = Upload { key: "k".into(), id: "u".into(), nonce: "n".into() };
+        let parts = [ETag::parse("\"a\""), ETag::parse("\"b\"")];
+        let result = bucket.complete_upload(&upload, &parts, 9, &Guard::Absent, Enforce::Conditional).await;
+        let methods = asked.lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+        (result.map(|stored| stored.etag.to_string()).map_err(|error| error.kind), methods)
+    }
+
+    #[tokio::test]
+    async fn only_the_right_answer_or_our_nonce_is_success() {
+        let done = answer("200 OK", DONE);
+        let error_in_200 = error("200 OK", "InternalError");
+        let no_upload = error("404 Not Found", "NoSuchUpload");
+        let conflict = error("412 Precondition Failed", "PreconditionFailed");
+        for (answers, expected, methods) in [
+            (vec![done.as_str()], Ok("e-2"), "POST"),
+            (vec![&error_in_200, &done], Ok("e-2"), "POST POST"),
+            (vec![HANG_UP, &done], Ok("e-2"), "POST POST"),
+            (vec![HANG_UP, &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![HANG_UP, &conflict, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![HANG_UP, &conflict, THEIRS], Err(Kind::Precondition), "POST POST HEAD"),
+            (vec![&no_upload, ABSENT], Err(Kind::NotFound), "POST HEAD"),
+            (vec![&answer("200 OK", ""), &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![&answer("200 OK", "<html>login</html>"), &no_upload, ABSENT], Err(Kind::NotFound), "POST POST HEAD"),
+            (vec![&answer("200 OK", "<CompleteMultipartUploadResult/>"), OURS], Ok("seen"), "POST HEAD"),
+            (vec![&error("400 Bad Request", "InvalidPart")], Err(Kind::Integrity), "POST"),
+        ] {
+            let (result, asked) = complete(&answers).await;
+            assert_eq!((result.as_deref().map_err(|kind| *kind), asked.join(" ").as_str()), (expected, methods), "{answers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_go_out_with_their_number_md5_and_id() {
+        let begun = "<InitiateMultipartUploadResult><UploadId>u/1</UploadId></InitiateMultipartUploadResult>";
+        let part = "HTTP/1.1 200 OK\r\nETag: \"p1\"\r\nContent-Length: 0\r\n\r\n";
+        let (bucket, asked) = bucket_answering(&[&answer("200 OK", begun), HANG_UP, part, &answer("200 OK", DONE), ABSENT]).await;
+        let upload = bucket.begin_upload("a b", About::default()).await.unwrap();
+        let md5 = crate::digest::digest_one(b"part");
+        let etag = bucket.upload_part(&upload, 1, Bytes::from_static(b"part"), md5).await.unwrap();
+        bucket.complete_upload(&upload, &[etag], 4, &Guard::Any, Enforce::Head).await.unwrap();
+        bucket.abort_upload(&upload).await.unwrap();
+        assert_eq!((asked.header(0, "x-amz-meta-lsync-id"), asked.header(2, "content-md5")), (Some(upload.nonce), Some(md5.base64())));
+        assert_eq!((asked.header(2, "x-amz-content-sha256").as_deref(), asked.body(2)), (Some("UNSIGNED-PAYLOAD"), b"part".to_vec()));
+        assert_eq!(
+            asked.lines(),
+            [
+                "POST /b/p/a%20b?uploads",
+                "PUT /b/p/a%20b?x-id=UploadPart&partNumber=1&uploadId=u%2F1",
+                "PUT /b/p/a%20b?x-id=UploadPart&partNumber=1&uploadId=u%2F1",
+                "POST /b/p/a%20b?uploadId=u%2F1",
+                "DELETE /b/p/a%20b?x-id=AbortMultipartUpload&uploadId=u%2F1",
+            ]
+        );
+        let xml = String::from_utf8(asked.body(3)).unwrap();
+        assert!(xml.contains("<ETag>&quot;p1&quot;</ETag>") && xml.contains("<PartNumber>1</PartNumber>"), "{xml}");
+    }
+}
