@@ -1,7 +1,14 @@
 //! Multipart uploads: begin, send parts, complete or abort. Which parts there are is the caller's business.
 
+use std::sync::{Arc, OnceLock};
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
@@ -27,6 +34,7 @@ impl Bucket {
         let (metadata, nonce) = with_nonce(about.metadata);
         let mut tries = self.tries("put", key);
         loop {
+            let bare = Arc::new(OnceLock::new());
             let request = self
                 .client()
                 .create_multipart_upload()
@@ -34,15 +42,20 @@ impl Bucket {
                 .key(self.whole_key(key))
                 .set_content_type(about.content_type.clone())
                 .set_metadata(Some(metadata.clone()))
+                .customize()
+                .interceptor(BareId(Arc::clone(&bare)))
                 .send();
-            match tries.send(request).await {
-                Ok(answer) => {
-                    let id = answer.upload_id.filter(|id| !id.is_empty());
-                    let id = id.ok_or_else(|| tries.wrong(Kind::Protocol, "the store began a multipart upload without an id"))?;
-                    return Ok(Upload { key: key.to_owned(), id, nonce });
+            let id = match tries.send(request).await {
+                Ok(answer) => answer.upload_id,
+                Err(failed) if failed.kind == Kind::Protocol && bare.get().is_some() => bare.get().cloned(),
+                Err(failed) => {
+                    tries.again(failed).await?;
+                    continue;
                 }
-                Err(failed) => tries.again(failed).await?,
-            }
+            };
+            let id = id.filter(|id| !id.is_empty());
+            let id = id.ok_or_else(|| tries.wrong(Kind::Protocol, "the store began a multipart upload without an id"))?;
+            return Ok(Upload { key: key.to_owned(), id, nonce });
         }
     }
 
@@ -139,6 +152,40 @@ impl Bucket {
     }
 }
 
+/// Finds the upload's id in an answer whose root is `InitiateMultipartUpload`, as `rclone serve s3` writes it: the SDK only takes
+/// `InitiateMultipartUploadResult`.
+#[derive(Debug)]
+struct BareId(Arc<OnceLock<String>>);
+
+impl Intercept for BareId {
+    fn name(&self) -> &'static str {
+        "lsync upload id"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().status().is_success()
+            && let Some(id) = context.response().body().bytes().and_then(bare_id)
+        {
+            let _ = self.0.set(id);
+        }
+        Ok(())
+    }
+}
+
+fn bare_id(xml: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(xml).ok()?;
+    let (_, inside) = text.split_once("<InitiateMultipartUpload>").or_else(|| text.split_once("<InitiateMultipartUpload "))?;
+    let (_, rest) = inside.split_once("<UploadId>")?;
+    let (id, _) = rest.split_once("</UploadId>")?;
+    // Ids are tokens; one with escapes is left to the SDK to refuse.
+    (!id.is_empty() && !id.contains(['<', '&'])).then(|| id.to_owned())
+}
+
 fn completed(parts: &[ETag]) -> Vec<CompletedPart> {
     let part = |(number, etag): (i32, &ETag)| CompletedPart::builder().part_number(number).e_tag(quoted(etag)).build();
     (1..).zip(parts).map(part).collect()
@@ -184,6 +231,24 @@ mod tests {
         ] {
             let (result, asked) = complete(&answers).await;
             assert_eq!((result.as_deref().map_err(|kind| *kind), asked.join(" ").as_str()), (expected, methods), "{answers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_rclone_begins_is_begun() {
+        let answer_of =
+            |root: &str, id: &str| answer("200 OK", &format!("<?xml version=\"1.0\"?>\n<{root}><UploadId>{id}</UploadId></{root}>"));
+        for (root, id, expected) in [
+            ("InitiateMultipartUpload", "12", Ok("12")),
+            ("InitiateMultipartUploadResult", "1&amp;2", Ok("1&2")),
+            ("InitiateMultipartUploadResult", "", Err(Kind::Protocol)),
+            ("InitiateMultipartUpload", "1&amp;2", Err(Kind::Protocol)),
+            ("html", "12", Err(Kind::Protocol)),
+        ] {
+            let response = answer_of(root, id);
+            let (bucket, _) = bucket_answering(&[&response, &response]).await;
+            let begun = bucket.begin_upload("k", About::default()).await.map(|upload| upload.id).map_err(|error| error.kind);
+            assert_eq!(begun.as_deref().map_err(|kind| *kind), expected, "{root} {id}");
         }
     }
 

@@ -233,10 +233,15 @@ impl Bucket {
         }
     }
 
-    /// Copies an object inside the bucket, if it still has `etag`, metadata included.
+    /// Copies an object inside the bucket, if it still has `etag`, metadata included. A HEAD comes first, because not every store honours
+    /// the condition.
     pub async fn copy(&self, from: &str, etag: &ETag, to: &str) -> Result<(), Error> {
         let source = format!("{}/{}", self.name(), percent_encode(&self.whole_key(from)));
         let mut tries = self.tries("copy", from);
+        let found = self.head(from).await?.ok_or_else(|| tries.wrong(Kind::NotFound, "it is not there"))?;
+        if let Some(why) = Guard::Is(etag.clone(), found.size).broken_by(Some(&found)) {
+            return Err(tries.wrong(Kind::Precondition, why));
+        }
         loop {
             let request = self
                 .client()
@@ -425,12 +430,16 @@ mod tests {
     #[tokio::test]
     async fn a_copy_is_done_when_the_answer_says_so_and_not_when_it_is_an_error_inside_a_200() {
         let done = answer("200 OK", "<CopyObjectResult><ETag>\"c\"</ETag></CopyObjectResult>");
-        let (bucket, asked) = bucket_answering(&[&error("200 OK", "InternalError"), &done, &error("412 x", "PreconditionFailed")]).await;
+        let (source, conflict) = (here("\"e\"", "n"), error("412 x", "PreconditionFailed"));
+        let (bucket, asked) =
+            bucket_answering(&[&source, &error("200 OK", "InternalError"), &done, &source, &conflict, &source, ABSENT]).await;
         let etag = ETag::parse("e");
         bucket.copy("a ü", &etag, "c").await.unwrap();
-        assert_eq!(asked.header(1, "x-amz-copy-source").as_deref(), Some("b/p/a%20%C3%BC"));
-        assert_eq!(asked.header(1, "x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
+        assert_eq!(asked.header(2, "x-amz-copy-source").as_deref(), Some("b/p/a%20%C3%BC"));
+        assert_eq!(asked.header(2, "x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
         assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, Kind::Precondition);
+        assert_eq!(bucket.copy("a", &ETag::parse("f"), "c").await.unwrap_err().kind, Kind::Precondition);
+        assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, Kind::NotFound);
     }
 
     #[tokio::test]
