@@ -4,14 +4,7 @@ use super::mount::{LocalError, Mount, Stamp};
 use crate::digest::Digests;
 use crate::path::RelPath;
 
-/// Which kinds of digest a caller wants of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Want {
-    /// The MD5 of all bytes.
-    pub whole: bool,
-    /// The MD5 of every part, for each of these part sizes.
-    pub part_bytes: Vec<u64>,
-}
+pub use crate::diff::Want;
 
 /// Why a file's content could not be had.
 #[derive(Debug, thiserror::Error)]

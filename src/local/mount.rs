@@ -2,21 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::entry::Nanos;
 use crate::path::RelPath;
 
-/// What identifies the state of a file on disk without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Length in bytes.
-    pub size: u64,
-    /// Modification time.
-    pub mtime: Nanos,
-    /// Change time.
-    pub ctime: Nanos,
-    /// Inode number. The device is left out: it is not stable on network file systems.
-    pub inode: u64,
-}
+pub use crate::entry::Stamp;
 
 /// What a mount may be found from, strongest first.
 #[derive(Debug)]

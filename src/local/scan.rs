@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::mount::{LocalError, Mount, Stamp};
-use crate::entry::Entry;
+use super::mount::{LocalError, Mount};
 use crate::filter::{BadPattern, Filter, Patterns};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
 
-/// An entry of the mount. A file's digests are empty and its ETag is `None`; its mtime is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// What lies there.
-    pub entry: Entry,
-    /// A file's stamp; `None` for links and directories.
-    pub stamp: Option<Stamp>,
-}
+pub use crate::entry::Local;
 
 /// What a walk found.
 pub struct Scan {

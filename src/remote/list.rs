@@ -2,21 +2,8 @@
 
 use super::bucket::Bucket;
 use super::error::Error;
-use crate::digest::ETag;
-use crate::entry::Nanos;
 
-/// One object as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The key after the prefix, as it is; it may be no valid path.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// As listed.
-    pub etag: ETag,
-    /// By the server's clock.
-    pub last_modified: Nanos,
-}
+pub use crate::view::Listed;
 
 impl Bucket {
     /// All objects whose key after the prefix starts with `start` (empty: all), sorted by key. `progress` takes the count so far.
