@@ -2,5 +2,6 @@
 //!
 //! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
 
+mod foreign;
 mod support;
 mod tidy;

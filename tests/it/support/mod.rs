@@ -3,3 +3,4 @@
 pub(crate) mod cmd;
 pub(crate) mod mount;
 pub(crate) mod pty;
+pub(crate) mod s3;
