@@ -46,7 +46,12 @@ fn what_is_put_is_listed_and_comes_back() {
         let listed = bucket.list("", &|_| {}).await.unwrap();
         assert_eq!(listed.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), expected);
         for object in listed {
-            assert_eq!((object.size, object.etag.md5()), (object.key.len() as u64, Some(digest_one(object.key.as_bytes()))), "{}", object.key);
+            assert_eq!(
+                (object.size, object.etag.md5()),
+                (object.key.len() as u64, Some(digest_one(object.key.as_bytes()))),
+                "{}",
+                object.key
+            );
         }
         assert_eq!(bucket.list("a", &|_| {}).await.unwrap().len(), 3);
     });
@@ -80,7 +85,13 @@ fn a_file_in_parts_comes_back_whole() {
         let (from, mut piece) = (part as u64 - 3, Vec::new());
         let listed = bucket.list("big", &|_| {}).await.unwrap().remove(0);
         let of = Some((&listed.etag, listed.size));
-        bucket.get("big", of, Some(from..from + 7), &mut |bytes| { piece.extend_from_slice(&bytes); true }).await.unwrap();
+        bucket
+            .get("big", of, Some(from..from + 7), &mut |bytes| {
+                piece.extend_from_slice(&bytes);
+                true
+            })
+            .await
+            .unwrap();
         assert_eq!(piece, whole[part - 3..part + 4]);
         let given_up = bucket.begin_upload("never", About::default()).await.unwrap();
         bucket.abort_upload(&given_up).await.unwrap();

@@ -75,7 +75,7 @@ impl S3 {
     /// An object's content.
     #[track_caller]
     pub(crate) fn content(&self, key: &str) -> Vec<u8> {
-        self.get_object(&self.store.bucket, key).unwrap_or_else(|| panic!("{key} is not in the bucket: {:?}", self.keys())).content
+        self.get_object(&self.store.bucket, key).unwrap_or_else(|| panic!("{key} is not in the bucket: {:?}", self.keys())).0
     }
 
     /// The keys of what users see: all but those below `.lsync/`.
@@ -174,6 +174,8 @@ fn a_bucket_is_there_for_one_test_alone() {
     one.put("data/a", "hello").put(".lsync/manifests/1", "x");
     assert_eq!((one.keys(), one.all_keys().len(), one.content("data/a")), (vec!["data/a".to_owned()], 2, b"hello".to_vec()));
     assert!(other.all_keys().is_empty() && one.log().counts().is_empty());
+    let cmd = Cmd::program("lsync", std::path::Path::new("/")).on(&other.store);
+    assert_eq!((&*cmd.env["LSYNC_ENDPOINT_URL"], cmd.secrets.len()), (other.store.endpoint.as_ref(), 1));
     let address = one.store.endpoint.strip_prefix("http://").expect("an address").to_owned();
     std::net::TcpStream::connect(&address).expect("it listens");
     drop(one);
