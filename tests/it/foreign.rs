@@ -2,7 +2,7 @@
 //! environment. Without one, our own server answers.
 
 use bytes::Bytes;
-use lsync::digest::{digest_one, part_bytes_for};
+use lsync::digest::digest_one;
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
 use lsync::remote::error::Kind;
@@ -10,13 +10,16 @@ use lsync::remote::object::{About, Enforce, Guard, NONCE, Put};
 
 use crate::support::s3::Foreign;
 
-/// Runs a story on a bucket of its own.
-fn on_a_bucket<F: Future<Output = ()>>(story: impl FnOnce(Foreign, Bucket) -> F) {
+/// The smallest part that S3 takes.
+const PART_BYTES: usize = 5 << 20;
+
+/// Runs a story on a bucket of its own, of the store that it is told.
+fn on_a_bucket<F: Future<Output = ()>>(story: impl FnOnce(String, Bucket) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let foreign = Foreign::open();
         let bucket = connect(&foreign.store.config(), &Network::default()).await.expect("a bucket");
-        story(foreign, bucket).await;
+        story(foreign.kind.clone(), bucket).await;
     });
 }
 
@@ -71,18 +74,17 @@ fn a_listing_has_as_many_pages_as_it_takes() {
 #[test]
 fn a_file_in_parts_comes_back_whole() {
     on_a_bucket(|_, bucket| async move {
-        let part = usize::try_from(part_bytes_for(12 << 20).expect("within what S3 takes")).unwrap();
         let whole: Bytes = (0..12_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let upload = bucket.begin_upload("big", About::default()).await.unwrap();
         let mut etags = Vec::new();
-        for (number, body) in (1..).zip(whole.chunks(part).map(|piece| whole.slice_ref(piece))) {
+        for (number, body) in (1..).zip(whole.chunks(PART_BYTES).map(|piece| whole.slice_ref(piece))) {
             let md5 = digest_one(&body);
             etags.push(bucket.upload_part(&upload, number, body, md5).await.unwrap());
         }
         let stored = bucket.complete_upload(&upload, &etags, whole.len() as u64, &Guard::Absent, Enforce::Head).await.unwrap();
         assert_eq!(stored.nonce, upload.nonce);
         assert_eq!(content(&bucket, "big").await, Some(whole.clone()));
-        let (from, mut piece) = (part as u64 - 3, Vec::new());
+        let (from, mut piece) = (PART_BYTES as u64 - 3, Vec::new());
         let listed = bucket.list("big", &|_| {}).await.unwrap().remove(0);
         let of = Some((&listed.etag, listed.size));
         bucket
@@ -92,7 +94,7 @@ fn a_file_in_parts_comes_back_whole() {
             })
             .await
             .unwrap();
-        assert_eq!(piece, whole[part - 3..part + 4]);
+        assert_eq!(piece, whole[PART_BYTES - 3..PART_BYTES + 4]);
         let given_up = bucket.begin_upload("never", About::default()).await.unwrap();
         bucket.abort_upload(&given_up).await.unwrap();
         assert!(bucket.head("never").await.unwrap().is_none());
@@ -101,9 +103,9 @@ fn a_file_in_parts_comes_back_whole() {
 
 #[test]
 fn a_guard_holds_however_the_store_enforces_it() {
-    on_a_bucket(|foreign, bucket| async move {
+    on_a_bucket(|store, bucket| async move {
         let conditional = bucket.honours_conditional_writes().await.unwrap();
-        assert_eq!(conditional, foreign.kind != "rclone", "{} and conditional writes", foreign.kind);
+        assert_eq!(conditional, store != "rclone", "{store} and conditional writes");
         let enforce = if conditional { Enforce::Conditional } else { Enforce::Head };
         let first = bucket.put(put("x", "one", Guard::Absent, enforce)).await.unwrap();
         assert_eq!(bucket.put(put("x", "two", Guard::Absent, enforce)).await.unwrap_err().kind, Kind::Precondition);

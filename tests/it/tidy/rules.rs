@@ -169,7 +169,7 @@ fn habits(source: &Source, found: &mut Vec<String>) {
     }
     forbid(product, 0, ".unwrap()", "`expect` states the invariant; an error says what to do");
     forbid(tests, before, "#[ignore", "a test that does not run is no test");
-    forbid(tests, before, "sleep(", "a test waits for what it waits for, not for a time");
+    forbid(tests, before, "thread::sleep(", "a test waits for what it waits for, not for a time");
 }
 
 /// Patterns are put together here, so that this file does not break the rule.
