@@ -1,7 +1,13 @@
 //! What the configuration says: the file's grammar, its errors, and the values that the rest works with. Text in, values out: finding
 //! and reading files and the environment is the front end's job.
 
+mod file;
+mod values;
+
 use crate::path::Prefix;
+
+pub use file::{At, BadConfig, File, Git, KEYS, LocalTable, Remote, SyncTable, is_blank};
+pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Trash, parse_bytes};
 
 /// A value that must never be shown: `Debug` says `***`, there is no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,9 +62,10 @@ pub enum Credentials {
         /// Session token of temporary credentials.
         session_token: Option<Secret>,
     },
-    /// The standard AWS chain (environment, profile, container, instance), with the profile's name if one is given.
+    /// The standard AWS chain (environment, profile, container, instance). A profile that is given by name is the only source: keys in
+    /// the environment do not count beside it.
     Standard {
-        /// `profile` of the configuration.
+        /// `profile` of the configuration, `LSYNC_PROFILE` or `AWS_PROFILE`.
         profile: Option<String>,
     },
 }

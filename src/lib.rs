@@ -12,10 +12,12 @@
 //! | 0 words | no I/O, no async, no clock | [`path`] [`digest`] [`entry`] [`problem`] [`manifest`] [`filter`] [`config`] |
 //! | 1 decisions | pure functions over words | [`event`] [`view`] [`diff`] [`plan`] |
 //! | 2 worlds | each knows one world and decides nothing | [`local`] [`remote`] |
+//! | 3 engine | joins the two worlds | [`engine`] |
 
 pub mod config;
 pub mod diff;
 pub mod digest;
+pub mod engine;
 pub mod entry;
 pub mod event;
 pub mod filter;

@@ -1,1 +1,136 @@
-//! The command line.
+//! The command line: dispatches commands, prints what ended them, and nothing else. The only place of the program that prints, asks,
+//! reads the environment or finds configuration files.
+
+mod args;
+mod completions;
+mod exit;
+mod failure;
+mod git_credential;
+mod import;
+mod output;
+mod settings;
+mod setup;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Command, CommandLine, Common, When};
+use exit::Exit;
+use failure::Failure;
+use settings::environment::Environment;
+
+/// Runs the process's command line to its end.
+pub(crate) fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| output::say(&panic_text(panic))));
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // The hook has said what happened; whatever a panic interrupts, the run failed.
+    std::panic::catch_unwind(|| run(&words)).unwrap_or(Exit::Failed).into()
+}
+
+fn run(words: &[OsString]) -> Exit {
+    let parsed = match CommandLine::try_parse_from(words) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error, words),
+    };
+    let env = Environment::capture();
+    let mut json = parsed.flags.common.json;
+    let result = dispatch(parsed, &env, &mut json);
+    result.unwrap_or_else(|failure| {
+        report(&failure, json);
+        failure.exit
+    })
+}
+
+/// `json` learns whether the command's own flags ask for it.
+fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<Exit, Failure> {
+    let before = parsed.flags;
+    let mut common = |after: &Common| {
+        let common = before.common.clone().merge(after.clone());
+        *json = common.json;
+        apply_color(common.color.unwrap_or_default(), env);
+        common
+    };
+    match parsed.command {
+        Command::Setup(args) => {
+            let common = common(&args.common);
+            setup::run(&args, &common, env)
+        }
+        // The commands below are built elsewhere and wired here: each takes `before.merge(args.flags)` and its own arguments, and
+        // starts with `Settings::load(&flags, env)`.
+        Command::Upload(args) | Command::Download(args) => {
+            common(&args.flags.common);
+            Err(not_built_yet())
+        }
+        Command::Status(args) => {
+            common(&args.flags.common);
+            Err(not_built_yet())
+        }
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => {
+            common(&args.common);
+            Err(not_built_yet())
+        }
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { command } => completions::man(command.as_deref()),
+        Command::GitCredential { config, operation } => git_credential::run(&operation, config.or(before.common.config), env),
+    }
+}
+
+fn not_built_yet() -> Failure {
+    Failure::new(Exit::Failed, "this command is not built yet")
+}
+
+/// Prints what ended a command: for people on stderr and, with `--json`, as the last line of stdout.
+fn report(failure: &Failure, json: bool) {
+    output::say(&format!("error: {}", failure.message));
+    if let Some(hint) = &failure.hint {
+        output::say(&format!("hint: {hint}"));
+    }
+    if json {
+        let line = serde_json::json!({
+            "v": 1, "type": "error", "exit": failure.exit.code(), "message": failure.message, "hint": failure.hint,
+        });
+        // The exit code tells of the failure also when this cannot be written.
+        let _ = output::line(&line.to_string());
+    }
+}
+
+/// What clap has to say: help and version are results, everything else is wrong usage.
+fn usage(error: &clap::Error, words: &[OsString]) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return error
+            .print()
+            .map_or_else(|e| if e.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed }, |()| Exit::Done);
+    }
+    // `lsync` alone shows the help too, on stderr, and there is nowhere to say so in JSON but here.
+    let _ = error.print();
+    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or(&text).trim().trim_start_matches("error: ").to_owned();
+        let line =
+            serde_json::json!({ "v": 1, "type": "error", "exit": Exit::Usage.code(), "message": message, "hint": "see lsync --help" });
+        let _ = output::line(&line.to_string());
+    }
+    Exit::Usage
+}
+
+fn apply_color(when: When, env: &Environment) {
+    let enabled = match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto if env.no_color() => false,
+        When::Auto => return,
+    };
+    console::set_colors_enabled(enabled);
+    console::set_colors_enabled_stderr(enabled);
+}
+
+/// Where a panic happened, and its text only if that is a literal of the program: anything else could hold data.
+fn panic_text(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+    let what = panic.payload().downcast_ref::<&'static str>().map(|text| format!(": {text}")).unwrap_or_default();
+    format!("error: this is a mistake in lsync{place}{what}\nhint: nothing more was done; please report this line")
+}

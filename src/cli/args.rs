@@ -1,0 +1,438 @@
+//! The command line's grammar, and nothing else: the doc comments here are the help. Flags may stand before and after the command.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
+
+const EXAMPLES: &str = "\
+Examples:
+  lsync setup                   on a new instance: configure, wire git, check
+  lsync status                  what would travel, in both directions
+  lsync upload                  send what is new or changed to the bucket
+  lsync download                bring what is new or changed to this machine
+  lsync download results/       only what lies below results/
+  lsync upload --dry-run        show the plan, change nothing
+  lsync upload --yes            without the question, for scripts
+  lsync status --check=upload   exit code 10 if something is not uploaded yet
+
+Run it from anywhere inside your filesystem. Nothing is deleted unless you
+pass --delete, and what is newer on the other side is never overwritten
+unless you pass --overwrite.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partial (run it
+again), 4 permission refused, 5 not confirmed or refused, 6 conflicts wait
+for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
+--check found something, 11 another run is active, 12 not enough space.";
+
+/// Keep working data safe across rented machines: send it to a bucket, bring it back.
+#[derive(Debug, Parser)]
+#[command(name = "lsync", version, after_help = EXAMPLES, max_term_width = 80, args_override_self = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    /// Flags before the command.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[command(args_override_self = true)]
+pub(crate) enum Command {
+    /// Prepare a new machine: write the configuration, wire git, check the bucket
+    Setup(SetupArgs),
+    /// Send what is new or changed here to the bucket
+    #[command(after_help = "\
+Examples:
+  lsync upload                    everything
+  lsync upload data/ notes.md     only these
+  lsync upload --dry-run          show the plan, change nothing
+  lsync upload --delete           also delete there what was deleted here
+  lsync upload --overwrite a.npy  send a.npy although the bucket's is newer")]
+    Upload(TransferArgs),
+    /// Bring what is new or changed in the bucket to this machine
+    #[command(after_help = "\
+Examples:
+  lsync download                  everything
+  lsync download data/            only what lies below data/
+  lsync download --dry-run        show the plan, change nothing
+  lsync download --delete         also delete here what was deleted there
+  lsync download --overwrite a.npy  take the bucket's a.npy although the local
+                                    one is newer (the old one goes to the trash)")]
+    Download(TransferArgs),
+    /// Show what an upload and a download would do; changes nothing
+    #[command(after_help = "\
+Examples:
+  lsync status                    both directions
+  lsync status data/              only what lies below data/
+  lsync status --check=upload     for a shutdown script: exit code 10 when
+                                  something is not uploaded yet")]
+    Status(StatusArgs),
+    /// Print a completion script for your shell
+    #[command(after_help = "\
+Examples:
+  lsync completions bash > ~/.local/share/bash-completion/completions/lsync
+  lsync completions zsh > ~/.zfunc/_lsync
+  lsync completions fish > ~/.config/fish/completions/lsync.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "\
+Examples:
+  lsync man > ~/.local/share/man/man1/lsync.1
+  lsync man upload | man -l -")]
+    Man {
+        /// The page of this command instead of the overview
+        command: Option<String>,
+    },
+    /// Answer git's question for a GitHub token (git runs this)
+    #[command(hide = true)]
+    GitCredential {
+        /// The configuration file that holds the token
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What git wants: get, store or erase
+        operation: String,
+    },
+    /// Try lsync on this machine alone, with a small bucket in a folder
+    #[cfg(feature = "sandbox")]
+    Sandbox(SandboxArgs),
+}
+
+/// `upload` and `download`.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Only these files and folders; without any, everything
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only these files and folders; without any, everything
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Exit with code 10 when this direction has something to send, a conflict or a problem
+    #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
+    pub check: Option<Check>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Which direction `status --check` looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Check {
+    /// Both
+    Any,
+    /// Files that are not in the bucket yet
+    Upload,
+    /// Files that are not on this machine yet
+    Download,
+}
+
+/// `setup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lsync setup                           asks for what it needs
+  lsync setup --import me.sync.env      takes over an old configuration
+  ssh old cat /lambda/nfs/me/sync.toml | lsync setup --import -
+  LSYNC_SECRET_ACCESS_KEY=… lsync setup --bucket … --region us-east-2 \\
+      --access-key-id …                 without a terminal
+
+Running it again is safe: it skips what is already done. Secrets are never
+taken from flags, because other users can see the flags of a process: they
+are asked for, or come from LSYNC_SECRET_ACCESS_KEY, LSYNC_SESSION_TOKEN and
+LSYNC_GITHUB_TOKEN.")]
+pub(crate) struct SetupArgs {
+    /// Take the values from an old configuration: a sync.toml, a .sync.env, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub import: Option<PathBuf>,
+    /// The bucket; on Lambda the UUID in the "Bucket name" column of the Filesystems page
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+    /// The region of the bucket
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The address of the store, when it is neither Lambda nor AWS
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// The id of the S3 key (the secret comes from the prompt or LSYNC_SECRET_ACCESS_KEY)
+    #[arg(long, value_name = "ID")]
+    pub access_key_id: Option<String>,
+    /// Your name in git commits
+    #[arg(long, value_name = "NAME")]
+    pub git_user_name: Option<String>,
+    /// Your address in git commits
+    #[arg(long, value_name = "EMAIL")]
+    pub git_user_email: Option<String>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `sandbox`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Without one: a short tour.
+    #[command(subcommand)]
+    pub command: Option<SandboxCommand>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What `sandbox` can do besides the tour.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Serve a bucket on this machine until interrupted
+    Serve {
+        /// The folder that holds the buckets; a new one when left out
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// The port; a free one when left out
+        #[arg(long, value_name = "PORT")]
+        port: Option<u16>,
+    },
+}
+
+/// All flags of the commands that compare or move data.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Flags {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What travels and how.
+    #[command(flatten)]
+    pub moving: Moving,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Common {
+    /// Show what would happen and stop
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// Print one JSON object per line instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Only the result and errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Say more; twice for every request
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Use colour
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = "Output")]
+    pub color: Option<When>,
+    /// No progress bars
+    #[arg(long, help_heading = "Output")]
+    pub no_progress: bool,
+    /// The configuration file, instead of the sync.toml that is found
+    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    pub config: Option<PathBuf>,
+    /// The directory to sync, instead of the one that is found
+    #[arg(long, value_name = "DIR", help_heading = "Where")]
+    pub root: Option<PathBuf>,
+    /// The folder in the bucket, instead of the configured one
+    #[arg(long, value_name = "PREFIX", help_heading = "Where")]
+    pub prefix: Option<String>,
+}
+
+/// Flags that say what travels and how.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Moving {
+    /// Also delete on the other side what was deleted on this side
+    #[arg(long, help_heading = "What travels")]
+    pub delete: bool,
+    /// Refuse to start when more paths than this would be deleted [default: 50%]
+    #[arg(long, value_name = "N|P%", help_heading = "What travels")]
+    pub max_delete: Option<Limit>,
+    /// Also replace what is newer on the other side or was changed on both
+    #[arg(long, help_heading = "What travels")]
+    pub overwrite: bool,
+    /// Decide files of equal size whose digest is not known: content reads them from the bucket, size trusts size and time
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "What travels")]
+    pub compare: Option<Compare>,
+    /// Only files that match this pattern (as in .gitignore; may be repeated)
+    #[arg(long, value_name = "GLOB", help_heading = "What travels")]
+    pub include: Vec<String>,
+    /// No files that match this pattern (as in .gitignore; may be repeated)
+    #[arg(long, value_name = "GLOB", help_heading = "What travels")]
+    pub exclude: Vec<String>,
+    /// How many transfers run at once [default: auto]
+    #[arg(short, long, value_name = "N", help_heading = "Speed")]
+    pub jobs: Option<Jobs>,
+    /// Move at most this many bytes per second (512K, 10M, 1.5 MiB)
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Speed")]
+    pub bwlimit: Option<u64>,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// `--compare`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compare {
+    /// Read the object
+    Content,
+    /// Trust equal size and recorded time
+    Size,
+}
+
+impl Flags {
+    /// Both sets of flags as one; a value that was given after the command wins, lists and counts are joined.
+    #[must_use]
+    pub(crate) fn merge(self, after: Flags) -> Flags {
+        let (before, a) = (self.moving, after.moving);
+        let moving = Moving {
+            delete: before.delete || a.delete,
+            max_delete: a.max_delete.or(before.max_delete),
+            overwrite: before.overwrite || a.overwrite,
+            compare: a.compare.or(before.compare),
+            include: [before.include, a.include].concat(),
+            exclude: [before.exclude, a.exclude].concat(),
+            jobs: a.jobs.or(before.jobs),
+            bwlimit: a.bwlimit.or(before.bwlimit),
+        };
+        Flags { common: self.common.merge(after.common), moving }
+    }
+}
+
+impl Common {
+    /// As [`Flags::merge`].
+    #[must_use]
+    pub(crate) fn merge(self, after: Common) -> Common {
+        Common {
+            dry_run: self.dry_run || after.dry_run,
+            yes: self.yes || after.yes,
+            json: self.json || after.json,
+            quiet: self.quiet || after.quiet,
+            verbose: self.verbose.saturating_add(after.verbose),
+            color: after.color.or(self.color),
+            no_progress: self.no_progress || after.no_progress,
+            config: after.config.or(self.config),
+            root: after.root.or(self.root),
+            prefix: after.prefix.or(self.prefix),
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<u64, BadValue> {
+    parse_bytes(text).and_then(|bytes| if bytes == 0 { parse_bytes("") } else { Ok(bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn flags(line: &str) -> Flags {
+        let words = std::iter::once("lsync").chain(line.split_whitespace());
+        let parsed = CommandLine::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+        match parsed.command {
+            Command::Upload(args) | Command::Download(args) => parsed.flags.merge(args.flags),
+            Command::Status(args) => parsed.flags.merge(args.flags),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refused(line: &str) {
+        assert!(CommandLine::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_count_before_and_after_the_verb_and_none_is_lost() {
+        let all = "-n -y --delete --max-delete 5% --overwrite --compare size --include a --exclude b -j 3 --bwlimit 1.5MiB --json -q -vv \
+                   --color never --no-progress --config c --root r --prefix p";
+        let (before, after) = (flags(&format!("{all} upload")), flags(&format!("upload {all}")));
+        assert_eq!(format!("{before:?}"), format!("{after:?}"));
+        assert_eq!(after.moving.max_delete, Some(Limit::Percent(5)));
+        assert_eq!(after.moving.bwlimit, Some(3 << 19));
+        assert_eq!(after.common.verbose, 2);
+        let both = flags("--exclude a -v --root x -n download --exclude b --exclude c -v --root y");
+        assert_eq!(both.moving.exclude, ["a", "b", "c"]);
+        assert_eq!((both.common.verbose, both.common.root), (2, Some("y".into())));
+        assert!(both.common.dry_run);
+    }
+
+    #[test]
+    fn a_flag_given_twice_is_no_error_and_the_last_one_counts() {
+        let twice = flags("upload --json --json --root a --root b");
+        assert_eq!(twice.common.root, Some("b".into()));
+    }
+
+    #[test]
+    fn status_check_takes_its_direction_after_an_equals_sign() {
+        let check = |line: &str| match CommandLine::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Status(args) => (args.check, args.paths.len()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check("lsync status"), (None, 0));
+        assert_eq!(check("lsync status --check"), (Some(Check::Any), 0));
+        assert_eq!(check("lsync status --check=upload"), (Some(Check::Upload), 0));
+        assert_eq!(check("lsync status --check data"), (Some(Check::Any), 1));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "lsync",
+            "lsync sync",
+            "lsync upload --max-delete many",
+            "lsync upload --bwlimit 0",
+            "lsync upload -j 0",
+            "lsync setup --delete",
+            "lsync setup --secret-access-key x",
+            "lsync status --check=sideways",
+            "lsync completions",
+        ] {
+            refused(line);
+        }
+    }
+
+    #[test]
+    fn help_fits_80_columns() {
+        let mut command = CommandLine::command();
+        command.build();
+        let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let mut pages = vec![command.render_long_help().to_string()];
+        for name in names {
+            pages.push(command.find_subcommand_mut(&name).unwrap().render_long_help().to_string());
+        }
+        for line in pages.iter().flat_map(|page| page.lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What surrounds the process, read once. Nothing else in the program reads environment variables or asks where it runs.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use lsync::remote::connect::Network;
+
+use crate::cli::failure::Failure;
+
+/// Variables that child processes never see.
+const SECRETS: &[&str] = &["LSYNC_SECRET_ACCESS_KEY", "LSYNC_SESSION_TOKEN", "LSYNC_GITHUB_TOKEN"];
+
+/// Variables, current directory, own binary and terminal. Has no `Debug`: the variables hold secrets.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    vars: BTreeMap<OsString, OsString>,
+    current_dir: Option<PathBuf>,
+    /// The binary that runs, absolute.
+    pub exe: Option<PathBuf>,
+    /// Stdin and stderr both are a terminal: a person can be asked.
+    pub terminal: bool,
+    /// Who runs this.
+    pub uid: u32,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub(crate) fn capture() -> Environment {
+        Environment {
+            vars: std::env::vars_os().collect(),
+            current_dir: std::env::current_dir().ok(),
+            exe: std::env::current_exe().ok(),
+            terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// One that is made up, without a terminal.
+    #[cfg(test)]
+    pub(crate) fn of(current_dir: &Path, vars: &[(&str, &str)]) -> Environment {
+        Environment {
+            vars: vars.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            current_dir: Some(current_dir.to_owned()),
+            exe: None,
+            terminal: false,
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// A variable as text; empty means absent.
+    #[must_use]
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// A variable as a path; empty means absent.
+    #[must_use]
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.os(name).map(PathBuf::from)
+    }
+
+    fn os(&self, name: &str) -> Option<&OsStr> {
+        self.vars.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    fn either(&self, upper: &str) -> Option<String> {
+        self.text(&upper.to_lowercase()).or_else(|| self.text(upper))
+    }
+
+    /// The current directory, absolute, links resolved.
+    pub(crate) fn current_dir(&self) -> Result<&Path, Failure> {
+        let gone = || Failure::usage("the current directory does not exist any more").hint("change to a directory that does: cd ~");
+        self.current_dir.as_deref().ok_or_else(gone)
+    }
+
+    /// `$HOME`.
+    #[must_use]
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.path("HOME")
+    }
+
+    /// Where mounts lie.
+    #[must_use]
+    pub(crate) fn mounts(&self) -> PathBuf {
+        self.path("LSYNC_MOUNTS").unwrap_or_else(|| "/lambda/nfs".into())
+    }
+
+    /// `$XDG_CONFIG_HOME/lsync/sync.toml`.
+    #[must_use]
+    pub(crate) fn user_config(&self) -> Option<PathBuf> {
+        let config_home = self.path("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+        let config_home = config_home.or_else(|| self.home().map(|home| home.join(".config")))?;
+        Some(config_home.join("lsync/sync.toml"))
+    }
+
+    /// Proxies and certificates.
+    #[must_use]
+    pub(crate) fn network(&self) -> Network {
+        Network {
+            https_proxy: self.either("HTTPS_PROXY"),
+            http_proxy: self.either("HTTP_PROXY"),
+            no_proxy: self.either("NO_PROXY"),
+            ca_bundle: self.path("AWS_CA_BUNDLE"),
+        }
+    }
+
+    /// `NO_COLOR` is set.
+    #[must_use]
+    pub(crate) fn no_color(&self) -> bool {
+        self.os("NO_COLOR").is_some()
+    }
+
+    /// All variables but our secrets, for programs that lsync starts.
+    pub(crate) fn for_children(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.vars.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.as_os_str() == *secret))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_absent_and_lower_case_proxies_count_first() {
+        let vars = [("A", ""), ("B", "x"), ("HTTPS_PROXY", "http://up"), ("https_proxy", "http://low"), ("NO_PROXY", "a")];
+        let env = Environment::of(Path::new("/"), &vars);
+        assert_eq!((env.text("A"), env.text("B")), (None, Some("x".into())));
+        let network = env.network();
+        assert_eq!((network.https_proxy.as_deref(), network.no_proxy.as_deref()), (Some("http://low"), Some("a")));
+    }
+
+    #[test]
+    fn programs_that_lsync_starts_do_not_see_its_secrets() {
+        let vars = [("LSYNC_SECRET_ACCESS_KEY", "s"), ("LSYNC_SESSION_TOKEN", "s"), ("LSYNC_GITHUB_TOKEN", "s"), ("HOME", "/h")];
+        let env = Environment::of(Path::new("/"), &vars);
+        assert_eq!(env.for_children().collect::<Vec<_>>(), [(&OsString::from("HOME"), &OsString::from("/h"))]);
+    }
+}
