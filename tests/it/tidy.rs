@@ -118,6 +118,8 @@ fn the_tree_names_no_machine() {
     check("Cargo.toml", concat!("x = \"https://a.jfrog.io/arti", "factory/\""), "Cargo.toml:1: the address of a registry");
     check("Cargo.lock", "source = \"registry+https://mirror.example/index\"", "Cargo.lock:1: the address of a registry");
     check("Cargo.lock", "source = \"registry+https://github.com/rust-lang/crates.io-index\"", "");
+    check("README.md", concat!("/ho", "me/me/x"), "README.md:1: the path of a machine");
+    check("README.md", "lsync upload --root /home/ubuntu/data", "");
     check("README.md", "lsync upload /lambda/nfs/research", "");
 }
 
