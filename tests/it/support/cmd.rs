@@ -272,11 +272,11 @@ mod tests {
 
     #[test]
     fn a_running_one_can_be_watched_and_interrupted() {
-        let mut running = shell("trap 'echo stopped; exit 130' INT; echo ready >&2; while :; do :; done").start();
+        let mut running = shell("trap 'echo stopped; exit 143' TERM; echo ready >&2; while :; do :; done").start();
         running.wait_for_stderr("ready");
         assert_ne!(running.id(), 0);
-        running.signal(rustix::process::Signal::INT);
-        assert_eq!(running.wait().expect(130).stdout, "stopped\n");
+        running.signal(rustix::process::Signal::TERM);
+        assert_eq!(running.wait().expect(143).stdout, "stopped\n");
     }
 
     #[test]
