@@ -22,6 +22,7 @@ fn project() -> Vec<Source> {
         })
         .collect();
     sources.sort_by(|a, b| a.path.cmp(&b.path));
+    source::mark_tests(&mut sources);
     sources
 }
 
@@ -109,6 +110,20 @@ fn nothing_is_silenced_or_left_to_luck() {
     check("tests/it/wire.rs", "#[test]\n#[ignore]\nfn f() {}", "tests/it/wire.rs:3: `#[ignore`");
     check("tests/it/wire.rs", "fn f() { std::thread::sleep(d) }", "tests/it/wire.rs:2: `thread::sleep(`");
     check("src/engine/run.rs", "async fn f() { tokio::time::sleep(d).await }", "");
+}
+
+#[test]
+fn a_file_that_only_tests_compile_may_do_what_tests_may() {
+    let unwraps = "//! x\nfn f() { x.unwrap(); }\n";
+    let breaches = |declared: &str| {
+        let parent = Source::new("src/remote/mod.rs", &format!("//! x\n{declared}\nfn g() {{ y.unwrap(); }}\n"));
+        let mut sources = [parent, Source::new("src/remote/canned.rs", unwraps)];
+        source::mark_tests(&mut sources);
+        sources.iter().flat_map(rules::of_file).collect::<Vec<_>>().join("\n")
+    };
+    assert!(breaches("mod canned;").contains("src/remote/canned.rs:2: `.unwrap()`"));
+    let marked = breaches("#[cfg(test)]\nmod canned;");
+    assert!(!marked.contains("canned.rs") && marked.contains("src/remote/mod.rs:4: `.unwrap()`"), "{marked}");
 }
 
 #[test]

@@ -6,26 +6,35 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// As it is.
     pub(crate) text: String,
-    /// Rust only, else empty: [`Source::text`] with comments and the insides of literals turned to blanks. The lines stay where they are.
+    /// Rust only, else empty: [`Source::text`] with comments and literals turned to blanks. The lines stay where they are.
     pub(crate) code: String,
+    /// Only tests compile it; see [`mark_tests`].
+    tests_only: bool,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Source {
         let code = if path.ends_with(".rs") { blank(text) } else { String::new() };
-        Source { path: path.to_owned(), text: text.to_owned(), code }
+        Source { path: path.to_owned(), text: text.to_owned(), code, tests_only: !path.starts_with("src/") }
     }
 
     /// The code that is not only for tests: everything before the `#[cfg(test)]` of a module that starts at the left margin.
     pub(crate) fn product_code(&self) -> &str {
-        if !self.path.starts_with("src/") || self.path.ends_with("/tests.rs") {
+        if self.tests_only {
             return "";
         }
         let tests = self.code.match_indices("\n#[cfg(test)]\n").find(|(at, mark)| {
-            let after = &self.code[at + mark.len()..];
-            after.lines().find(|line| !line.starts_with("#[")).is_some_and(|line| line.starts_with("mod "))
+            declaration(&self.code[at + mark.len()..]).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
         });
         tests.map_or(&self.code, |(at, _)| &self.code[..=at])
+    }
+
+    /// The files that this one declares as modules for tests alone, without their ending.
+    fn declared_for_tests(&self) -> Vec<String> {
+        let path = self.path.strip_suffix(".rs").unwrap_or(&self.path);
+        let dir = path.strip_suffix("/mod").or_else(|| path.strip_suffix("/lib")).or_else(|| path.strip_suffix("/main")).unwrap_or(path);
+        let marks = self.code.match_indices("#[cfg(test)]\n").filter_map(|(at, mark)| declaration(&self.code[at + mark.len()..]));
+        marks.filter_map(|line| Some(format!("{dir}/{}", line.rsplit_once("mod ")?.1.strip_suffix(';')?))).collect()
     }
 
     /// The module that a file of the library or the binary is: `src/local/scan.rs` is `local`, `scan`; `src/lib.rs` is nothing.
@@ -40,6 +49,20 @@ impl Source {
     pub(crate) fn top(&self) -> &str {
         self.module().first().copied().unwrap_or_default()
     }
+}
+
+/// Marks the files that are declared behind `#[cfg(test)]`, and what lies below them.
+pub(crate) fn mark_tests(sources: &mut [Source]) {
+    let tests: Vec<String> = sources.iter().flat_map(Source::declared_for_tests).collect();
+    for source in sources {
+        let is_at_or_below = |module: &String| source.path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'));
+        source.tests_only |= tests.iter().any(is_at_or_below);
+    }
+}
+
+/// The line that attributes before it belong to.
+fn declaration(code: &str) -> Option<&str> {
+    code.lines().map(str::trim).find(|line| !line.starts_with("#[") && !line.is_empty())
 }
 
 /// Every top-level module that code of the module `module` names by `crate::…` or `super::…`, with its line. Braces are followed.
