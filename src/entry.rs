@@ -85,6 +85,28 @@ impl Entry {
     }
 }
 
+/// What identifies the state of a file on disk without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub size: u64,
+    /// Modification time.
+    pub mtime: Nanos,
+    /// Change time.
+    pub ctime: Nanos,
+    /// Inode number. The device is left out: it is not stable on network file systems.
+    pub inode: u64,
+}
+
+/// An entry of the mount. A file's ETag is `None` and its mtime is set; its digests are those that are known without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// What lies there.
+    pub entry: Entry,
+    /// A file's stamp; `None` for links and directories.
+    pub stamp: Option<Stamp>,
+}
+
 /// Paths and what lies there, sorted by path, each path once.
 pub type Tree = Vec<(RelPath, Entry)>;
 

@@ -13,21 +13,63 @@ pub enum Event {
     /// A phase began.
     Phase(Phase),
     /// So many entries of the mount have been seen.
-    Scanned { entries: u64, bytes: u64 },
+    Scanned {
+        /// Entries so far.
+        entries: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// So many objects of the bucket have been listed.
-    Listed { objects: u64 },
+    Listed {
+        /// Objects so far.
+        objects: u64,
+    },
     /// What hashing or transferring has ahead of it.
-    Planned { files: u64, bytes: u64 },
+    Planned {
+        /// Items.
+        files: u64,
+        /// Their content bytes.
+        bytes: u64,
+    },
     /// Content bytes that were hashed.
-    Hashed { bytes: u64 },
+    Hashed {
+        /// Bytes of this piece.
+        bytes: u64,
+    },
     /// A file began to move.
-    Started { path: RelPath, bytes: u64 },
+    Started {
+        /// Which.
+        path: RelPath,
+        /// Its length.
+        bytes: u64,
+    },
     /// Content bytes of a file that moved; `bytes` may be taken back by [`Event::Retried`].
-    Moved { path: RelPath, bytes: u64 },
+    Moved {
+        /// Which.
+        path: RelPath,
+        /// Bytes of this piece.
+        bytes: u64,
+    },
     /// A try failed and starts again; bytes reported for it do not count.
-    Retried { path: RelPath, bytes: u64, why: String },
+    Retried {
+        /// Which.
+        path: RelPath,
+        /// Bytes to take back.
+        bytes: u64,
+        /// What went wrong.
+        why: String,
+    },
     /// An item is done: what was done, and how it ended.
-    Finished { path: RelPath, verb: Verb, bytes: u64, outcome: Ended },
+    Finished {
+        /// Which.
+        path: RelPath,
+        /// What was done.
+        verb: Verb,
+        /// Its content bytes.
+        bytes: u64,
+        /// How it ended.
+        outcome: Ended,
+    },
     /// Something the user should know that stops nothing.
     Warning(String),
 }

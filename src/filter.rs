@@ -2,8 +2,16 @@
 //! grammar, for both directions. Matches paths; reads no files.
 //!
 //! Exclude beats include; a later `!pattern` may undo a default. With any include pattern, a file must also match one of those.
+//!
+//! The last pattern that matches a path decides, over this sequence: the defaults, the `.syncignore` files from the mount's own down to
+//! the deepest, `[sync] exclude`, `--exclude`. What lies below an ignored directory is ignored whatever matches it, as in git.
 
-use crate::path::RelPath;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::path::{RESERVED, RelPath};
 
 /// What is ignored unless a later `!pattern` says otherwise. `.lsync/` is reserved and cannot be undone.
 pub const DEFAULT_IGNORES: &[&str] = &[".venv/", ".ipynb_checkpoints/", "__pycache__/", ".nfs*"];
@@ -21,8 +29,20 @@ pub struct Patterns {
     pub never: Vec<RelPath>,
 }
 
+/// The name of the files in the mount that hold patterns for the directory they lie in.
+pub const SYNCIGNORE: &str = ".syncignore";
+
 /// The compiled rules of a run.
-pub struct Filter {}
+#[derive(Debug)]
+pub struct Filter {
+    defaults: Gitignore,
+    exclude: Gitignore,
+    include: Gitignore,
+    /// By the directory they lie in.
+    syncignores: BTreeMap<String, Gitignore>,
+    include_config: bool,
+    never: BTreeSet<RelPath>,
+}
 
 /// A pattern that gitignore's grammar does not allow.
 #[derive(Debug, thiserror::Error)]
@@ -52,27 +72,321 @@ pub enum Scope {
 impl Filter {
     /// Compiles the rules that do not come from the mount.
     pub fn new(patterns: &Patterns) -> Result<Filter, BadPattern> {
-        let _ = patterns;
-        todo!()
+        let compile = |origin: &str, lines: &[String]| compiled(lines.iter().map(|line| (origin.to_owned(), line.as_str())));
+        Ok(Filter {
+            defaults: compiled(DEFAULT_IGNORES.iter().map(|line| ("the defaults".to_owned(), *line)))?,
+            exclude: compile("exclude (configuration or --exclude)", &patterns.exclude)?,
+            include: compile("include (configuration or --include)", &patterns.include)?,
+            syncignores: BTreeMap::new(),
+            include_config: patterns.include_config,
+            never: patterns.never.iter().cloned().collect(),
+        })
     }
 
     /// Adds the lines of the `.syncignore` file that lies in `dir` (empty: the mount itself). Deeper files win over shallower ones.
     pub fn add_syncignore(&mut self, dir: &str, text: &str) -> Result<(), BadPattern> {
-        let _ = (dir, text);
-        todo!()
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let slash = if dir.is_empty() { "" } else { "/" };
+        let lines = text.lines().enumerate().map(|(at, line)| (format!("{dir}{slash}{SYNCIGNORE}, line {}", at + 1), line));
+        let rules = compiled(lines)?;
+        if !rules.is_empty() {
+            self.syncignores.insert(dir.to_owned(), rules);
+        }
+        Ok(())
     }
 
     /// Whether a path, with all directories above it, is in scope. `is_dir`: it is a directory itself.
     #[must_use]
     pub fn scope(&self, path: &RelPath, is_dir: bool) -> Scope {
-        let _ = (path, is_dir);
-        todo!()
+        if path.is_reserved() {
+            return Scope::Reserved;
+        }
+        let text = path.as_str();
+        if text.match_indices('/').any(|(at, _)| self.ignores(&text[..at], true)) {
+            return Scope::Ignored;
+        }
+        self.scope_of_child(path, is_dir)
     }
 
     /// As [`Filter::scope`] for an entry of a directory that is known to be in scope, without looking at the directories above.
     #[must_use]
     pub fn scope_of_child(&self, path: &RelPath, is_dir: bool) -> Scope {
-        let _ = (path, is_dir);
-        todo!()
+        let name = path.name();
+        if name == RESERVED {
+            return Scope::Reserved;
+        }
+        if !is_dir && ((!self.include_config && holds_keys(name)) || self.never.contains(path)) {
+            return Scope::Keys;
+        }
+        if self.ignores(path.as_str(), is_dir) || !(is_dir || self.includes(path.as_str())) {
+            return Scope::Ignored;
+        }
+        Scope::In
+    }
+
+    fn ignores(&self, path: &str, is_dir: bool) -> bool {
+        let decided = |rules: &Gitignore, path: &str| match rules.matched(path, is_dir) {
+            Match::None => None,
+            Match::Ignore(_) => Some(true),
+            Match::Whitelist(_) => Some(false),
+        };
+        let in_mount = || {
+            if self.syncignores.is_empty() {
+                return None;
+            }
+            // Deepest first, and only those that lie above the path.
+            let deeper = path.rmatch_indices('/').find_map(|(at, _)| decided(self.syncignores.get(&path[..at])?, &path[at + 1..]));
+            deeper.or_else(|| decided(self.syncignores.get("")?, path))
+        };
+        decided(&self.exclude, path).or_else(in_mount).or_else(|| decided(&self.defaults, path)).unwrap_or(false)
+    }
+
+    fn includes(&self, path: &str) -> bool {
+        self.include.is_empty() || self.include.matched_path_or_any_parents(path, false).is_ignore()
+    }
+}
+
+/// By its name: `sync.toml`, `*.sync.toml`, `*.sync.env`.
+fn holds_keys(name: &str) -> bool {
+    name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env")
+}
+
+/// Compiles lines, each with the place it stands in.
+fn compiled<'a>(lines: impl Iterator<Item = (String, &'a str)>) -> Result<Gitignore, BadPattern> {
+    // `.` tells the matcher that paths come relative to where its patterns hold.
+    let mut builder = GitignoreBuilder::new(".");
+    for (origin, line) in lines {
+        let bad = |why: String| BadPattern { origin: origin.clone(), pattern: line.to_owned(), why };
+        let line = without_trailing_spaces(line);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line.strip_prefix('!').unwrap_or(line).trim_matches('/').is_empty() {
+            return Err(bad("it names nothing".into()));
+        }
+        builder.add_line(None, &as_glob(line)).map_err(|e| bad(reason(e)))?;
+    }
+    builder.build().map_err(|e| BadPattern { origin: "the patterns together".into(), pattern: String::new(), why: reason(e) })
+}
+
+fn reason(error: ignore::Error) -> String {
+    match error {
+        ignore::Error::Glob { err, .. } => err,
+        other => other.to_string(),
+    }
+}
+
+fn without_trailing_spaces(mut line: &str) -> &str {
+    while let Some(shorter) = line.strip_suffix(' ').filter(|shorter| !shorter.ends_with('\\')) {
+        line = shorter;
+    }
+    line
+}
+
+/// Writes a gitignore line so that the matcher, which knows more than git, takes it as git does: braces are no alternatives, and white
+/// space other than a space belongs to the name even at the end.
+fn as_glob(line: &str) -> String {
+    let mut glob = String::with_capacity(line.len() + 8);
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '[' => {
+                let class = class_len(rest.as_str());
+                glob.push('[');
+                glob.push_str(&rest.as_str()[..class]);
+                rest = rest.as_str()[class..].chars();
+            }
+            '{' | '}' => glob.extend(['\\', c]),
+            '\\' => match rest.next() {
+                Some(literal) if literal.is_whitespace() && literal != ' ' => glob.extend(['[', literal, ']']),
+                literal => glob.extend(Some('\\').into_iter().chain(literal)),
+            },
+            _ if c.is_whitespace() && c != ' ' => glob.extend(['[', c, ']']),
+            _ => glob.push(c),
+        }
+    }
+    glob
+}
+
+/// How many bytes after a `[` belong to the class that it opens; 0 when it is never closed and so stands for itself.
+fn class_len(rest: &str) -> usize {
+    let negation = usize::from(rest.starts_with(['!', '^']));
+    // A `]` that comes first is a member.
+    let first = rest[negation..].chars().next().map_or(0, char::len_utf8);
+    rest[negation + first..].find(']').map_or(0, |at| negation + first + at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::exclude_line;
+
+    fn owned(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    /// A path that ends in `/` is a directory.
+    #[track_caller]
+    fn scoped(filter: &Filter, path: &str, expected: Scope) {
+        let rel = RelPath::new(path.trim_end_matches('/')).unwrap();
+        assert_eq!(filter.scope(&rel, path.ends_with('/')), expected, "{path:?}");
+    }
+
+    #[track_caller]
+    fn check(exclude: &[&str], ignored: &[&str], kept: &[&str]) {
+        let filter = Filter::new(&Patterns { exclude: owned(exclude), ..Patterns::default() }).unwrap();
+        ignored.iter().for_each(|path| scoped(&filter, path, Scope::Ignored));
+        kept.iter().for_each(|path| scoped(&filter, path, Scope::In));
+    }
+
+    #[track_caller]
+    fn with_files(files: &[(&str, &str)], exclude: &[&str], ignored: &[&str], kept: &[&str]) {
+        let mut filter = Filter::new(&Patterns { exclude: owned(exclude), ..Patterns::default() }).unwrap();
+        files.iter().for_each(|(dir, text)| filter.add_syncignore(dir, text).unwrap());
+        ignored.iter().for_each(|path| scoped(&filter, path, Scope::Ignored));
+        kept.iter().for_each(|path| scoped(&filter, path, Scope::In));
+    }
+
+    #[track_caller]
+    fn includes(include: &[&str], exclude: &[&str], ignored: &[&str], kept: &[&str]) {
+        let patterns = Patterns { exclude: owned(exclude), include: owned(include), ..Patterns::default() };
+        let filter = Filter::new(&patterns).unwrap();
+        ignored.iter().for_each(|path| scoped(&filter, path, Scope::Ignored));
+        kept.iter().for_each(|path| scoped(&filter, path, Scope::In));
+    }
+
+    #[track_caller]
+    fn bad(pattern: &str, why: &str) {
+        let error = Filter::new(&Patterns { exclude: owned(&[pattern]), ..Patterns::default() }).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(error.pattern, pattern);
+    }
+
+    #[test]
+    fn what_is_ignored_by_default() {
+        check(&[], &[".venv/", ".venv/lib/x.py", "a/.venv/x", "a/__pycache__/", "__pycache__/m.pyc"], &["venv/", "a.py", ".git/config"]);
+        check(&[], &[".nfs000123", "a/.nfs0", ".ipynb_checkpoints/a.ipynb"], &["nfs", "a/x.nfs", ".env", "node_modules/x"]);
+        check(&[], &[], &[".venv", "__pycache__", "a/.ipynb_checkpoints"]);
+        check(&["!.venv/"], &["__pycache__/x"], &[".venv/", ".venv/lib/x", "a/.venv/x"]);
+        check(&["!.nfs*"], &[], &[".nfs1"]);
+    }
+
+    #[test]
+    fn lsync_is_reserved_whatever_the_patterns_say() {
+        let filter = Filter::new(&Patterns { exclude: owned(&["!.lsync/", "!.lsync"]), ..Patterns::default() }).unwrap();
+        for path in [".lsync/", ".lsync/x", "a/.lsync/", "a/.lsync", "a/.lsync/b/c"] {
+            scoped(&filter, path, Scope::Reserved);
+        }
+        scoped(&filter, ".lsyncx", Scope::In);
+        assert_eq!(filter.scope_of_child(&RelPath::new("a/.lsync").unwrap(), true), Scope::Reserved);
+    }
+
+    #[test]
+    fn gitignore_grammar_as_git_reads_it() {
+        check(&["*.log"], &["a.log", "x/y/a.log", ".log", "x.log/f"], &["a.logs", "log"]);
+        check(&["/a"], &["a", "a/", "a/b/c"], &["x/a", "ab"]);
+        check(&["a/"], &["a/", "x/a/", "a/b", "x/a/b"], &["a", "x/a"]);
+        check(&["a/b"], &["a/b", "a/b/c"], &["x/a/b", "a/bc"]);
+        check(&["**/a/b"], &["a/b", "x/a/b", "x/y/a/b"], &["a/x/b"]);
+        check(&["a/**"], &["a/x", "a/x/y"], &["a/", "x/a/b"]);
+        check(&["a/**/z"], &["a/z", "a/b/z", "a/b/c/z"], &["z", "b/z"]);
+        check(&["a/*"], &["a/b", "a/b/c"], &["a/", "b"]);
+        check(&["x/*.npy"], &["x/a.npy"], &["x/y/a.npy", "a.npy"]);
+        check(&["a?c"], &["abc"], &["ac", "abbc", "a/c"]);
+        check(&["[ab]x", "[!c]y", "[0-9]z"], &["ax", "bx", "ay", "7z"], &["cx", "cy", "az"]);
+        check(&["a[]]b", "p[{]q"], &["a]b", "p{q"], &["ab", "pq"]);
+        check(&["[abc"], &["[abc"], &["a"]);
+        check(&["# comment", "", "   ", "\\#x", "\\!y"], &["#x", "!y"], &["# comment", "x", "y"]);
+        check(&["a ", "b\\ ", "c  "], &["a", "b ", "c"], &["a ", "b"]);
+        check(&["\\*"], &["*"], &["a"]);
+        check(&["a\\[b"], &["a[b"], &["ab"]);
+        check(&["foo."], &["foo.", "a/foo."], &["foo"]);
+        check(&["A"], &["A"], &["a"]);
+        check(&["a{b,c}", "{x}", "p}"], &["a{b,c}", "{x}", "p}"], &["ab", "ac", "x", "p"]);
+    }
+
+    #[test]
+    fn the_last_match_wins_but_nothing_comes_back_below_an_ignored_directory() {
+        check(&["*.log", "!keep.log"], &["a.log"], &["keep.log", "x/keep.log"]);
+        check(&["!keep.log", "*.log"], &["a.log", "keep.log"], &[]);
+        check(&["data/", "!data/keep"], &["data/", "data/keep"], &[]);
+        check(&["data/*", "!data/keep"], &["data/x"], &["data/keep", "data/"]);
+        check(&["/*", "!/src/"], &["a", "b/c"], &["src/", "src/a/b"]);
+    }
+
+    #[test]
+    fn syncignore_files_hold_for_their_directory_and_deeper_ones_win() {
+        with_files(&[("", "*.tmp\n")], &[], &["a.tmp", "x/y.tmp"], &["a"]);
+        with_files(&[("x", "/a\n*.tmp\n")], &[], &["x/a", "x/y/b.tmp"], &["a", "b.tmp", "x/y/a", "xa/a"]);
+        with_files(&[("", "*.tmp"), ("x", "!keep.tmp")], &[], &["keep.tmp", "x/a.tmp"], &["x/keep.tmp", "x/y/keep.tmp"]);
+        with_files(&[("", "!*.tmp"), ("x/y", "*.tmp")], &[], &["x/y/a.tmp", "x/y/z/a.tmp"], &["x/a.tmp"]);
+        with_files(&[("", "x/"), ("x", "!a")], &[], &["x/a", "x/"], &[]);
+        with_files(&[("", "!.venv/\n")], &[], &["__pycache__/x"], &[".venv/x", "a/.venv/x"]);
+        with_files(&[("a", "!.venv/\n")], &[], &[".venv/x"], &["a/.venv/x"]);
+        with_files(&[("", "\u{feff}*.tmp\r\n# c\r\nb\r\n")], &[], &["a.tmp", "b"], &["c"]);
+    }
+
+    #[test]
+    fn what_the_configuration_or_a_flag_says_beats_syncignore_files() {
+        with_files(&[("", "!*.bin")], &["*.bin"], &["a.bin"], &[]);
+        with_files(&[("x", "!*.bin")], &["*.bin"], &["x/a.bin"], &[]);
+        with_files(&[("", "*.bin")], &["!a.bin"], &["b.bin"], &["a.bin"]);
+    }
+
+    #[test]
+    fn with_includes_a_file_must_match_one_and_exclude_beats_them() {
+        includes(&["*.npy"], &[], &["a.txt", "x/a.txt"], &["a.npy", "x/y/a.npy", "x/", "x/y/"]);
+        includes(&["/data/"], &[], &["a", "x/data/f", "data"], &["data/", "data/f", "data/x/y", "x/"]);
+        includes(&["data"], &[], &["a"], &["data", "data/x", "x/data/y"]);
+        includes(&["*.npy", "src/"], &[], &["a"], &["a.npy", "src/x"]);
+        includes(&["data/", "!*.tmp"], &[], &["data/x.tmp"], &["data/x"]);
+        includes(&["*.npy"], &["big.npy"], &["big.npy", "x/big.npy"], &["a.npy"]);
+        includes(&["*.npy"], &["old/"], &["old/a.npy", "old/"], &["a.npy"]);
+        includes(&[".venv/"], &[], &[".venv/x", "a"], &[]);
+    }
+
+    #[test]
+    fn files_that_hold_keys_stay_here_unless_asked() {
+        let mut patterns = Patterns { never: vec![RelPath::new("conf/mine.toml").unwrap()], ..Patterns::default() };
+        let filter = Filter::new(&patterns).unwrap();
+        for keys in ["sync.toml", "a/b/sync.toml", "lambda.sync.toml", "x/.sync.toml", "a/prod.sync.env", "conf/mine.toml"] {
+            scoped(&filter, keys, Scope::Keys);
+        }
+        for fine in ["sync.toml/", "sync.toml.template", "async.toml", "sync.env", "mine.toml", "sync.toml2"] {
+            scoped(&filter, fine, Scope::In);
+        }
+        patterns.include_config = true;
+        let filter = Filter::new(&patterns).unwrap();
+        scoped(&filter, "a/sync.toml", Scope::In);
+        scoped(&filter, "conf/mine.toml", Scope::Keys);
+        patterns.exclude = owned(&["!conf/mine.toml", "!sync.toml"]);
+        patterns.include_config = false;
+        let filter = Filter::new(&patterns).unwrap();
+        scoped(&filter, "sync.toml", Scope::Keys);
+        scoped(&filter, "conf/mine.toml", Scope::Keys);
+    }
+
+    #[test]
+    fn the_line_that_a_problem_gives_leaves_out_exactly_that_path() {
+        for path in ["a", "a/b c", "we?rd*[x]", "!bang", "#hash", "trail ", "two  ", "back\\slash", "a/{b,c}", "Icon\r", "é\t", "a]b", "x."]
+        {
+            let line = exclude_line(path);
+            let beside = format!("{path}x");
+            check(&[&line], &[path, &format!("{path}/below")], &[&beside, &format!("x/{path}"), "b", "werd", "we1rdx"]);
+        }
+    }
+
+    #[test]
+    fn bad_patterns_say_where_they_stand() {
+        bad("a\\", "dangling");
+        bad("[z-a]", "invalid range");
+        bad("!", "names nothing");
+        bad("/", "names nothing");
+        let mut filter = Filter::new(&Patterns::default()).unwrap();
+        let error = filter.add_syncignore("a/b", "fine\n[z-a]\n").unwrap_err();
+        assert_eq!(error.origin, "a/b/.syncignore, line 2");
+        assert_eq!(filter.add_syncignore("", "[z-a]").unwrap_err().origin, ".syncignore, line 1");
+        let include = Patterns { include: owned(&["[z-a]"]), ..Patterns::default() };
+        assert!(Filter::new(&include).unwrap_err().to_string().starts_with("include (configuration or --include): the pattern \"[z-a]\""));
     }
 }

@@ -10,18 +10,23 @@
 //! | floor | what | modules |
 //! |---|---|---|
 //! | 0 words | no I/O, no async, no clock | [`path`] [`digest`] [`entry`] [`problem`] [`manifest`] [`filter`] [`config`] |
-//! | 1 decisions | pure functions over words | [`event`] |
+//! | 1 decisions | pure functions over words | [`event`] [`view`] [`diff`] [`plan`] |
 //! | 2 worlds | each knows one world and decides nothing | [`local`] [`remote`] |
+//! | 3 engine | joins the two worlds | [`engine`] |
 
 pub mod config;
+pub mod diff;
 pub mod digest;
+pub mod engine;
 pub mod entry;
 pub mod event;
 pub mod filter;
 pub mod local;
 pub mod manifest;
 pub mod path;
+pub mod plan;
 pub mod problem;
 pub mod remote;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod view;

@@ -1,17 +1,18 @@
 //! Opens files for reading and tells their digests, watching that they do not change under the hand.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::beneath::in_the_way;
 use super::mount::{LocalError, Mount, Stamp};
-use crate::digest::Digests;
+use crate::digest::{Digests, Md5, Parts, Stream};
 use crate::path::RelPath;
 
-/// Which kinds of digest a caller wants of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Want {
-    /// The MD5 of all bytes.
-    pub whole: bool,
-    /// The MD5 of every part, for each of these part sizes.
-    pub part_bytes: Vec<u64>,
-}
+/// Bytes that are read at once.
+const PIECE: u64 = 1 << 20;
+
+pub use crate::diff::Want;
 
 /// Why a file's content could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,32 +33,10 @@ pub enum ReadError {
 
 /// A regular file, open for reading; never a link, never a FIFO.
 #[derive(Debug)]
-pub struct Source {}
-
-impl Source {
-    /// Opens a file and checks that it carries `expected`.
-    pub fn open(mount: &Mount, path: &RelPath, expected: &Stamp) -> Result<Source, ReadError> {
-        let _ = (mount, path, expected);
-        todo!()
-    }
-
-    /// Reads exactly `len` bytes at `offset` into `buffer` (cleared first); fewer bytes there mean [`ReadError::Changed`].
-    pub fn read(&self, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
-        let _ = (offset, len, buffer);
-        todo!()
-    }
-
-    /// Checks, on the open descriptor, that the file still carries the stamp it was opened with.
-    pub fn unchanged(&self) -> Result<(), ReadError> {
-        todo!()
-    }
-}
-
-/// Reads a file once and computes all digests that are wanted. `progress` takes the bytes of each piece; `stop` is asked between
-/// pieces. With several part sizes the first one's digests are in [`Digests::parts`] and all of them are returned beside.
-pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Vec<Digests>, ReadError> {
-    let _ = (mount, path, expected, want, watch);
-    todo!()
+pub struct Source {
+    file: File,
+    path: RelPath,
+    expected: Stamp,
 }
 
 /// Who is told of progress and asked whether to go on.
@@ -66,4 +45,247 @@ pub struct Watch<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
     /// True stops the work.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Source {
+    /// Opens a file and checks that it carries `expected`.
+    pub fn open(mount: &Mount, path: &RelPath, expected: &Stamp) -> Result<Source, ReadError> {
+        let file = mount.top().file(path.as_str()).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => ReadError::Gone,
+            // Something else has its name now.
+            io::ErrorKind::InvalidInput => ReadError::Changed,
+            _ if in_the_way(&e) => ReadError::Changed,
+            _ => cannot_read(path, e),
+        })?;
+        let source = Source { file, path: path.clone(), expected: *expected };
+        source.unchanged()?;
+        Ok(source)
+    }
+
+    /// Reads exactly `len` bytes at `offset` into `buffer` (cleared first); fewer bytes there mean [`ReadError::Changed`].
+    pub fn read(&self, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+        // Not cleared in fact: what it holds is overwritten, so that only growth costs a pass over the memory.
+        buffer.resize(len, 0);
+        self.file.read_exact_at(buffer, offset).map_err(|e| {
+            buffer.clear();
+            match e.kind() {
+                io::ErrorKind::UnexpectedEof => ReadError::Changed,
+                _ => cannot_read(&self.path, e),
+            }
+        })
+    }
+
+    /// Checks, on the open descriptor, that the file still carries the stamp it was opened with.
+    pub fn unchanged(&self) -> Result<(), ReadError> {
+        let now = self.file.metadata().map_err(|e| cannot_read(&self.path, e))?;
+        if Stamp::of(&now) == self.expected { Ok(()) } else { Err(ReadError::Changed) }
+    }
+}
+
+/// Reads a file once and computes all digests that are wanted: one [`Digests`] for each part size, in their order, each with the whole
+/// MD5 too when that is wanted; without part sizes, one with the whole MD5 alone. `progress` takes the bytes of each piece; `stop` is
+/// asked between pieces.
+pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Vec<Digests>, ReadError> {
+    let source = Source::open(mount, path, expected)?;
+    let mut whole = want.whole.then(Stream::default);
+    let mut cuts: Vec<Cut> = want.part_bytes.iter().map(|part_bytes| Cut::new(*part_bytes)).collect();
+    let mut buffer = Vec::new();
+    let mut offset = 0;
+    while offset < expected.size {
+        if (watch.stop)() {
+            return Err(ReadError::Stopped);
+        }
+        let len = PIECE.min(expected.size - offset);
+        source.read(offset, usize::try_from(len).expect("a piece fits into memory"), &mut buffer)?;
+        if let Some(stream) = &mut whole {
+            stream.update(&buffer);
+        }
+        cuts.iter_mut().for_each(|cut| cut.update(&buffer));
+        offset += len;
+        (watch.progress)(len);
+    }
+    // Longer than the stamp, or written to meanwhile, shows here.
+    source.unchanged()?;
+    let whole = Digests { whole: whole.map(Stream::finish), ..Digests::default() };
+    if cuts.is_empty() {
+        return Ok(vec![whole]);
+    }
+    Ok(cuts.into_iter().map(|cut| Digests { parts: Some(Box::new(cut.finish())), ..whole.clone() }).collect())
+}
+
+/// The digests of the parts that one part size cuts a stream into.
+struct Cut {
+    part_bytes: u64,
+    /// Bytes that the open part still takes.
+    room: u64,
+    open: Stream,
+    md5s: Vec<Md5>,
+}
+
+impl Cut {
+    fn new(part_bytes: u64) -> Cut {
+        let part_bytes = part_bytes.max(1);
+        Cut { part_bytes, room: part_bytes, open: Stream::default(), md5s: Vec::new() }
+    }
+
+    fn update(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.room == 0 {
+                self.md5s.push(std::mem::take(&mut self.open).finish());
+                self.room = self.part_bytes;
+            }
+            let (now, later) = piece.split_at(usize::try_from(self.room).map_or(piece.len(), |room| room.min(piece.len())));
+            self.open.update(now);
+            self.room -= now.len() as u64;
+            piece = later;
+        }
+    }
+
+    /// The last part, full or not, is still open; an empty file has one empty part.
+    fn finish(mut self) -> Parts {
+        self.md5s.push(self.open.finish());
+        Parts { part_bytes: self.part_bytes, md5s: self.md5s }
+    }
+}
+
+fn cannot_read(path: &RelPath, error: io::Error) -> ReadError {
+    ReadError::Failed(LocalError::at("cannot read", path.as_str())(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::digest::digest_one;
+    use crate::local::mount::Looked;
+
+    struct Place {
+        temp: tempfile::TempDir,
+        mount: Mount,
+    }
+
+    fn place(files: &[(&str, &[u8])]) -> Place {
+        let temp = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, bytes)| std::fs::write(temp.path().join(name), bytes).unwrap());
+        let mount = Mount::open(temp.path()).unwrap();
+        Place { temp, mount }
+    }
+
+    impl Place {
+        fn stamp(&self, name: &str) -> Stamp {
+            match self.mount.look(&path(name)).unwrap() {
+                Some(Looked::File(stamp, _)) => stamp,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn hash(&self, name: &str, stamp: &Stamp, want: &Want) -> Result<Vec<Digests>, ReadError> {
+            hash_file(&self.mount, &path(name), stamp, want, &Watch { progress: &|_| {}, stop: &|| false })
+        }
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], part_bytes: u64) {
+        let place = place(&[("f", bytes)]);
+        let found = place.hash("f", &place.stamp("f"), &Want { whole: true, part_bytes: vec![part_bytes] }).unwrap();
+        let part = usize::try_from(part_bytes).unwrap();
+        let md5s = if bytes.is_empty() { vec![digest_one(b"")] } else { bytes.chunks(part).map(digest_one).collect() };
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].whole, Some(digest_one(bytes)));
+        assert_eq!(found[0].parts.as_deref(), Some(&Parts { part_bytes, md5s }), "{} bytes by {part_bytes}", bytes.len());
+    }
+
+    #[test]
+    fn parts_are_cut_wherever_their_size_says() {
+        let bytes: Vec<u8> = (0..3_000_001_u32).map(|n| n.to_le_bytes()[1]).collect();
+        check(b"", 8);
+        check(b"1234567", 8);
+        check(b"12345678", 8);
+        check(b"123456789", 8);
+        check(&bytes, 1 << 20);
+        check(&bytes, 1_000_000);
+        check(&bytes, 1_500_001);
+        check(&bytes, 3_000_001);
+        check(&bytes, 5_000_000);
+        check(&bytes[..2 << 20], 1 << 20);
+    }
+
+    #[test]
+    fn several_kinds_come_from_one_pass() {
+        let bytes = vec![7; 2_500_000];
+        let place = place(&[("f", &bytes)]);
+        let read = AtomicU64::new(0);
+        let progress = |n| {
+            read.fetch_add(n, Ordering::Relaxed);
+        };
+        let want = Want { whole: false, part_bytes: vec![1 << 20, 2 << 20] };
+        let watch = Watch { progress: &progress, stop: &|| false };
+        let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &want, &watch).unwrap();
+        assert_eq!(found.iter().map(|d| d.parts.as_ref().unwrap().md5s.len()).collect::<Vec<_>>(), [3, 2]);
+        assert!(found.iter().all(|d| d.whole.is_none()));
+        assert_eq!(read.into_inner(), 2_500_000);
+        let whole = place.hash("f", &place.stamp("f"), &Want { whole: true, part_bytes: vec![] }).unwrap();
+        assert_eq!(whole, [Digests::of_whole(digest_one(&bytes))]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_it_was_is_not_hashed() {
+        let want = Want { whole: true, part_bytes: vec![] };
+        let place = place(&[("f", b"abc"), ("other", b"xyz")]);
+        let dir = place.temp.path();
+        let seen = place.stamp("f");
+        let check = |expected: &str| assert_eq!(place.hash("f", &seen, &want).unwrap_err().to_string(), expected);
+        let changed = "it changed while it was read";
+        std::fs::write(dir.join("f"), "abcd").unwrap();
+        check(changed);
+        std::fs::write(dir.join("f"), "ab").unwrap();
+        check(changed);
+        std::fs::rename(dir.join("other"), dir.join("f")).unwrap();
+        check(changed);
+        std::fs::remove_file(dir.join("f")).unwrap();
+        check("it is gone");
+        symlink("/etc/passwd", dir.join("f")).unwrap();
+        check(changed);
+        std::fs::remove_file(dir.join("f")).unwrap();
+        std::fs::create_dir(dir.join("f")).unwrap();
+        check(changed);
+        std::fs::remove_dir(dir.join("f")).unwrap();
+        rustix::fs::mknodat(place.mount.top(), "f", rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        check(changed);
+    }
+
+    #[test]
+    fn a_change_under_the_hand_is_noticed() {
+        let place = place(&[("f", b"abcdef")]);
+        let dir = place.temp.path();
+        let source = Source::open(&place.mount, &path("f"), &place.stamp("f")).unwrap();
+        let mut buffer = vec![1; 100];
+        source.read(2, 3, &mut buffer).unwrap();
+        assert_eq!(buffer, b"cde");
+        assert!(matches!(source.read(4, 3, &mut buffer), Err(ReadError::Changed)));
+        assert!(buffer.is_empty());
+        source.unchanged().unwrap();
+        std::fs::write(dir.join("f"), "abcdefg").unwrap();
+        assert!(matches!(source.unchanged(), Err(ReadError::Changed)));
+        // Written in place while it is read: the second look finds it, although every read succeeded.
+        let stamp = place.stamp("f");
+        let grow = |_| std::fs::write(dir.join("f"), "something longer").unwrap();
+        let watch = Watch { progress: &grow, stop: &|| false };
+        let want = Want { whole: true, part_bytes: vec![] };
+        assert!(matches!(hash_file(&place.mount, &path("f"), &stamp, &want, &watch), Err(ReadError::Changed)));
+    }
+
+    #[test]
+    fn a_stop_is_heard_between_pieces() {
+        let place = place(&[("f", b"abc")]);
+        let watch = Watch { progress: &|_| {}, stop: &|| true };
+        let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &Want { whole: true, part_bytes: vec![] }, &watch);
+        assert!(matches!(found, Err(ReadError::Stopped)));
+    }
 }

@@ -1,26 +1,32 @@
-//! The lock: one run at a time per mount. An `O_EXCL` file with an owner record in `.lsync/`.
+//! The lock: one run at a time per mount. An `O_EXCL` file with an owner record in `.lsync/`. It keeps runs from wasting each other's
+//! work; what keeps files safe are the guards of every single change.
 
-use super::mount::{LocalError, Mount};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Who holds or held a lock or a directory of temporaries.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Owner {
-    /// Host name.
-    pub host: String,
-    /// Boot id of the host (`/proc/sys/kernel/random/boot_id`).
-    pub boot: String,
-    /// Process id.
-    pub pid: u32,
-    /// When it began, nanoseconds since 1970.
-    pub since: i64,
-    /// Random id of the run.
-    pub operation: String,
-}
+use rustix::fs::{FlockOperation, flock};
+
+use super::beneath::Dir;
+use super::internal::{self, PRIVATE_FILE, Probe};
+use super::mount::{LocalError, Mount, Stamp};
+use super::owner::Life;
+pub use super::owner::{Owner, clock_text, host_name, now};
+use super::ticker::Ticker;
+use crate::entry::Nanos;
+
+const NAME: &str = "lock";
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Without a heartbeat for this long, by the mount's clock, an owner of another host counts as dead: 5 minutes.
+const SILENT: Nanos = 300 * 1_000_000_000;
+/// How long a lock without a readable record is looked at again: its owner may be about to write it.
+const TORN: Duration = Duration::from_millis(200);
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run has it: exit 11.
+    /// Another run has it: exit 11. The host is `unknown` when the owner's record cannot be read.
     #[error("another run holds the lock: process {} on {} since {}", .0.pid, .0.host, crate::local::lock::clock_text(.0.since))]
     Held(Owner),
     /// The system said no.
@@ -30,38 +36,280 @@ pub enum LockError {
 
 /// The lock, held until dropped (dropping removes the file).
 #[derive(Debug)]
-pub struct Lock {}
+pub struct Lock {
+    dir: Dir,
+    owner: Owner,
+    /// Device-independent identity of our file, so that a lock that replaced ours is never removed.
+    inode: u64,
+    _heartbeat: Ticker,
+}
 
 impl Lock {
     /// Takes the lock for a run. A holder that is dead on this host is replaced at once; one of another host after 5 minutes without a
     /// heartbeat. While held, a thread refreshes the heartbeat (the file's mtime) every minute.
     pub fn take(mount: &Mount, operation: &str) -> Result<Lock, LockError> {
-        let _ = (mount, operation);
-        todo!()
+        let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
+        let dir = mount.make_internal("")?;
+        let owner = Owner::this(operation);
+        let begun = Instant::now();
+        let file = loop {
+            match create(&dir, &owner) {
+                Ok(file) => break file,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed()(e).into()),
+            }
+            let Some(found) = Found::look(&dir).map_err(failed())? else { continue };
+            match found.judge(&dir).map_err(failed())? {
+                Verdict::Stale => found.remove(&dir, operation).map_err(failed())?,
+                Verdict::Held(holder) => return Err(LockError::Held(holder)),
+                Verdict::Torn if begun.elapsed() >= TORN => return Err(LockError::Held(found.unknown())),
+                Verdict::Torn => thread::sleep(TORN / 10),
+            }
+        };
+        let inode = file.metadata().map(|metadata| Stamp::of(&metadata).inode).map_err(failed())?;
+        // A heartbeat that fails is missed: the next one may work, and the file's mtime tells how long it did not.
+        let beat = move || internal::refresh(&file).unwrap_or(());
+        let _heartbeat = Ticker::start("lsync-lock", HEARTBEAT, beat).map_err(failed())?;
+        Ok(Lock { dir, owner, inode, _heartbeat })
     }
 
     /// The owner record of this run.
     #[must_use]
     pub fn owner(&self) -> &Owner {
-        todo!()
+        &self.owner
+    }
+
+    /// False when the lock was taken away: this host slept or lost the mount for longer than 5 minutes, and another run replaced it.
+    pub fn still_held(&self) -> Result<bool, LocalError> {
+        let status = self.dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
+        Ok(status.is_some_and(|status| status.stamp.inode == self.inode))
     }
 }
 
-/// Nanoseconds since 1970 as `2026-11-20 09:30:00 UTC`.
-#[must_use]
-pub fn clock_text(nanos: i64) -> String {
-    let _ = nanos;
-    todo!()
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.still_held().unwrap_or(false) {
+            // If this fails, the next run finds a dead owner.
+            let _ = self.dir.remove_file(NAME);
+        }
+    }
 }
 
-/// Nanoseconds since 1970 by this host's clock; for records and messages only.
-#[must_use]
-pub fn now() -> i64 {
-    todo!()
+fn create(dir: &Dir, owner: &Owner) -> io::Result<File> {
+    let mut file = dir.create_new(NAME, PRIVATE_FILE)?;
+    let write = file.write_all(&owner.encode()).and_then(|()| file.sync_all()).and_then(|()| internal::refresh(&file));
+    // Without its record it would stand in everybody's way for 5 minutes.
+    write.inspect_err(|_| drop(dir.remove_file(NAME)))?;
+    Ok(file)
 }
 
-/// This host's name.
-#[must_use]
-pub fn host_name() -> String {
-    todo!()
+/// A lock file that was there already.
+struct Found {
+    file: File,
+    owner: Option<Owner>,
+    stamp: Stamp,
+}
+
+enum Verdict {
+    Held(Owner),
+    Stale,
+    /// No readable record yet.
+    Torn,
+}
+
+impl Found {
+    fn look(dir: &Dir) -> io::Result<Option<Found>> {
+        let mut file = match internal::open_to_write(dir, NAME) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        Ok(Some(Found { owner: Owner::decode(&bytes), file, stamp }))
+    }
+
+    fn judge(&self, dir: &Dir) -> io::Result<Verdict> {
+        let silent = || Ok::<_, io::Error>(Probe::open(dir)?.now()?.saturating_sub(self.stamp.mtime) > SILENT);
+        Ok(match &self.owner {
+            Some(owner) => match owner.life() {
+                Life::Dead => Verdict::Stale,
+                Life::Elsewhere if silent()? => Verdict::Stale,
+                Life::Own | Life::Alive | Life::Elsewhere => Verdict::Held(owner.clone()),
+            },
+            None if silent()? => Verdict::Stale,
+            None => Verdict::Torn,
+        })
+    }
+
+    /// Removes the file, and no other: of several runs that found it stale, the later ones would else remove the first one's new lock.
+    fn remove(&self, dir: &Dir, operation: &str) -> io::Result<()> {
+        // The first guard: who removes a lock holds flock(2) on it, and looks again under it. Some network file systems lack flock.
+        let _ = flock(&self.file, FlockOperation::LockExclusive);
+        let same = |stamp: Stamp| (stamp.inode, stamp.mtime, stamp.size) == (self.stamp.inode, self.stamp.mtime, self.stamp.size);
+        let ours = |name: &str| Ok::<_, io::Error>(dir.status(name)?.is_some_and(|status| same(status.stamp)));
+        if !ours(NAME)? {
+            return Ok(());
+        }
+        // The second guard: it is moved aside, looked at, and put back if it is another one.
+        let aside = format!("{NAME}-stale-{operation}");
+        match dir.rename(NAME, dir, &aside) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        if !ours(&aside)? {
+            // AlreadyExists: a third run has the lock now; the one moved aside finds that it lost it.
+            let _ = dir.hard_link(&aside, dir, NAME);
+        }
+        dir.remove_file(&aside)
+    }
+
+    fn unknown(&self) -> Owner {
+        Owner {
+            host: "unknown".into(),
+            boot: String::new(),
+            pid: 0,
+            since: self.stamp.mtime,
+            operation: String::new(),
+            started: None,
+            pids: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn mount() -> (tempfile::TempDir, Mount) {
+        let temp = tempfile::tempdir().unwrap();
+        let mount = Mount::open(temp.path()).unwrap();
+        mount.make_internal("").unwrap();
+        (temp, mount)
+    }
+
+    /// Plants a lock file whose last heartbeat is `seconds` old.
+    fn planted(mount: &Mount, record: &[u8], seconds: u64) -> PathBuf {
+        let path = mount.root().join(".lsync/lock");
+        std::fs::write(&path, record).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        path
+    }
+
+    #[track_caller]
+    fn replaced(record: &[u8], seconds: u64) {
+        let (temp, mount) = mount();
+        planted(&mount, record, seconds);
+        let lock = Lock::take(&mount, "op").unwrap();
+        assert!(lock.still_held().unwrap());
+        drop(lock);
+        let mut left: Vec<_> = std::fs::read_dir(temp.path().join(".lsync")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.retain(|name| name != "clock");
+        assert_eq!(left, Vec::<std::ffi::OsString>::new());
+    }
+
+    #[track_caller]
+    fn held(record: &[u8], seconds: u64, host: &str) {
+        let (_temp, mount) = mount();
+        let path = planted(&mount, record, seconds);
+        match Lock::take(&mount, "op") {
+            Err(LockError::Held(owner)) => assert_eq!(owner.host, host),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(std::fs::read(path).unwrap(), record, "it is as it was");
+    }
+
+    fn owner() -> Owner {
+        Owner::this("other")
+    }
+
+    #[test]
+    fn a_second_run_is_told_who_holds_the_lock_and_the_lock_goes_with_its_holder() {
+        let (temp, mount) = mount();
+        let first = Lock::take(&mount, "first").unwrap();
+        let Err(refused) = Lock::take(&mount, "second") else { panic!("two locks") };
+        let pid = std::process::id();
+        let since = clock_text(first.owner().since);
+        assert_eq!(refused.to_string(), format!("another run holds the lock: process {pid} on {} since {since}", host_name()));
+        drop(first);
+        assert!(!temp.path().join(".lsync/lock").exists());
+        assert_eq!(Lock::take(&mount, "second").unwrap().owner().operation, "second");
+    }
+
+    #[test]
+    fn a_dead_holder_of_this_host_is_replaced_at_once() {
+        replaced(&Owner { pid: u32::MAX, ..owner() }.encode(), 0);
+        replaced(&Owner { boot: "earlier".into(), ..owner() }.encode(), 0);
+        replaced(&Owner { started: Some(1), ..owner() }.encode(), 0);
+    }
+
+    #[test]
+    fn a_holder_of_another_host_is_replaced_after_5_minutes_without_a_heartbeat() {
+        let far = Owner { host: "gpu-2".into(), ..owner() }.encode();
+        held(&far, 0, "gpu-2");
+        held(&far, 290, "gpu-2");
+        replaced(&far, 310);
+    }
+
+    #[test]
+    fn a_holder_that_lives_is_never_replaced_however_silent() {
+        held(&owner().encode(), 100_000, &host_name());
+        held(&Owner { pid: 1, started: None, ..owner() }.encode(), 100_000, &host_name());
+    }
+
+    #[test]
+    fn a_lock_without_a_readable_record_is_held_for_5_minutes() {
+        held(b"", 0, "unknown");
+        held(b"{\"host\":\"x", 290, "unknown");
+        replaced(b"", 310);
+        replaced(b"{\"host\":\"x", 310);
+    }
+
+    #[test]
+    fn of_many_runs_that_find_a_stale_lock_one_gets_it() {
+        let (_temp, mount) = mount();
+        for round in 0..20 {
+            planted(&mount, &Owner { pid: u32::MAX, ..owner() }.encode(), 0);
+            let start = std::sync::Barrier::new(8);
+            let locks: Vec<Lock> = thread::scope(|scope| {
+                let take = |i: usize| {
+                    let (mount, start) = (&mount, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        Lock::take(mount, &format!("op-{round}-{i}")).ok()
+                    })
+                };
+                let threads: Vec<_> = (0..8).map(take).collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(locks.len(), 1, "round {round}");
+            assert!(locks[0].still_held().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_lock_that_was_taken_away_is_not_removed() {
+        let (_temp, mount) = mount();
+        let lock = Lock::take(&mount, "op").unwrap();
+        let path = mount.root().join(".lsync/lock");
+        std::fs::write(path.with_extension("new"), "theirs").unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+        assert!(!lock.still_held().unwrap());
+        drop(lock);
+        assert_eq!(std::fs::read(path).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_planted_link_is_not_written_through() {
+        let (temp, mount) = mount();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::symlink(outside.path(), temp.path().join(".lsync/lock")).unwrap();
+        assert!(matches!(Lock::take(&mount, "op"), Err(LockError::Failed(_))));
+        assert_eq!(outside.as_file().metadata().unwrap().len(), 0);
+    }
 }

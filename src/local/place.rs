@@ -1,9 +1,21 @@
-//! Changes the tree: temporaries that are renamed into place, and the trash that takes what is replaced or removed. At no moment is a
-//! path missing or half written, and nothing is ever written outside the mount.
+//! Changes the tree: temporaries that are renamed into place, and the trash that takes what is replaced or removed. Nothing is ever
+//! half written, nothing is ever written outside the mount, and where a file or link takes the place of a file or link the path is at
+//! no moment missing. Decides nothing: what is replaced was seen by a plan, and is looked at again right before.
 
+use std::io;
+use std::sync::{MutexGuard, PoisonError};
+
+use rustix::fs::{FileType, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::beneath::{Dir, Status, in_the_way};
+use super::internal;
 use super::mount::{LocalError, Looked, Mount, Stamp};
-use crate::entry::Nanos;
-use crate::path::RelPath;
+pub use super::temp::Temp;
+use super::trash::{self, Spot, make_dirs, no_hard_links};
+use super::twins::Twins;
+pub use super::workplace::Workplace;
+use crate::path::{RESERVED, RelPath};
 
 /// How much the trash may hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,10 +25,6 @@ pub struct TrashLimits {
     /// Oldest operations go first while the trash holds more than this share of the file system (0.1 is 10 %).
     pub share: f64,
 }
-
-/// Where one run puts its temporaries and what it replaces: `.lsync/tmp/<op>/` and `.lsync/trash/<op>/`, each with an owner record.
-#[derive(Debug)]
-pub struct Workplace {}
 
 /// Why a change was not made; the destination is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +43,22 @@ pub enum PlaceError {
     Failed(#[from] LocalError),
 }
 
-/// A file being written, in the temporaries of the run; removed when dropped unfinished.
-#[derive(Debug)]
-pub struct Temp {}
+impl PlaceError {
+    /// For `map_err`: sorts an error by what it means here.
+    pub(super) fn at(doing: &'static str, path: &str) -> impl FnOnce(io::Error) -> PlaceError + use<> {
+        let failed = LocalError::at(doing, path);
+        move |e: io::Error| {
+            let is = |errno: Errno| e.raw_os_error() == Some(errno.raw_os_error());
+            if is(Errno::NOSPC) || is(Errno::DQUOT) {
+                PlaceError::NoSpace(failed(e))
+            } else if in_the_way(&e) {
+                PlaceError::Clash("a link, a file or another file system stands where a directory of the mount has to be".into())
+            } else {
+                PlaceError::Failed(failed(e))
+            }
+        }
+    }
+}
 
 /// What stood at a destination when the plan was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,79 +76,259 @@ pub enum Seen {
 }
 
 impl Workplace {
-    /// Creates the directories; removes what dead runs left in `.lsync/tmp/` (dead on this host, or silent for 24 h).
-    pub fn create(mount: &Mount, operation: &str) -> Result<Workplace, LocalError> {
-        let _ = (mount, operation);
-        todo!()
-    }
-
-    /// A new temporary of `size` bytes (sparse).
-    pub fn temp(&self, size: u64) -> Result<Temp, PlaceError> {
-        let _ = size;
-        todo!()
-    }
-
     /// Puts a finished temporary in place of what `seen` says, which goes to the trash (hard-linked there before the rename), creating
     /// parent directories. Returns the stamp of the new file.
     pub fn place(&self, mount: &Mount, temp: Temp, path: &RelPath, seen: &Seen) -> Result<Stamp, PlaceError> {
-        let _ = (mount, temp, path, seen);
-        todo!()
+        if !temp.is_finished() {
+            let unfinished = io::Error::new(io::ErrorKind::InvalidInput, "it was not finished");
+            return Err(PlaceError::at("cannot place", path.as_str())(unfinished));
+        }
+        let spot = self.spot(mount, path, seen)?;
+        self.put(mount, temp.name(), &spot, seen)?;
+        Ok(temp.placed()?)
     }
 
     /// Makes a link, in the same way.
     pub fn place_link(&self, mount: &Mount, target: &str, path: &RelPath, seen: &Seen) -> Result<(), PlaceError> {
-        let _ = (mount, target, path, seen);
-        todo!()
+        let spot = self.spot(mount, path, seen)?;
+        let name = self.temps.name();
+        self.temps.dir.make_link(target, &name).map_err(PlaceError::at("cannot create the link", path.as_str()))?;
+        self.put(mount, &name, &spot, seen).inspect_err(|_| drop(self.temps.dir.remove_file(&name)))
     }
 
-    /// Makes an empty directory, in the same way. `mode`: permission bits, else the default.
+    /// Makes an empty directory, in the same way, but for a moment in which the path is missing when a file or link stood there.
+    /// `mode`: permission bits, else the default. One that is there already, and empty, is what was wanted.
     pub fn place_dir(&self, mount: &Mount, mode: Option<u32>, path: &RelPath, seen: &Seen) -> Result<(), PlaceError> {
-        let _ = (mount, mode, path, seen);
-        todo!()
+        let spot = self.spot(mount, path, seen)?;
+        let failed = || PlaceError::at("cannot create the directory", path.as_str());
+        let there_already = || Ok::<_, io::Error>(is_dir(&spot)? && spot.dir.dir(spot.name)?.is_empty()?);
+        match seen {
+            Seen::Absent | Seen::EmptyDir if there_already().map_err(failed())? => {}
+            Seen::EmptyDir => return Err(PlaceError::Stale),
+            Seen::Absent => match spot.dir.make_dir(spot.name, 0o777) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(PlaceError::Stale),
+                other => other.map_err(failed())?,
+            },
+            Seen::File(_) | Seen::Link(_) | Seen::Tree => {
+                let kept = self.take(mount, &spot, seen)?;
+                if let Err(e) = spot.dir.make_dir(spot.name, 0o777) {
+                    kept.put_back(&spot).map_err(failed())?;
+                    return Err(failed()(e));
+                }
+            }
+        }
+        if let Some(mode) = mode {
+            internal::set_mode(&spot.dir, spot.name, None, mode).map_err(failed())?;
+        }
+        self.touch(path);
+        Ok(())
     }
 
     /// Moves what lies at a path to the trash (for deletions). A directory only when it is empty.
     pub fn remove(&self, mount: &Mount, path: &RelPath, seen: &Seen) -> Result<(), PlaceError> {
-        let _ = (mount, path, seen);
-        todo!()
+        let spot = match (self.spot(mount, path, seen), seen) {
+            (Err(PlaceError::Stale), Seen::Absent) => return Ok(()),
+            (spot, _) => spot?,
+        };
+        match seen {
+            Seen::Absent => self.look(&spot, seen).map(drop)?,
+            Seen::File(_) | Seen::Link(_) => drop(self.take(mount, &spot, seen)?),
+            Seen::EmptyDir => {
+                let status = self.remove_empty_dir(&spot)?;
+                self.trash.note_empty_dir(mount, path, status.mode);
+            }
+            Seen::Tree => return Err(PlaceError::Clash("it is a directory that is not empty".into())),
+        }
+        self.touch(path);
+        Ok(())
     }
 
     /// Removes the directories above `path` that are empty now, up to the one for which `keep` is true or the root.
     pub fn remove_empty_parents(&self, mount: &Mount, path: &RelPath, keep: &dyn Fn(&str) -> bool) -> Result<(), LocalError> {
-        let _ = (mount, path, keep);
-        todo!()
+        for above in path.ancestors().take_while(|above| !keep(above)) {
+            let removed = mount.top().parent_of(above).and_then(|(dir, name)| dir.remove_dir(name));
+            match removed {
+                Ok(()) => drop(self.touched().insert(above.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned())),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // Not empty, a mount point, or no directory at all any more.
+                Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) || in_the_way(&e) => break,
+                Err(e) => return Err(LocalError::at("cannot remove the empty directory", above)(e)),
+            }
+        }
+        Ok(())
     }
 
     /// Sets permission bits (`& 0o777`) of a file or directory, checked against `seen`.
     pub fn set_mode(&self, mount: &Mount, path: &RelPath, seen: &Seen, mode: u32) -> Result<Looked, PlaceError> {
-        let _ = (mount, path, seen, mode);
-        todo!()
+        if matches!(seen, Seen::Absent | Seen::Link(_)) {
+            return Err(PlaceError::Clash("it has no permission bits".into()));
+        }
+        let spot = self.spot(mount, path, seen)?;
+        let failed = || PlaceError::at("cannot set the permission bits of", path.as_str());
+        let (status, twins) = self.look(&spot, seen)?;
+        let status = status.ok_or(PlaceError::Stale)?;
+        let inode = status.stamp.inode;
+        internal::set_mode(&spot.dir, spot.name, Some(inode), mode).map_err(failed())?.ok_or(PlaceError::Stale)?;
+        let after = spot.dir.status(spot.name).map_err(failed())?.filter(|after| after.stamp.inode == inode).ok_or(PlaceError::Stale)?;
+        if let Some(mut twins) = twins {
+            twins.changed(status.stamp, after.stamp);
+        }
+        Ok(match after.kind {
+            FileType::RegularFile => Looked::File(after.stamp, after.mode),
+            _ => Looked::Dir(*seen == Seen::EmptyDir),
+        })
     }
 
-    /// Makes everything that was placed durable (directories), removes the run's temporaries, and applies the trash's limits to older
-    /// operations.
-    pub fn close(self, mount: &Mount, limits: TrashLimits) -> Result<(), LocalError> {
-        let _ = (mount, limits);
-        todo!()
+    /// Opens the directory that holds a path; creates it where the plan saw nothing.
+    fn spot<'a>(&self, mount: &Mount, path: &'a RelPath, seen: &Seen) -> Result<Spot<'a>, PlaceError> {
+        if path.is_reserved() {
+            return Err(PlaceError::Clash(format!("what lies in {RESERVED} belongs to lsync")));
+        }
+        let parent = path.parent().unwrap_or_default();
+        let dir = if *seen == Seen::Absent {
+            let mut made = |at: &str| _ = self.touched().insert(at.to_owned());
+            make_dirs(mount.top(), parent, 0o777, &mut made)
+        } else {
+            mount.top().dir(parent)
+        };
+        match dir {
+            Ok(dir) => Ok(Spot { dir, name: path.name(), path }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(PlaceError::Stale),
+            Err(e) => Err(PlaceError::at("cannot open the directory of", path.as_str())(e)),
+        }
+    }
+
+    /// What stands there, when it is what was seen; [`PlaceError::Stale`] otherwise. With a file of several names comes the right to
+    /// change its stamp, which the caller tells on.
+    fn look(&self, spot: &Spot<'_>, seen: &Seen) -> Result<(Option<Status>, Option<MutexGuard<'_, Twins>>), PlaceError> {
+        let failed = || PlaceError::at("cannot look at", spot.path.as_str());
+        let status = || spot.dir.status(spot.name).map_err(failed());
+        let (mut found, mut twins) = (status()?, None);
+        if found.is_some_and(|found| found.kind == FileType::RegularFile) && internal::links(&spot.dir, spot.name).map_err(failed())? > 1 {
+            twins = Some(self.twins.lock().unwrap_or_else(PoisonError::into_inner));
+            found = status()?;
+        }
+        let same = match (seen, &found) {
+            (Seen::Absent, None) => true,
+            (Seen::File(stamp), Some(found)) if found.kind == FileType::RegularFile => {
+                found.stamp == *stamp || twins.as_ref().is_some_and(|twins| twins.same(&found.stamp, stamp))
+            }
+            (Seen::Link(target), Some(found)) if found.kind == FileType::Symlink => {
+                spot.dir.read_link(spot.name).map_err(failed())? == **target
+            }
+            (Seen::EmptyDir, Some(found)) if found.kind == FileType::Directory => {
+                spot.dir.dir(spot.name).and_then(|dir| dir.is_empty()).map_err(failed())?
+            }
+            (Seen::Tree, Some(found)) => found.kind == FileType::Directory,
+            _ => false,
+        };
+        if same { Ok((found, twins)) } else { Err(PlaceError::Stale) }
+    }
+
+    /// Moves what was seen to the trash.
+    fn take(&self, mount: &Mount, spot: &Spot<'_>, seen: &Seen) -> Result<trash::Kept, PlaceError> {
+        let (status, twins) = self.look(spot, seen)?;
+        let status = status.ok_or(PlaceError::Stale)?;
+        let kept = self.trash.take(mount, spot, &status)?;
+        if let (Some(mut twins), Ok(Some(after))) = (twins, kept.status()) {
+            twins.changed(status.stamp, after.stamp);
+        }
+        Ok(kept)
+    }
+
+    /// Gives the temporary `name` (a file or a link) its place.
+    fn put(&self, mount: &Mount, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<(), PlaceError> {
+        match seen {
+            Seen::Absent => {
+                self.look(spot, seen)?;
+                self.claim(name, spot)?;
+            }
+            Seen::File(_) | Seen::Link(_) => self.replace(mount, name, spot, seen)?,
+            Seen::EmptyDir => {
+                let status = self.remove_empty_dir(spot)?;
+                self.claim(name, spot).inspect_err(|_| drop(spot.dir.make_dir(spot.name, status.mode)))?;
+            }
+            Seen::Tree => {
+                let kept = self.take(mount, spot, seen)?;
+                self.claim(name, spot).inspect_err(|_| drop(kept.put_back(spot)))?;
+            }
+        }
+        self.touch(spot.path);
+        Ok(())
+    }
+
+    /// Over a file or link, which is in the trash before.
+    fn replace(&self, mount: &Mount, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<(), PlaceError> {
+        let (status, twins) = self.look(spot, seen)?;
+        let status = status.ok_or(PlaceError::Stale)?;
+        let kept = self.trash.keep(mount, spot, &status)?;
+        let renamed = match self.temps.dir.rename(name, &spot.dir, spot.name) {
+            // Over NFS an answer can get lost: the repeated request then fails although the first one was done (rename(2), BUGS).
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.temps.dir.status(name).is_ok_and(|left| left.is_none()) => Ok(()),
+            // A directory came there.
+            Err(e) if matches!(e.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory) => Err(PlaceError::Stale),
+            other => other.map_err(PlaceError::at("cannot replace", spot.path.as_str())),
+        };
+        if renamed.is_err() {
+            kept.undo();
+        }
+        if let Some(mut twins) = twins
+            && let Ok(Some(after)) = if renamed.is_ok() { kept.status() } else { spot.dir.status(spot.name) }
+        {
+            twins.changed(status.stamp, after.stamp);
+        }
+        renamed
+    }
+
+    /// Where nothing stands: whatever came there meanwhile is not overwritten.
+    fn claim(&self, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
+        let temps = &self.temps.dir;
+        let failed = || PlaceError::at("cannot place", spot.path.as_str());
+        let here = |e: &io::Error| e.kind() == io::ErrorKind::AlreadyExists;
+        match temps.hard_link(name, &spot.dir, spot.name) {
+            Ok(()) => {}
+            Err(e) if here(&e) => {
+                // Ours, when the answer to the first request got lost (NFS); else another's.
+                let inode = |status: Option<Status>| status.map(|status| status.stamp.inode);
+                let ours = inode(temps.status(name).map_err(failed())?);
+                if inode(spot.dir.status(spot.name).map_err(failed())?) != ours {
+                    return Err(PlaceError::Stale);
+                }
+            }
+            Err(e) if no_hard_links(&e) => return claim_without_links(temps, name, spot),
+            Err(e) => return Err(failed()(e)),
+        }
+        // The second name goes with the run's directory at the latest.
+        let _ = temps.remove_file(name);
+        Ok(())
+    }
+
+    fn remove_empty_dir(&self, spot: &Spot<'_>) -> Result<Status, PlaceError> {
+        let status = self.look(spot, &Seen::EmptyDir)?.0.ok_or(PlaceError::Stale)?;
+        match spot.dir.remove_dir(spot.name) {
+            Ok(()) => Ok(status),
+            Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {
+                Err(PlaceError::Stale)
+            }
+            Err(e) => Err(PlaceError::at("cannot remove the empty directory", spot.path.as_str())(e)),
+        }
     }
 }
 
-impl Temp {
-    /// Writes at an offset; several threads may write to different ranges.
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), PlaceError> {
-        let _ = (offset, bytes);
-        todo!()
+fn claim_without_links(temps: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
+    let failed = || PlaceError::at("cannot place", spot.path.as_str());
+    match renameat_with(temps, name, &spot.dir, spot.name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(PlaceError::Stale),
+        // Neither way to be sure: a look right before is what is left.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match spot.dir.status(spot.name).map_err(failed())? {
+            Some(_) => Err(PlaceError::Stale),
+            None => temps.rename(name, &spot.dir, spot.name).map_err(failed()),
+        },
+        Err(e) => Err(failed()(e.into())),
     }
+}
 
-    /// Reads back a range, for digests that need a pass of their own.
-    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), PlaceError> {
-        let _ = (offset, buffer);
-        todo!()
-    }
-
-    /// fsync, then mtime and permission bits (`None`: what the umask gives a new file). An error here is an error.
-    pub fn finish(&self, mtime: Option<Nanos>, mode: Option<u32>) -> Result<(), PlaceError> {
-        let _ = (mtime, mode);
-        todo!()
-    }
+fn is_dir(spot: &Spot<'_>) -> io::Result<bool> {
+    Ok(spot.dir.status(spot.name)?.is_some_and(|status| status.kind == FileType::Directory))
 }

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::mount::{LocalError, Mount, Stamp};
-use crate::entry::Entry;
+use super::mount::{LocalError, Mount};
+use super::walk::Walker;
 use crate::filter::{BadPattern, Filter, Patterns};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
 
-/// An entry of the mount. A file's digests are empty and its ETag is `None`; its mtime is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// What lies there.
-    pub entry: Entry,
-    /// A file's stamp; `None` for links and directories.
-    pub stamp: Option<Stamp>,
-}
+pub use crate::entry::Local;
 
 /// What a walk found.
+#[derive(Debug)]
 pub struct Scan {
     /// Everything in scope, sorted by path. A directory is there only when it holds nothing at all, ignored things included.
     pub entries: Vec<(RelPath, Local)>,
@@ -36,7 +30,7 @@ pub struct Scan {
 /// What was left out, in the walk's own measure: an ignored directory is counted with everything below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignored {
-    /// Files and links.
+    /// Files and links, those that hold keys among them.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -74,6 +68,308 @@ pub struct Walk<'a> {
 
 /// Walks the mount. Blocking: call it off the I/O runtime.
 pub fn scan(mount: &Mount, walk: &Walk<'_>) -> Result<Scan, ScanError> {
-    let _ = (mount, walk);
-    todo!()
+    // Before and after: what an unmounted file system leaves behind is an empty directory, and must not pass for an empty mount.
+    mount.still_there()?;
+    let mut walker = Walker::new(mount, walk)?;
+    if walk.scope.is_empty() {
+        walker.whole()?;
+    } else {
+        for path in outermost(walk.scope) {
+            walker.only(path)?;
+        }
+    }
+    mount.still_there()?;
+    Ok(walker.finish())
+}
+
+/// The paths that do not lie below another of them.
+fn outermost(scope: &[RelPath]) -> Vec<&RelPath> {
+    let mut sorted: Vec<&RelPath> = scope.iter().collect();
+    sorted.sort_unstable();
+    let mut kept: Vec<&RelPath> = Vec::new();
+    for path in sorted {
+        if !kept.iter().any(|above| path.is_at_or_below(above.as_str())) {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+    use crate::entry::Kind;
+    use crate::filter::Scope;
+
+    /// Makes `a/` directories, `a -> b` links and files of as many bytes as their name has.
+    fn tree(names: &[&str]) -> tempfile::TempDir {
+        let temp = tempfile::tempdir().unwrap();
+        names.iter().for_each(|name| make(temp.path(), name));
+        temp
+    }
+
+    fn make(root: &Path, name: &str) {
+        let (path, target) = name.split_once(" -> ").map_or((name, None), |(path, target)| (path, Some(target)));
+        let full = root.join(path);
+        if path.ends_with('/') {
+            return fs::create_dir_all(full).unwrap();
+        }
+        fs::create_dir_all(full.parent().unwrap()).unwrap();
+        match target {
+            Some(target) => symlink(target, full).unwrap(),
+            None => fs::write(full, path).unwrap(),
+        }
+    }
+
+    fn write(temp: &tempfile::TempDir, name: &str, text: &str) {
+        fs::write(temp.path().join(name), text).unwrap();
+    }
+
+    fn patterns(exclude: &[&str]) -> Patterns {
+        Patterns { exclude: exclude.iter().map(|p| (*p).to_owned()).collect(), ..Patterns::default() }
+    }
+
+    fn walked(root: &Path, patterns: &Patterns, scope: &[&str]) -> Result<Scan, ScanError> {
+        let scope: Vec<RelPath> = scope.iter().map(|p| RelPath::new(p).unwrap()).collect();
+        let walk = Walk { patterns, scope: &scope, progress: &|_, _| {}, stop: &|| false };
+        scan(&Mount::open(root).unwrap(), &walk)
+    }
+
+    /// As [`tree`] writes them, in the order of the scan.
+    fn names(scan: &Scan) -> Vec<String> {
+        let name = |(path, local): &(RelPath, Local)| match &local.entry.kind {
+            Kind::File(file) => {
+                assert_eq!(local.stamp.map(|stamp| stamp.size), Some(file.size));
+                path.as_str().to_owned()
+            }
+            Kind::Link(target) => format!("{} -> {target}", path.as_str()),
+            Kind::Dir => format!("{}/", path.as_str()),
+        };
+        scan.entries.iter().map(name).collect()
+    }
+
+    fn problems(scan: &Scan) -> Vec<String> {
+        scan.problems.iter().map(Problem::line).collect()
+    }
+
+    #[track_caller]
+    fn check(made: &[&str], exclude: &[&str], scope: &[&str], expected: &[&str]) -> Scan {
+        let temp = tree(made);
+        let scan = walked(temp.path(), &patterns(exclude), scope).unwrap();
+        assert_eq!(names(&scan), expected);
+        assert_eq!(problems(&scan), Vec::<String>::new());
+        scan
+    }
+
+    #[test]
+    fn files_links_and_empty_directories_are_found_in_path_order() {
+        check(&[], &[], &[], &[]);
+        check(&["b", "a/x", "a-b", "a0", "e/", "e-x"], &[], &[], &["a-b", "a/x", "a0", "b", "e/", "e-x"]);
+        check(&["a/b/c/d"], &[], &[], &["a/b/c/d"]);
+        check(&["l -> nowhere", "up -> ../..", "dir/x", "to -> dir"], &[], &[], &["dir/x", "l -> nowhere", "to -> dir", "up -> ../.."]);
+        check(&["loop -> loop", "a/back -> ..", "a/self -> ../a"], &[], &[], &["a/back -> ..", "a/self -> ../a", "loop -> loop"]);
+        check(&["a/b/", "c/"], &[], &[], &["a/b/", "c/"]);
+    }
+
+    #[test]
+    fn modes_times_and_stamps_are_those_of_the_disk() {
+        let temp = tree(&["f", "e/"]);
+        fs::set_permissions(temp.path().join("f"), fs::Permissions::from_mode(0o4750)).unwrap();
+        fs::set_permissions(temp.path().join("e"), fs::Permissions::from_mode(0o2705)).unwrap();
+        let scan = walked(temp.path(), &patterns(&[]), &[]).unwrap();
+        let [(_, dir), (_, file)] = &scan.entries[..] else { panic!("{:?}", scan.entries) };
+        assert_eq!((dir.entry.mode, dir.stamp, file.entry.mode), (Some(0o705), None, Some(0o750)));
+        let stamp = Stamp::of(&fs::metadata(temp.path().join("f")).unwrap());
+        assert_eq!(file.stamp, Some(stamp));
+        assert_eq!(file.entry.file().unwrap().mtime, Some(stamp.mtime));
+        assert_eq!(scan.read_dirs, 2);
+    }
+
+    #[test]
+    fn a_directory_that_holds_only_ignored_things_is_no_entry() {
+        let scan = check(&["a/x.log", "b/.venv/lib/y", "c/"], &["*.log"], &[], &["c/"]);
+        assert_eq!((scan.ignored.files, scan.ignored.bytes), (2, 7 + 13));
+        let samples: Vec<_> = scan.ignored.samples.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+        assert_eq!(samples, [("a/x.log", 7), ("b/.venv/", 13)]);
+    }
+
+    #[test]
+    fn what_lsync_keeps_is_not_even_counted() {
+        let scan = check(&[".lsync/tmp/x", "a"], &[], &[], &["a"]);
+        assert_eq!(scan.ignored, Ignored::default());
+        check(&["x/.lsync", "x/a"], &[], &[], &["x/a"]);
+        check(&[".lsync/tmp/x", "a"], &[], &[".lsync/tmp"], &[]);
+    }
+
+    #[test]
+    fn files_that_hold_keys_are_named() {
+        let scan = check(&["sync.toml", "a/b.sync.env", "x", ".venv/sync.toml"], &[], &[], &["x"]);
+        assert_eq!(scan.ignored.keys.iter().map(RelPath::as_str).collect::<Vec<_>>(), ["a/b.sync.env", "sync.toml"]);
+        assert_eq!(scan.ignored.files, 3);
+    }
+
+    #[test]
+    fn only_the_hundred_largest_ignored_paths_are_samples() {
+        let made: Vec<String> = (0..150).map(|n| format!("{}.log", "n".repeat(n + 1))).collect();
+        let scan = check(&made.iter().map(String::as_str).collect::<Vec<_>>(), &["*.log"], &[], &[]);
+        assert_eq!(scan.ignored.files, 150);
+        assert_eq!(scan.ignored.samples.len(), 100);
+        assert!(scan.ignored.samples.values().all(|bytes| *bytes > 54));
+    }
+
+    #[test]
+    fn syncignore_files_count_before_what_they_lie_beside() {
+        let temp = tree(&["a.tmp", "sub/a.tmp", "sub/keep.tmp", "sub/deep/keep.tmp", "sub/!x", "data/x"]);
+        write(&temp, ".syncignore", "*.tmp\ndata/\n");
+        write(&temp, "sub/.syncignore", "!keep.tmp\n");
+        write(&temp, "data/.syncignore", "!x\n");
+        let scan = walked(temp.path(), &patterns(&[]), &[]).unwrap();
+        assert_eq!(names(&scan), [".syncignore", "sub/!x", "sub/.syncignore", "sub/deep/keep.tmp", "sub/keep.tmp"]);
+        let scope = |path: &str| scan.filter.scope(&RelPath::new(path).unwrap(), false);
+        assert_eq!((scope("sub/new/keep.tmp"), scope("new/keep.tmp"), scope("data/x")), (Scope::In, Scope::Ignored, Scope::Ignored));
+    }
+
+    #[test]
+    fn a_syncignore_that_cannot_be_used_stops_the_run() {
+        #[track_caller]
+        fn check(temp: &tempfile::TempDir, expected: &str) {
+            let error = walked(temp.path(), &patterns(&[]), &[]).unwrap_err();
+            let source = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+            assert_eq!(format!("{error}{source}"), expected);
+        }
+        let temp = tree(&["a/x"]);
+        write(&temp, "a/.syncignore", "ok\n[z-a]\n");
+        check(&temp, "a/.syncignore, line 2: the pattern \"[z-a]\" is not valid: invalid range; 'z' > 'a'");
+        fs::write(temp.path().join("a/.syncignore"), b"ok\ncaf\xe9\n").unwrap();
+        check(&temp, "a/.syncignore, line 2: the pattern \"caf\u{fffd}\" is not valid: it is not UTF-8");
+        fs::write(temp.path().join("a/.syncignore"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        check(&temp, "cannot read a/.syncignore: it is larger than 1 MiB");
+        fs::remove_file(temp.path().join("a/.syncignore")).unwrap();
+        make(temp.path(), "a/.syncignore -> x");
+        check(&temp, "cannot read a/.syncignore: it is not a regular file");
+    }
+
+    #[test]
+    fn a_scope_narrows_the_walk_and_keeps_the_rules_from_above() {
+        let made = ["a/b/x", "a/b/y.log", "a/c", "ab/x", "d", "e/"];
+        check(&made, &[], &["a"], &["a/b/x", "a/b/y.log", "a/c"]);
+        check(&made, &[], &["a/b"], &["a/b/x", "a/b/y.log"]);
+        check(&made, &[], &["a/c", "d", "e"], &["a/c", "d", "e/"]);
+        check(&made, &[], &["a/b", "a", "a/b/x", "a"], &["a/b/x", "a/b/y.log", "a/c"]);
+        check(&made, &[], &["none", "a/none/x", "d/x"], &[]);
+        check(&["a/l -> b", "a/b/x"], &[], &["a/l"], &["a/l -> b"]);
+        check(&["a/l -> b", "a/b/x"], &[], &["a/l/x"], &[]);
+        let scan = check(&made, &["a/"], &["a/b"], &[]);
+        assert_eq!((scan.ignored.files, scan.ignored.bytes), (2, 5 + 9));
+        let temp = tree(&made);
+        write(&temp, ".syncignore", "*.log\n");
+        write(&temp, "a/.syncignore", "/b/x\n");
+        let scan = walked(temp.path(), &patterns(&[]), &["a/b"]).unwrap();
+        assert_eq!((names(&scan), scan.ignored.files), (vec![], 2));
+    }
+
+    #[test]
+    fn another_mount_root_is_a_problem_and_is_not_entered() {
+        let temp = tree(&["x/y/.lsync/base", "x/y/data", "x/z", "old/.lsync/base", "old/f"]);
+        let line = "x/y: it is a mount of lsync itself (it holds .lsync/) and is not entered (to leave it out: --exclude '/x/y')";
+        let scan = walked(temp.path(), &patterns(&["old/"]), &[]).unwrap();
+        assert_eq!((names(&scan), problems(&scan)), (vec!["x/z".to_owned()], vec![line.to_owned()]));
+        assert!(scan.problems[0].below && scan.problems[0].path.as_ref().is_some_and(|p| p.as_str() == "x/y"));
+        for scope in ["x/y", "x/y/data"] {
+            let scan = walked(temp.path(), &patterns(&[]), &[scope]).unwrap();
+            assert_eq!((names(&scan), problems(&scan)), (vec![], vec![line.to_owned()]), "{scope}");
+        }
+        let scan = walked(temp.path(), &patterns(&["/x/y", "old/"]), &[]).unwrap();
+        assert_eq!((names(&scan), problems(&scan), scan.ignored.files), (vec!["x/z".to_owned()], vec![], 2));
+    }
+
+    #[test]
+    fn names_and_targets_that_are_no_utf8_are_problems_with_a_line_that_accepts_them() {
+        let temp = tree(&["d/ok"]);
+        let odd = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+        fs::write(temp.path().join("d").join(odd(b"caf\xe9 *.txt")), "x").unwrap();
+        fs::create_dir(temp.path().join(odd(b"dir\xff"))).unwrap();
+        fs::write(temp.path().join(odd(b"dir\xff/in")), "x").unwrap();
+        symlink(odd(b"to\xff"), temp.path().join("link")).unwrap();
+        let scan = walked(temp.path(), &patterns(&[]), &[]).unwrap();
+        assert_eq!(names(&scan), ["d/ok"]);
+        let lines = [
+            "d/caf\u{fffd} *.txt: the name is not UTF-8 (to leave it out: --exclude '/d/caf* \\*.txt')",
+            "dir\u{fffd}: the name is not UTF-8 (to leave it out: --exclude '/dir*')",
+            "link: the target of the link is not UTF-8 (to leave it out: --exclude '/link')",
+        ];
+        assert_eq!(problems(&scan), lines);
+        let accepted: Vec<&str> = scan.problems.iter().filter_map(|p| p.exclude.as_deref()).collect();
+        let scan = walked(temp.path(), &patterns(&accepted), &[]).unwrap();
+        assert_eq!((problems(&scan), scan.ignored.files), (vec![], 3));
+    }
+
+    #[test]
+    fn sockets_and_fifos_are_skipped_and_nobody_waits_for_them() {
+        let temp = tree(&["a"]);
+        let _socket = std::os::unix::net::UnixListener::bind(temp.path().join("socket")).unwrap();
+        let dir = fs::File::open(temp.path()).unwrap();
+        rustix::fs::mknodat(&dir, "fifo", rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        let scan = walked(temp.path(), &patterns(&[]), &[]).unwrap();
+        let skipped: Vec<_> = scan.skipped.iter().map(|s| (s.path.as_str(), s.why.as_str())).collect();
+        assert_eq!((names(&scan), skipped), (vec!["a".to_owned()], vec![("fifo", "it is a FIFO"), ("socket", "it is a socket")]));
+    }
+
+    #[test]
+    fn another_file_system_is_a_problem_and_is_not_entered() {
+        for scope in ["proc", "proc/self"] {
+            let scan = walked(Path::new("/"), &patterns(&[]), &[scope]).unwrap();
+            let line = "proc: another file system is mounted there, which is not entered (to leave it out: --exclude '/proc')";
+            assert_eq!((names(&scan), problems(&scan)), (vec![], vec![line.to_owned()]), "{scope}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_directory_is_a_problem_with_everything_below() {
+        if rustix::process::geteuid().is_root() {
+            return; // Nothing is unreadable to root.
+        }
+        let temp = tree(&["no/x", "yes/x", "out/x"]);
+        let allow = |mode| ["no", "out"].map(|d| fs::set_permissions(temp.path().join(d), fs::Permissions::from_mode(mode)).unwrap());
+        allow(0);
+        let whole = walked(temp.path(), &patterns(&["out/"]), &[]).unwrap();
+        let below = walked(temp.path(), &patterns(&[]), &["no/x"]).unwrap();
+        allow(0o700);
+        let line = "no: it cannot be read: Permission denied (os error 13) (to leave it out: --exclude '/no')";
+        assert_eq!((names(&whole), problems(&whole)), (vec!["yes/x".to_owned()], vec![line.to_owned()]));
+        assert_eq!((names(&below), problems(&below)), (vec![], vec![line.to_owned()]));
+        assert!(whole.problems[0].below);
+    }
+
+    #[test]
+    fn a_mount_that_is_gone_is_an_error_not_an_empty_tree() {
+        let temp = tree(&["root/a"]);
+        let root = temp.path().join("root");
+        let mount = Mount::open(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let none = patterns(&[]);
+        let walk = Walk { patterns: &none, scope: &[], progress: &|_, _| {}, stop: &|| false };
+        assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
+        fs::create_dir(&root).unwrap();
+        assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
+    }
+
+    #[test]
+    fn a_stop_is_heard_and_progress_told() {
+        let temp = tree(&["a", "b/c"]);
+        let mount = Mount::open(temp.path()).unwrap();
+        let (none, told) = (patterns(&[]), std::sync::Mutex::new((0, 0)));
+        let progress = |entries, bytes| *told.lock().unwrap() = (entries, bytes);
+        let walk = Walk { patterns: &none, scope: &[], progress: &progress, stop: &|| false };
+        scan(&mount, &walk).unwrap();
+        assert_eq!(*told.lock().unwrap(), (2, 4));
+        let walk = Walk { stop: &|| true, ..walk };
+        assert!(matches!(scan(&mount, &walk), Err(ScanError::Stopped)));
+    }
 }

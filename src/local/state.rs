@@ -1,11 +1,40 @@
 //! What this mount remembers between runs, one file per remote: the base, what was last known to be published, and the hash cache.
 //! Expendable: corrupt or missing means absent, one warning, never a deletion.
+//!
+//! # Format 1
+//! `.lsync/state-<first 16 hex digits of the MD5 of bucket, NUL, prefix>`, mode 0600: UTF-8, one JSON value per line.
+//!
+//! The first line is the header: `"lsync": "state"`, `"v": 1`, `bucket`, `prefix`, and the fields of [`State`] (`last` is an object,
+//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
+//!
+//! Then one line per path, in path order:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `n` | the path |
+//! | `b` | the base, a [`crate::entry::Record`]; absent: none |
+//! | `p` | what is published; absent: equal to the base |
+//! | `u` | true: there is a base and nothing is published |
+//! | `s` | the stamp of the hash cache, `[size, mtime, ctime, inode]` |
+//! | `d` | its digests, a [`crate::entry::DigestRecord`]; absent beside `s`: equal to the base's |
+//! | `f` | what a HEAD told: `e` the ETag, `t` mtime, `d` digests |
+//! | `r` | true: a manifest after the base no longer has the path |
+//!
+//! The last line is `{"end": N, "md5": "…"}`: the count of paths and the MD5 of every byte before that line. Anything that does not
+//! fit makes the whole file absent, never a shorter state.
 
-use crate::digest::{Digests, ETag};
+use std::io;
+
+pub use super::clock::Clock;
+use super::internal;
+use super::journal;
+pub use super::journal::{Journal, Journalled};
+use super::mount::{LocalError, Mount, Stamp};
+use super::state_codec::{self, Unreadable};
+use crate::digest::{Digests, ETag, digest_one};
 use crate::entry::{Entry, Nanos};
-use crate::local::mount::{LocalError, Mount, Stamp};
 use crate::manifest::Name;
-use crate::path::RelPath;
+use crate::path::{RESERVED, RelPath};
 
 /// Everything remembered about one (bucket, prefix).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +53,11 @@ pub struct State {
     pub last: Option<LastRun>,
     /// Whether the store honours conditional writes, and when that was learnt (nanoseconds since 1970).
     pub conditional_writes: Option<(bool, Nanos)>,
+    /// Journals that this state covers, with their length in bytes: [`load`] folded them in, and [`save`] removes them. Written down,
+    /// so that a crash between the two never folds an old journal over a newer state.
+    pub journals: Vec<(String, u64)>,
+    /// The header of the newest manifest that was folded in: who uploaded last, and when.
+    pub newest: Option<crate::manifest::Header>,
     /// Sorted by path.
     pub entries: Vec<(RelPath, Known)>,
 }
@@ -39,6 +73,8 @@ pub struct Known {
     pub seen: Option<(Stamp, Digests)>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
     pub foreign: Option<(ETag, Digests, Option<Nanos>)>,
+    /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
+    pub removed: bool,
 }
 
 /// A finished run, for the "last sync" line.
@@ -63,74 +99,304 @@ pub struct Loaded {
     pub warning: Option<String>,
 }
 
-/// What a finished transfer tells, written to the journal at once so that a crash before the manifest does not make our own objects
-/// strangers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Journalled {
-    /// Where.
-    pub path: RelPath,
-    /// What both sides now hold; `None`: both sides lack it.
-    pub base: Option<Entry>,
-    /// The local stamp and digests.
-    pub seen: Option<(Stamp, Digests)>,
+impl Known {
+    /// Takes over what a journal tells: base and hash cache; what manifests say stays.
+    pub(super) fn take(&mut self, news: Known) {
+        if news.seen.is_some() || news.base.is_none() {
+            self.seen = news.seen;
+        }
+        self.base = news.base;
+    }
 }
 
-/// Loads the state for a remote (`bucket` and `prefix`), with journals that dead runs left behind folded in. Never fails: what cannot
-/// be read is absent. A state written by a newer lsync is an error, because it must not be overwritten.
+/// Loads the state for a remote (`bucket` and `prefix`), with journals that dead runs left behind folded in. Never fails over a state
+/// file: what cannot be read is absent, with a warning. But a state written by a newer lsync is an error, because it must not be
+/// overwritten, and so is a `.lsync/` that cannot be opened.
 pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalError> {
-    let _ = (mount, bucket, prefix);
-    todo!()
+    let remote = remote_id(bucket, prefix);
+    let mut loaded = Loaded::default();
+    let Some(dir) = mount.open_internal("")? else { return Ok(loaded) };
+    let name = file_name(&remote);
+    let absent =
+        |why: &dyn std::fmt::Display| Some(format!("{RESERVED}/{name}: {why}: treated as absent; nothing is deleted because of it"));
+    match internal::read(&dir, &name) {
+        Ok(None) => {}
+        Err(e) => loaded.warning = absent(&e),
+        Ok(Some(bytes)) => match state_codec::decode(bucket, prefix, &bytes) {
+            Ok(state) => loaded.state = state,
+            Err(Unreadable::Newer(version)) => {
+                let ours = state_codec::FORMAT;
+                let why = format!("it has format {version}, and this lsync reads format {ours}: upgrade lsync");
+                return Err(LocalError::at("cannot use", &format!("{RESERVED}/{name}"))(io::Error::other(why)));
+            }
+            Err(Unreadable::Foreign(bucket, prefix)) => {
+                loaded.warning = absent(&format_args!("it belongs to the bucket {bucket:?} and the prefix {prefix:?}"));
+            }
+            Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
+        },
+    }
+    journal::fold(mount, &remote, &mut loaded.state)?;
+    Ok(loaded)
 }
 
-/// Saves the state: temporary, fsync, rename, fsync of the directory; then removes the journals that it covers. The caller holds the lock.
+/// Saves the state: temporary, fsync, rename, fsync of the directory; then removes the journals that it covers: those that [`load`]
+/// folded into it, and those of this process, whose notes the caller has taken over. The caller holds the lock.
 pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<(), LocalError> {
-    let _ = (mount, bucket, prefix, state);
-    todo!()
+    let remote = remote_id(bucket, prefix);
+    let covered = journal::covered(mount, &remote, state)?;
+    let dir = mount.make_internal("")?;
+    let name = file_name(&remote);
+    let bytes = state_codec::encode(bucket, prefix, &covered, state);
+    internal::replace(&dir, &name, &bytes).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
+    journal::remove(mount, &covered)
 }
 
-/// The journal of one run: appended to as transfers finish, on disk at most 5 s later.
-#[derive(Debug)]
-pub struct Journal {}
-
-impl Journal {
-    /// Creates `.lsync/journal/<operation>` for a remote.
-    pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
-        let _ = (mount, bucket, prefix, operation);
-        todo!()
-    }
-
-    /// Appends a line; syncs when the last sync is 5 s ago or more. Thread-safe.
-    pub fn note(&self, done: &Journalled) -> Result<(), LocalError> {
-        let _ = done;
-        todo!()
-    }
-
-    /// Writes out and syncs what is still buffered.
-    pub fn sync(&self) -> Result<(), LocalError> {
-        todo!()
-    }
+/// The 16 digits by which a state file and its journals name their remote.
+pub(super) fn remote_id(bucket: &str, prefix: &str) -> String {
+    let mut hex = digest_one(format!("{bucket}\0{prefix}").as_bytes()).hex();
+    hex.truncate(16);
+    hex
 }
 
-/// The mount's own clock and timestamp granularity, from a probe file in `.lsync/`: a stamp is racy, and its digest must not be
-/// trusted next time, when its ctime is at or after `clock - granularity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
-    /// ctime of a file that was just written.
-    pub now: Nanos,
-    /// Measured, at most 2 s.
-    pub granularity: Nanos,
+fn file_name(remote: &str) -> String {
+    format!("state-{remote}")
 }
 
-impl Clock {
-    /// Writes the probe file and reads its times. The caller holds the lock.
-    pub fn read(mount: &Mount) -> Result<Clock, LocalError> {
-        let _ = mount;
-        todo!()
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::entry::{File, Kind};
+    use crate::local::owner::Owner;
+
+    fn mount() -> (tempfile::TempDir, Mount) {
+        let temp = tempfile::tempdir().unwrap();
+        let mount = Mount::open(temp.path()).unwrap();
+        (temp, mount)
     }
 
-    /// True when a file with this stamp could be changed again without its stamp showing it.
-    #[must_use]
-    pub fn is_racy(&self, stamp: &Stamp) -> bool {
-        stamp.ctime >= self.now - self.granularity
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    fn entry(text: &str) -> Entry {
+        let file = File { size: text.len() as u64, digests: Digests::of_whole(digest_one(text.as_bytes())), ..File::default() };
+        Entry { kind: Kind::File(file), mode: None }
+    }
+
+    fn state(names: &[&str]) -> State {
+        let known = |name: &str| Known { base: Some(entry(name)), published: Some(entry(name)), ..Known::default() };
+        State { mount: "m".into(), entries: names.iter().map(|name| (path(name), known(name))).collect(), ..State::default() }
+    }
+
+    fn note(name: &str, base: Option<Entry>) -> Journalled {
+        let stamp = Stamp { size: 1, mtime: 2, ctime: 3, inode: 4 };
+        Journalled { path: path(name), seen: base.is_some().then(|| (stamp, Digests::of_whole(digest_one(name.as_bytes())))), base }
+    }
+
+    fn state_file(root: &Path) -> std::path::PathBuf {
+        let name = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().path();
+        let is_state = |p: &std::path::PathBuf| p.file_name().unwrap().to_str().unwrap().starts_with("state-");
+        std::fs::read_dir(root.join(".lsync")).unwrap().map(name).find(is_state).unwrap()
+    }
+
+    fn journals(root: &Path) -> usize {
+        std::fs::read_dir(root.join(".lsync/journal")).map_or(0, Iterator::count)
+    }
+
+    /// A journal as another run left it behind: noted by this process, then given to another owner.
+    fn left_behind(mount: &Mount, operation: &str, owner: Owner, notes: &[Journalled]) {
+        let journal = Journal::create(mount, "b", "", operation).unwrap();
+        for done in notes {
+            journal.note(done).unwrap();
+        }
+        journal.sync().unwrap();
+        let file = mount.root().join(".lsync/journal").join(operation);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (header, rest) = text.split_once('\n').unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&header[9..]).unwrap();
+        value["owner"] = serde_json::to_value(owner).unwrap();
+        let header = value.to_string();
+        let digits = &digest_one(header.as_bytes()).hex()[..8];
+        std::fs::write(&file, format!("{digits} {header}\n{rest}")).unwrap();
+    }
+
+    fn dead(operation: &str, since: i64) -> Owner {
+        Owner { boot: "an earlier boot".into(), since, ..Owner::this(operation) }
+    }
+
+    #[test]
+    fn a_fresh_mount_has_no_state_and_no_warning_and_nothing_is_created() {
+        let (temp, mount) = mount();
+        let loaded = load(&mount, "b", "").unwrap();
+        assert_eq!((loaded.state, loaded.warning), (State::default(), None));
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn each_remote_has_a_state_of_its_own() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["a"])).unwrap();
+        save(&mount, "b", "p/", &state(&["b"])).unwrap();
+        assert_eq!(load(&mount, "b", "").unwrap().state, state(&["a"]));
+        assert_eq!(load(&mount, "b", "p/").unwrap().state, state(&["b"]));
+        assert_eq!(load(&mount, "bp/", "").unwrap().state, State::default());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&state_file(temp.path()).metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_state_is_absent_with_a_warning_that_names_it() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["a"])).unwrap();
+        let file = state_file(temp.path());
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - 9]).unwrap();
+        let loaded = load(&mount, "b", "").unwrap();
+        assert_eq!(loaded.state, State::default());
+        let warning = loaded.warning.unwrap();
+        assert!(warning.contains(".lsync/state-") && warning.ends_with("treated as absent; nothing is deleted because of it"), "{warning}");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(load(&mount, "b", "").unwrap().warning.is_some());
+    }
+
+    #[test]
+    fn a_state_copied_from_another_remote_is_absent() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["a"])).unwrap();
+        let target = temp.path().join(".lsync").join(file_name(&remote_id("c", "")));
+        std::fs::copy(state_file(temp.path()), target).unwrap();
+        let loaded = load(&mount, "c", "").unwrap();
+        assert_eq!(loaded.state, State::default());
+        assert!(loaded.warning.unwrap().contains("belongs to the bucket \"b\""));
+    }
+
+    #[test]
+    fn a_state_of_a_newer_lsync_is_never_overwritten_unseen() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["a"])).unwrap();
+        std::fs::write(state_file(temp.path()), "{\"lsync\":\"state\",\"v\":2}\n{}\n").unwrap();
+        let e = load(&mount, "b", "").unwrap_err();
+        assert!(e.source.to_string().contains("upgrade lsync"), "{e}: {}", e.source);
+    }
+
+    #[test]
+    fn a_crash_before_the_manifest_loses_no_finished_transfer() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["b", "c", "d"])).unwrap();
+        left_behind(&mount, "two", dead("two", 2), &[note("c", Some(entry("c of two"))), note("a", Some(entry("a"))), note("d", None)]);
+        left_behind(&mount, "one", dead("one", 1), &[note("c", Some(entry("c of one"))), note("e", Some(entry("e")))]);
+        let state = load(&mount, "b", "").unwrap().state;
+        let base = |p: &str| crate::entry::find(&state.entries, p).and_then(|known| known.base.clone());
+        assert_eq!(state.entries.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+        assert_eq!([base("a"), base("b"), base("c"), base("d")], [Some(entry("a")), Some(entry("b")), Some(entry("c of two")), None]);
+        let c = crate::entry::find(&state.entries, "c").unwrap();
+        assert_eq!(c.published, Some(entry("c")), "what is published only manifests say");
+        assert!(c.seen.is_some());
+        assert_eq!(crate::entry::find(&state.entries, "a").unwrap().published, None);
+        assert_eq!(journals(temp.path()), 2, "loading removes nothing");
+        save(&mount, "b", "", &state).unwrap();
+        assert_eq!(journals(temp.path()), 0);
+        let again = load(&mount, "b", "").unwrap().state;
+        assert_eq!(again.entries, state.entries);
+        assert_eq!(again.journals, []);
+    }
+
+    #[test]
+    fn a_journal_whose_removal_was_missed_is_not_folded_over_the_newer_state() {
+        let (temp, mount) = mount();
+        left_behind(&mount, "one", dead("one", 1), &[note("a", Some(entry("old")))]);
+        let journal = temp.path().join(".lsync/journal/one");
+        let bytes = std::fs::read(&journal).unwrap();
+        let mut state = load(&mount, "b", "").unwrap().state;
+        state.entries[0].1.base = Some(entry("new"));
+        save(&mount, "b", "", &state).unwrap();
+        std::fs::write(&journal, &bytes).unwrap();
+        let again = load(&mount, "b", "").unwrap().state;
+        assert_eq!(again.entries[0].1.base, Some(entry("new")));
+        save(&mount, "b", "", &again).unwrap();
+        assert_eq!(journals(temp.path()), 0);
+    }
+
+    #[test]
+    fn a_torn_or_changed_line_ends_a_journal() {
+        let (temp, mount) = mount();
+        left_behind(&mount, "one", dead("one", 1), &[note("a", Some(entry("a"))), note("b", Some(entry("b")))]);
+        let journal = temp.path().join(".lsync/journal/one");
+        let bytes = std::fs::read(&journal).unwrap();
+        let line_ends: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'\n').map(|at| at + 1).collect();
+        for at in 0..=bytes.len() {
+            std::fs::write(&journal, &bytes[..at]).unwrap();
+            let whole = line_ends.iter().filter(|end| **end <= at).count();
+            assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), whole.saturating_sub(1), "cut at {at}");
+            if at < bytes.len() {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1;
+                std::fs::write(&journal, &flipped).unwrap();
+                assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), whole.saturating_sub(1), "flipped at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_a_living_process_is_neither_folded_nor_removed() {
+        let (temp, mount) = mount();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let alive = Owner { pid: child.id(), started: None, ..Owner::this("live") };
+        left_behind(&mount, "live", alive, &[note("a", Some(entry("a")))]);
+        let loaded = load(&mount, "b", "").unwrap().state;
+        assert_eq!(loaded, State::default());
+        save(&mount, "b", "", &loaded).unwrap();
+        assert_eq!(journals(temp.path()), 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), 1);
+    }
+
+    #[test]
+    fn the_journal_of_another_host_is_read_and_that_of_another_remote_is_not() {
+        let (temp, mount) = mount();
+        let elsewhere = Owner { host: "gpu-of-yesterday".into(), ..Owner::this("far") };
+        left_behind(&mount, "far", elsewhere, &[note("a", Some(entry("a")))]);
+        assert_eq!(load(&mount, "other", "").unwrap().state, State::default());
+        save(&mount, "other", "", &State::default()).unwrap();
+        assert_eq!(journals(temp.path()), 1);
+        assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), 1);
+    }
+
+    #[test]
+    fn saving_ends_the_runs_own_journal() {
+        let (temp, mount) = mount();
+        let journal = Journal::create(&mount, "b", "", "mine").unwrap();
+        journal.note(&note("a", Some(entry("a")))).unwrap();
+        save(&mount, "b", "", &state(&["z"])).unwrap();
+        assert_eq!(journals(temp.path()), 0);
+        assert_eq!(load(&mount, "b", "").unwrap().state, state(&["z"]));
+    }
+
+    #[test]
+    fn threads_may_note_at_once() {
+        let (_temp, mount) = mount();
+        let journal = Journal::create(&mount, "b", "", "mine").unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let journal = &journal;
+                scope.spawn(move || (0..50).for_each(|i| journal.note(&note(&format!("{thread}-{i}"), Some(entry("x")))).unwrap()));
+            }
+        });
+        assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), 200);
+    }
+
+    #[test]
+    fn a_planted_lsync_link_is_an_error() {
+        let (temp, mount) = mount();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), temp.path().join(".lsync")).unwrap();
+        assert!(load(&mount, "b", "").is_err());
+        assert!(save(&mount, "b", "", &State::default()).is_err());
+        assert!(Journal::create(&mount, "b", "", "x").is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

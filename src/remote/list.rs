@@ -1,27 +1,207 @@
 //! Listing: pages until the end, in any order, refusing pages that repeat or break off. An error is never an empty listing.
 
-use super::bucket::Bucket;
-use super::error::Error;
-use crate::digest::ETag;
-use crate::entry::Nanos;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// One object as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The key after the prefix, as it is; it may be no valid path.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// As listed.
-    pub etag: ETag,
-    /// By the server's clock.
-    pub last_modified: Nanos,
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{EncodingType, Object};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+use super::bucket::Bucket;
+use super::error::{Error, Kind};
+use super::object::nanos;
+use super::tries::Tries;
+use crate::digest::ETag;
+use crate::path::Shown;
+
+pub use crate::view::Listed;
+
+/// One page, checked and decoded.
+pub(super) struct Page {
+    pub(super) objects: Vec<Listed>,
+    /// Where the next page begins, if there is one.
+    pub(super) next: Option<String>,
 }
 
+/// Stores that keep objects as files may need long for a page of a large directory.
+const PAGE_ANSWER: Duration = Duration::from_secs(60);
+
 impl Bucket {
-    /// All objects whose key after the prefix starts with `start` (empty: all), sorted by key. `progress` takes the count so far.
+    /// All objects whose key after the prefix starts with `start` (empty: all), sorted by key. `progress` takes the count so far. The
+    /// prefix's own directory marker (an empty object whose key is the prefix) is left out.
     pub async fn list(&self, start: &str, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Listed>, Error> {
-        let _ = (start, progress);
-        todo!()
+        let (mut all, mut seen, mut from): (Vec<Listed>, HashSet<String>, Option<String>) = (Vec::new(), HashSet::new(), None);
+        let mut sorted = true;
+        loop {
+            let mut page = self.page(start, from.take()).await?;
+            sorted &= page.objects.is_sorted_by(|a, b| a.key < b.key);
+            sorted &= all.last().zip(page.objects.first()).is_none_or(|(a, b)| a.key < b.key);
+            let was_empty = page.objects.is_empty();
+            all.append(&mut page.objects);
+            progress(all.len() as u64);
+            let Some(next) = page.next else { break };
+            // Some stores that do not know a parameter answer the same page for ever.
+            if was_empty || !seen.insert(next.clone()) {
+                return Err(self.senseless(start, "the store says that there is more but sends nothing new"));
+            }
+            from = Some(next);
+        }
+        if !sorted {
+            all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            if let Some(twice) = all.windows(2).find(|pair| pair[0].key == pair[1].key) {
+                return Err(self.senseless(start, &format!("the store lists {} twice", Shown(&twice[0].key))));
+            }
+        }
+        all.retain(|object| !object.key.is_empty() || object.size > 0);
+        Ok(all)
+    }
+
+    /// One page, from the beginning or from where the one before ended.
+    pub(super) async fn page(&self, start: &str, from: Option<String>) -> Result<Page, Error> {
+        let mut tries = self.tries("list", start);
+        let prefix = self.whole_key(start);
+        loop {
+            let plain = &self.learnt().plain_listings;
+            let encoded = !plain.load(Ordering::Relaxed);
+            let request = self
+                .client()
+                .list_objects_v2()
+                .bucket(self.name())
+                .set_prefix(Some(prefix.clone()).filter(|prefix| !prefix.is_empty()))
+                .set_continuation_token(from.clone())
+                // Control characters in keys are no valid XML.
+                .set_encoding_type(encoded.then_some(EncodingType::Url))
+                .customize()
+                .config_override(patient())
+                .interceptor(Whole)
+                .send();
+            match tries.send(request).await {
+                Ok(answer) => return self.read(answer, &prefix, from.as_deref(), &tries),
+                Err(failed) if failed.kind == Kind::Unsupported && encoded => plain.store(true, Ordering::Relaxed),
+                Err(failed) => tries.again(failed).await?,
+            }
+        }
+    }
+
+    fn read(&self, answer: ListObjectsV2Output, prefix: &str, from: Option<&str>, tries: &Tries<'_>) -> Result<Page, Error> {
+        let wrong = |message: String| tries.wrong(Kind::Protocol, message);
+        let encoded = answer.encoding_type() == Some(&EncodingType::Url);
+        let next = answer.next_continuation_token.filter(|token| !token.is_empty());
+        let more = answer.is_truncated == Some(true);
+        if more && next.is_none() {
+            return Err(wrong(
+                "the listing breaks off: the store says that there is more but not where (it must know ListObjectsV2)".into(),
+            ));
+        }
+        if more && next.as_deref() == from {
+            return Err(wrong("the store sends the same page again".into()));
+        }
+        let skip = self.prefix().as_str().len();
+        let mut objects = Vec::with_capacity(answer.contents.as_ref().map_or(0, Vec::len));
+        for object in answer.contents.unwrap_or_default() {
+            objects.push(listed(object, encoded, prefix, skip).map_err(wrong)?);
+        }
+        Ok(Page { objects, next: next.filter(|_| more) })
+    }
+
+    fn senseless(&self, start: &str, message: &str) -> Error {
+        self.tries("list", start).wrong(Kind::Protocol, message)
+    }
+}
+
+fn patient() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().timeout_config(TimeoutConfig::builder().read_timeout(PAGE_ANSWER).build())
+}
+
+/// `prefix` is what was asked for, `skip` the length of the part of it that paths do not have.
+fn listed(object: Object, encoded: bool, prefix: &str, skip: usize) -> Result<Listed, String> {
+    let key = object.key.ok_or("the store lists an object without a key")?;
+    let key = if encoded { url_decode(&key) } else { key };
+    if !key.starts_with(prefix) {
+        return Err(format!("the store lists {}, which was not asked for", Shown(&key)));
+    }
+    let lacks = |what: &str| format!("the store lists {} without {what}", Shown(&key));
+    let size = object.size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| lacks("its size"))?;
+    let etag = object.e_tag.filter(|etag| !etag.is_empty()).ok_or_else(|| lacks("an ETag"))?;
+    Ok(Listed { size, etag: ETag::parse(&etag), last_modified: nanos(object.last_modified.as_ref()), key: key[skip..].to_owned() })
+}
+
+/// Undoes `encoding-type=url`. AWS and others write a space as `+` and a plus as `%2B`; what is no escape stays as it is.
+fn url_decode(text: &str) -> String {
+    if !text.bytes().any(|b| matches!(b, b'%' | b'+')) {
+        return text.to_owned();
+    }
+    let hex = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
+    while at < bytes.len() {
+        let escape = match bytes[at..] {
+            [b'%', high, low, ..] => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        out.push(escape.unwrap_or(if bytes[at] == b'+' { b' ' } else { bytes[at] }));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(out).unwrap_or_else(|e| format!("{}\0", String::from_utf8_lossy(e.as_bytes())))
+}
+
+/// Refuses a listing whose end is missing: the SDK's XML reader takes the end of the text for the end of the list.
+#[derive(Debug)]
+struct Whole;
+
+/// See [`Whole`].
+#[derive(Debug, thiserror::Error)]
+#[error("the listing is cut off")]
+struct CutOff;
+
+impl Intercept for Whole {
+    fn name(&self) -> &'static str {
+        "lsync whole listings"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        let whole = body.trim_ascii_end().ends_with(b"ListBucketResult>");
+        if context.output_or_error().is_ok() && !whole { Err(CutOff.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn decodes(text: &str, expected: &str) {
+        assert_eq!(url_decode(text), expected);
+    }
+
+    #[test]
+    fn keys_come_back_as_they_were() {
+        decodes("a/b.txt", "a/b.txt");
+        decodes("a+b%2Bc%20d", "a b+c d");
+        decodes("%C3%A9%01%0A", "é\u{1}\n");
+        decodes("100%25", "100%");
+        decodes("%zz%4", "%zz%4");
+        decodes("%ff", "\u{fffd}\0");
+    }
+
+    #[test]
+    fn an_object_without_etag_or_size_or_outside_the_prefix_is_refused() {
+        let object = || Object::builder().key("p/a").size(1).e_tag("\"x\"");
+        let check = |object: aws_sdk_s3::types::builders::ObjectBuilder, prefix: &str| listed(object.build(), false, prefix, 2);
+        assert_eq!(check(object(), "p/").map(|l| (l.key, l.size, l.etag.to_string())), Ok(("a".into(), 1, "x".into())));
+        assert_eq!(check(object().set_e_tag(None), "p/"), Err("the store lists p/a without an ETag".into()));
+        assert_eq!(check(object().set_size(None), "p/"), Err("the store lists p/a without its size".into()));
+        assert_eq!(check(object(), "p/b"), Err("the store lists p/a, which was not asked for".into()));
     }
 }

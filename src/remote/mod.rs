@@ -1,8 +1,19 @@
 //! The bucket: one concrete client over `aws-sdk-s3` that speaks lsync's words. Types of the SDK never leave this folder.
+//!
+//! How a request travels: a method of [`bucket::Bucket`] builds it, `tries` sends it under the run's time limits and tries again what
+//! may heal, `connector` carries it over HTTP/1.1 (`dial` opens connections, `flow` notices when bytes stop), `classify` turns what came
+//! back into an [`error::Error`].
 pub mod bucket;
+mod classify;
 pub mod connect;
+mod connector;
+mod dial;
 pub mod error;
+mod flow;
 pub mod list;
 pub mod multipart;
 pub mod object;
 pub mod probe;
+mod read;
+mod tries;
+mod write;

@@ -1,0 +1,319 @@
+//! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::learn::{metadata, parts_of};
+use super::pace::Pace;
+use super::report::{FailureKind, Proof, chain};
+use super::send::{NotSent, not_sent};
+use super::{Ends, Error, blocking};
+use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, Stream, candidate_part_bytes, digest_one, part_bytes_for};
+use crate::entry::{Entry, File, Kind, Nanos, Stamp};
+use crate::event::Event;
+use crate::local::place::{PlaceError, Seen, Temp, Workplace};
+use crate::path::RelPath;
+use crate::plan::Transfer;
+use crate::remote::error::Kind as RemoteKind;
+use crate::remote::object::Head;
+
+/// What fetching needs beside the object.
+pub(super) struct Fetcher<'a> {
+    pub(super) ends: &'a Ends,
+    pub(super) pace: &'a Pace,
+    pub(super) workplace: &'a Arc<Workplace>,
+}
+
+/// A file that is in place.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// What both sides hold now.
+    pub(super) entry: Entry,
+    /// The stamp of the new file.
+    pub(super) stamp: Stamp,
+    /// What proved the content.
+    pub(super) proof: Proof,
+}
+
+/// Tries of a broken transfer, and of one whose digest does not match.
+const TRIES: usize = 4;
+const RANGES_IN_FLIGHT: usize = 16;
+const READ_BACK: usize = 1 << 20;
+
+impl Fetcher<'_> {
+    /// Brings the object of a transfer and puts it in place of what `seen` says.
+    pub(super) async fn file(&self, transfer: &Transfer, seen: Seen) -> Result<Fetched, NotSent> {
+        let path = &transfer.path;
+        let Kind::File(source) = &transfer.source.kind else {
+            return Err(NotSent::Item(FailureKind::Failed, "it is no file".into()));
+        };
+        let Some(etag) = &source.etag else { return Err(NotSent::Item(FailureKind::Failed, "the bucket does not list it".into())) };
+        let (workplace, size) = (self.workplace.clone(), source.size);
+        let temp = Arc::new(blocking(move || workplace.temp(size)).await?.map_err(not_placed)?);
+        self.ends.tell(Event::Started { path: path.clone(), bytes: size });
+        let (digests, proof, head) = if size <= SINGLE_REQUEST_MAX {
+            self.whole(path, source, etag, &temp).await?
+        } else {
+            self.in_ranges(path, source, etag, &temp).await?
+        };
+        let mtime = mtime(source, head.as_ref(), transfer.last_modified);
+        let mode = transfer.source.mode.or(transfer.found_mode);
+        let (mount, workplace, at) = (self.ends.mount.clone(), self.workplace.clone(), path.clone());
+        let placed = blocking(move || -> Result<Stamp, PlaceError> {
+            temp.finish(mtime, mode)?;
+            let temp = Arc::into_inner(temp).ok_or_else(|| PlaceError::Clash("its temporary is still in use".into()))?;
+            workplace.place(&mount, temp, &at, &seen)
+        });
+        let stamp = placed.await?.map_err(not_placed)?;
+        let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
+        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof })
+    }
+
+    async fn whole(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
+        let mut mismatch = None;
+        for _ in 0..2 {
+            let turn = self.pace.turn(source.size).await?;
+            let (buffer, head) = self.range(path, etag, source.size, 0, source.size).await?;
+            let (wanted, to) = (source.digests.clone(), temp.clone());
+            let checked = blocking(move || -> Result<Option<(Digests, Proof)>, PlaceError> {
+                let Some(checked) = check_buffer(&buffer, &wanted) else { return Ok(None) };
+                to.write_at(0, &buffer)?;
+                Ok(Some(checked))
+            });
+            let checked = checked.await?.map_err(not_placed)?;
+            drop(turn);
+            if let Some((digests, proof)) = checked {
+                return Ok((digests, proof, Some(head)));
+            }
+            self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why: "its digest does not match".into() });
+            mismatch = Some(());
+        }
+        debug_assert!(mismatch.is_some());
+        Err(NotSent::Item(FailureKind::Integrity, "what the bucket sends does not match its digest; the old file is untouched".into()))
+    }
+
+    /// Large objects: ranges side by side, each a complete buffer that is checked on arrival where part digests are known.
+    async fn in_ranges(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
+        let known = source.digests.parts.clone();
+        let natural = part_bytes_for(source.size).unwrap_or(SINGLE_REQUEST_MAX);
+        // Foreign part sizes may be huge; a range must fit a buffer.
+        let aligned = known.as_ref().map(|parts| parts.part_bytes).filter(|bytes| *bytes <= 64 << 20);
+        let range_bytes = aligned.unwrap_or(natural);
+        let count = source.size.div_ceil(range_bytes);
+        let known = &known;
+        let mut ranges = stream::iter(0..count)
+            .map(|index| async move {
+                let offset = index * range_bytes;
+                let len = range_bytes.min(source.size - offset);
+                let expected = aligned.and(known.as_ref()).and_then(|parts| parts.md5s.get(usize::try_from(index).ok()?).copied());
+                self.one_range(path, etag, source.size, offset, len, expected, temp).await
+            })
+            .buffered(RANGES_IN_FLIGHT);
+        let (mut md5s, mut head) = (Vec::new(), None);
+        while let Some(range) = ranges.next().await {
+            let (md5, got) = range?;
+            md5s.push(md5);
+            head = Some(got);
+        }
+        drop(ranges);
+        let arrived = Parts { part_bytes: range_bytes, md5s };
+        if let (Some(parts), Some(_)) = (known, aligned) {
+            return if **parts == arrived {
+                Ok((Digests::of_parts(arrived), Proof::Strong, head))
+            } else {
+                Err(NotSent::Item(FailureKind::Integrity, "its parts do not match the manifest's digests".into()))
+            };
+        }
+        self.judge_arrived(source, arrived, temp).await.map(|(digests, proof)| (digests, proof, head))
+    }
+
+    /// No part digests in the ranges' size: a whole MD5 or a composite ETag may still prove the content, by a pass over the temporary.
+    async fn judge_arrived(&self, source: &File, arrived: Parts, temp: &Arc<Temp>) -> Result<(Digests, Proof), NotSent> {
+        let mut learnt = Digests::of_parts(arrived);
+        if learnt.same(&source.digests) == Some(true) {
+            return Ok((learnt, Proof::Strong));
+        }
+        let sizes = match (&source.digests.parts, source.digests.composite) {
+            (Some(parts), _) => vec![parts.part_bytes],
+            (None, Some((_, count))) => candidate_part_bytes(source.size, count),
+            (None, None) => Vec::new(),
+        };
+        let whole = source.digests.whole.is_some();
+        if !whole && sizes.is_empty() {
+            return Ok((learnt, Proof::Size));
+        }
+        let (to, size, stop) = (temp.clone(), source.size, self.ends.stop.clone());
+        let (md5, kinds) = blocking(move || read_back(&to, size, whole, &sizes, &|| stop.asked())).await?.map_err(not_placed)?;
+        if self.ends.stop.asked() {
+            return Err(NotSent::Run(Error::Stopped));
+        }
+        learnt.whole = md5;
+        if whole {
+            return if md5 == source.digests.whole {
+                Ok((learnt, Proof::Strong))
+            } else {
+                Err(NotSent::Item(FailureKind::Integrity, "what the bucket sends does not match its MD5; the old file is untouched".into()))
+            };
+        }
+        match kinds.into_iter().find(|parts| Digests::of_parts(parts.clone()).same(&source.digests) == Some(true)) {
+            Some(parts) => Ok((Digests { parts: Some(Box::new(parts)), ..learnt }, Proof::Strong)),
+            None if source.digests.parts.is_some() => {
+                Err(NotSent::Item(FailureKind::Integrity, "its parts do not match their digests".into()))
+            }
+            // Another tool's part size that is not known: the ETag proves nothing either way.
+            None => Ok((learnt, Proof::Size)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one range of one object into one temporary: they are one thought")]
+    async fn one_range(
+        &self,
+        path: &RelPath,
+        etag: &ETag,
+        size: u64,
+        offset: u64,
+        len: u64,
+        expected: Option<Md5>,
+        temp: &Arc<Temp>,
+    ) -> Result<(Md5, Head), NotSent> {
+        let _turn = self.pace.turn(len).await?;
+        let mut left = 2;
+        loop {
+            let (buffer, head) = self.range(path, etag, size, offset, len).await?;
+            let to = temp.clone();
+            let written = blocking(move || -> Result<Md5, PlaceError> {
+                let md5 = digest_one(&buffer);
+                if expected.is_none_or(|expected| expected == md5) {
+                    to.write_at(offset, &buffer)?;
+                }
+                Ok(md5)
+            });
+            let md5 = written.await?.map_err(not_placed)?;
+            if expected.is_none_or(|expected| expected == md5) {
+                return Ok((md5, head));
+            }
+            self.ends.tell(Event::Retried { path: path.clone(), bytes: len, why: "a part's digest does not match".into() });
+            left -= 1;
+            if left == 0 {
+                let why = format!("the bytes from {offset} on do not match their digest; the old file is untouched");
+                return Err(NotSent::Item(FailureKind::Integrity, why));
+            }
+        }
+    }
+
+    /// A range as a complete buffer; a transfer that breaks is begun again.
+    async fn range(&self, path: &RelPath, etag: &ETag, size: u64, offset: u64, len: u64) -> Result<(Vec<u8>, Head), NotSent> {
+        let range = (len != size).then_some(offset..offset + len);
+        let capacity = usize::try_from(len).unwrap_or(0);
+        let mut tried = 0;
+        loop {
+            let mut buffer = Vec::with_capacity(capacity);
+            let observer = &self.ends.observer;
+            let mut sink = |piece: bytes::Bytes| {
+                buffer.extend_from_slice(&piece);
+                observer(Event::Moved { path: path.clone(), bytes: piece.len() as u64 });
+                buffer.len() as u64 <= len
+            };
+            let get = self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink);
+            match self.ends.stop.or(get).await.ok_or(Error::Stopped)? {
+                Ok(head) if buffer.len() as u64 == len => return Ok((buffer, head)),
+                Ok(_) => return Err(NotSent::Item(FailureKind::Integrity, "the bucket sent another number of bytes than it lists".into())),
+                Err(e) if e.kind == RemoteKind::NotFound => {
+                    return Err(NotSent::Item(FailureKind::Stale, "the bucket removed it after the plan was made".into()));
+                }
+                Err(e) => {
+                    let again = matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Integrity);
+                    tried += 1;
+                    if !again || tried >= TRIES {
+                        return Err(not_sent(e));
+                    }
+                    let moved = buffer.len() as u64;
+                    self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: chain(&e) });
+                    let wait = std::time::Duration::from_millis(100 << tried);
+                    self.ends.stop.or(tokio::time::sleep(wait)).await.ok_or(Error::Stopped)?;
+                }
+            }
+        }
+    }
+}
+
+type Got = (Digests, Proof, Option<Head>);
+
+/// Checks a complete buffer against what is known; `None` when it does not match.
+fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {
+    let whole = digest_one(buffer);
+    let mut learnt = Digests::of_whole(whole);
+    if let Some(expected) = wanted.whole {
+        return (expected == whole).then_some((learnt, Proof::Strong));
+    }
+    if let Some(parts) = &wanted.parts {
+        let arrived = parts_of(buffer, parts.part_bytes);
+        let same = arrived == **parts;
+        learnt.parts = Some(Box::new(arrived));
+        return same.then_some((learnt, Proof::Strong));
+    }
+    if let Some((_, count)) = wanted.composite {
+        for part_bytes in candidate_part_bytes(buffer.len() as u64, count) {
+            let arrived = Digests::of_parts(parts_of(buffer, part_bytes));
+            if arrived.same(wanted) == Some(true) {
+                learnt.learn(&arrived);
+                return Some((learnt, Proof::Strong));
+            }
+        }
+    }
+    Some((learnt, Proof::Size))
+}
+
+/// One pass over a written temporary: its MD5, and its parts in each of the sizes.
+fn read_back(temp: &Temp, size: u64, whole: bool, sizes: &[u64], stop: &dyn Fn() -> bool) -> Result<(Option<Md5>, Vec<Parts>), PlaceError> {
+    let mut all = whole.then(Stream::default);
+    let mut kinds: Vec<(Parts, Stream, u64)> =
+        sizes.iter().map(|bytes| (Parts { part_bytes: *bytes, md5s: Vec::new() }, Stream::default(), 0)).collect();
+    let mut buffer = vec![0; READ_BACK];
+    let mut offset = 0;
+    while offset < size && !stop() {
+        let len = READ_BACK.min(usize::try_from(size - offset).unwrap_or(READ_BACK));
+        let piece = &mut buffer[..len];
+        temp.read_at(offset, piece)?;
+        if let Some(all) = &mut all {
+            all.update(piece);
+        }
+        for (parts, stream, filled) in &mut kinds {
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let take = usize::try_from(parts.part_bytes - *filled).unwrap_or(usize::MAX).min(rest.len());
+                stream.update(&rest[..take]);
+                *filled += take as u64;
+                rest = &rest[take..];
+                if *filled == parts.part_bytes {
+                    parts.md5s.push(std::mem::take(stream).finish());
+                    *filled = 0;
+                }
+            }
+        }
+        offset += len as u64;
+    }
+    let finish = |(mut parts, stream, filled): (Parts, Stream, u64)| {
+        if filled > 0 {
+            parts.md5s.push(stream.finish());
+        }
+        parts
+    };
+    Ok((all.map(Stream::finish), kinds.into_iter().map(finish).collect()))
+}
+
+/// The recorded mtime, else the object's metadata, else when it was written.
+fn mtime(source: &File, head: Option<&Head>, last_modified: Option<Nanos>) -> Option<Nanos> {
+    source.mtime.or_else(|| metadata(head?).1).or(last_modified)
+}
+
+/// What a failed change of the tree means for the item.
+pub(super) fn not_placed(error: PlaceError) -> NotSent {
+    let kind = match &error {
+        PlaceError::Stale => FailureKind::Stale,
+        PlaceError::NoSpace(_) => FailureKind::NoSpace,
+        PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
+    };
+    NotSent::Item(kind, chain(&error))
+}

@@ -1,0 +1,295 @@
+//! Learns what decisions need and nothing more: digests from the hash cache, from one HEAD, by hashing, or (asked for) by reading
+//! objects.
+
+use futures_util::stream::{self, StreamExt};
+
+use super::{Ask, Ends, Error, Sight, blocking};
+use crate::diff::{Triple, Want, may_ask_metadata, merge, wanted};
+use crate::digest::{Digests, ETag, Md5, Parts, Stream};
+use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
+use crate::event::{Event, Phase};
+use crate::local::hash::{ReadError, Watch, hash_file};
+use crate::local::state::State;
+use crate::path::RelPath;
+use crate::problem::{Problem, Side, exclude_line};
+use crate::remote::object::Head;
+
+/// What a look has learnt beyond what is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// Digests of local files that were hashed.
+    pub(super) seen: Vec<(RelPath, (Stamp, Digests))>,
+    /// What HEADs said.
+    pub(super) foreign: Vec<(RelPath, (ETag, Digests, Option<Nanos>))>,
+}
+
+/// HEADs in flight at once.
+const HEADS: usize = 16;
+/// Files hashed at once: one per core of a small machine, and enough to hide a network file system's latency.
+const HASHERS: usize = 4;
+
+/// Fills in the digests that the hash cache has for files that carry the recorded stamp.
+pub(super) fn from_cache(local: &mut [(RelPath, Local)], state: &State) {
+    let mut known = state.entries.iter().peekable();
+    for (path, local) in local {
+        while known.next_if(|(p, _)| *p < *path).is_some() {}
+        let Some((_, known)) = known.next_if(|(p, _)| *p == *path) else { continue };
+        if let (Some(stamp), Some((recorded, digests)), Kind::File(file)) = (local.stamp, &known.seen, &mut local.entry.kind)
+            && stamp == *recorded
+        {
+            file.digests.clone_from(digests);
+        }
+    }
+}
+
+/// One row's place in the two lists of a sight.
+struct At {
+    local: usize,
+    bucket: Option<usize>,
+}
+
+/// Rows with a local file, with what `pick` makes of them.
+fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)> {
+    let (mut local_at, mut bucket_at) = (0, 0);
+    let mut found = Vec::new();
+    for row in merge(&sight.local, &sight.view.entries, &sight.state.entries) {
+        let at = At { local: local_at, bucket: row.bucket.map(|_| bucket_at) };
+        local_at += usize::from(row.local.is_some());
+        bucket_at += usize::from(row.bucket.is_some());
+        let triple = Triple {
+            local: row.local.map(|l| &l.entry),
+            bucket: row.bucket.map(|r| &r.entry),
+            base: row.base.and_then(|known| known.base.as_ref()),
+        };
+        if row.local.is_some()
+            && let Some(picked) = pick(triple)
+        {
+            found.push((at, picked));
+        }
+    }
+    found
+}
+
+/// Asks the metadata of objects of equal size whose ETag tells nothing, once per (key, ETag).
+pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+    let known = |path: &RelPath, etag: &ETag| {
+        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|(of, _, _)| of == etag)
+    };
+    let undecided: Vec<At> = rows(sight, |at| {
+        let open = at.local.zip(at.bucket).is_some_and(|(l, r)| l.same_content(r).is_none());
+        (open && may_ask_metadata(at)).then_some(())
+    })
+    .into_iter()
+    .map(|(at, ())| at)
+    .filter(|at| {
+        let (path, remote) = &sight.view.entries[at.bucket.expect("the row above has a bucket side")];
+        remote.entry.file().and_then(|f| f.etag.as_ref()).is_some_and(|etag| !known(path, etag))
+    })
+    .collect();
+    let asked: Vec<(usize, String)> =
+        undecided.iter().filter_map(|at| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
+    let mut answers =
+        stream::iter(asked).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
+    while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
+        let Some(head) = head? else { continue };
+        let (path, remote) = &mut sight.view.entries[at];
+        let Kind::File(file) = &mut remote.entry.kind else { continue };
+        if file.etag.as_ref() != Some(&head.etag) {
+            continue; // replaced since the listing: the guard will see it
+        }
+        let (digests, mtime) = metadata(&head);
+        file.digests.learn(&digests);
+        file.mtime = file.mtime.or(mtime);
+        sight.learnt.foreign.push((path.clone(), (head.etag, digests, mtime)));
+    }
+    Ok(())
+}
+
+/// What an object's metadata says of its content: rclone's `md5chksum` and `mtime`, s3cmd's `s3cmd-attrs`.
+pub(super) fn metadata(head: &Head) -> (Digests, Option<Nanos>) {
+    let get = |name: &str| head.metadata.get(name).map(String::as_str);
+    let attrs = |name: &str| {
+        let attrs = get("s3cmd-attrs")?;
+        attrs.split('/').find_map(|pair| pair.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let whole = get("md5chksum").and_then(Md5::from_base64).or_else(|| attrs("md5").and_then(Md5::from_hex));
+    let mtime = get("mtime").or_else(|| attrs("mtime")).and_then(read_mtime);
+    if head.etag.written_over_nfs() {
+        return (Digests::default(), None); // the metadata may be older than the content
+    }
+    (Digests { whole, ..Digests::default() }, mtime)
+}
+
+/// `1354040105.123456789` in nanoseconds; rclone's form, with any number of fractional digits.
+fn read_mtime(text: &str) -> Option<Nanos> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (negative, seconds) = seconds.strip_prefix('-').map_or((false, seconds), |s| (true, s));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if seconds.is_empty() || !digits(seconds) || !digits(fraction) {
+        return None;
+    }
+    let nanos: i64 = format!("{:0<9.9}", fraction).parse().ok()?;
+    let total = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)?;
+    Some(if negative { -total } else { total })
+}
+
+/// rclone's form with exactly nine fractional digits, which s3fs reads right too.
+pub(super) fn write_mtime(mtime: Nanos) -> String {
+    let sign = if mtime < 0 { "-" } else { "" };
+    let magnitude = mtime.unsigned_abs();
+    format!("{sign}{}.{:09}", magnitude / 1_000_000_000, magnitude % 1_000_000_000)
+}
+
+/// Hashes the local files whose digests a decision needs.
+pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+    let todo: Vec<(usize, Option<usize>, Want)> = rows(sight, |at| {
+        let want = wanted(at, ask.removals);
+        (!want.is_empty()).then_some(want)
+    })
+    .into_iter()
+    .map(|(at, want)| (at.local, at.bucket, want))
+    .collect();
+    if todo.is_empty() {
+        return Ok(());
+    }
+    ends.phase(Phase::Hash);
+    let bytes = todo.iter().map(|(at, _, _)| sight.local[*at].1.entry.bytes()).sum();
+    ends.tell(Event::Planned { files: todo.len() as u64, bytes });
+    let jobs: Vec<_> = todo
+        .into_iter()
+        .filter_map(|(at, bucket, want)| {
+            let (path, local) = &sight.local[at];
+            Some((at, bucket, want, path.clone(), local.stamp?))
+        })
+        .collect();
+    let mut done = stream::iter(jobs)
+        .map(|(at, bucket, want, path, stamp)| async move { (at, bucket, stamp, hash(ends, path, stamp, want).await) })
+        .buffer_unordered(HASHERS);
+    while let Some((at, bucket, stamp, hashed)) = done.next().await {
+        match hashed? {
+            Ok(kinds) => {
+                let other = bucket.map(|b| sight.view.entries[b].1.entry.clone());
+                let (path, local) = &mut sight.local[at];
+                let digests = choose(kinds, other.as_ref());
+                if let Kind::File(file) = &mut local.entry.kind {
+                    file.digests.learn(&digests);
+                    sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
+                }
+            }
+            Err(ReadError::Stopped) => return Err(Error::Stopped),
+            Err(why) => {
+                let path = &sight.local[at].0;
+                sight.problems.push(Problem {
+                    name: path.as_str().to_owned(),
+                    path: Some(path.clone()),
+                    below: false,
+                    side: Side::Local,
+                    why: crate::engine::report::chain(&why),
+                    exclude: Some(exclude_line(path.as_str())),
+                });
+            }
+        }
+    }
+    if ends.stop.asked() { Err(Error::Stopped) } else { Ok(()) }
+}
+
+async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Vec<Digests>, ReadError>, Error> {
+    let (mount, observer, stop) = (ends.mount.clone(), ends.observer.clone(), ends.stop.clone());
+    blocking(move || {
+        let progress = move |bytes| observer(Event::Hashed { bytes });
+        let stop = move || stop.asked();
+        hash_file(&mount, &path, &stamp, &want, &Watch { progress: &progress, stop: &stop })
+    })
+    .await
+}
+
+/// Of several part sizes the one that proves equality, else the first.
+fn choose(mut kinds: Vec<Digests>, other: Option<&Entry>) -> Digests {
+    let proof =
+        other.and_then(Entry::file).and_then(|file: &File| kinds.iter().position(|digests| digests.same(&file.digests) == Some(true)));
+    if kinds.is_empty() { Digests::default() } else { kinds.swap_remove(proof.unwrap_or(0)) }
+}
+
+/// `--compare content`: reads the objects that nothing else tells about, and keeps only their digests.
+pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+    let open: Vec<At> = rows(sight, |at| {
+        let (local, bucket) = (at.local?, at.bucket?);
+        (bucket.file().is_some() && local.same_content(bucket).is_none()).then_some(())
+    })
+    .into_iter()
+    .map(|(at, ())| at)
+    .collect();
+    let bytes = open.iter().map(|at| sight.local[at.local].1.entry.bytes()).sum();
+    if !open.is_empty() {
+        ends.phase(Phase::Hash);
+        ends.tell(Event::Planned { files: open.len() as u64, bytes });
+    }
+    for at in open {
+        let bucket_at = at.bucket.expect("the row above has a bucket side");
+        let (path, remote) = &sight.view.entries[bucket_at];
+        let path = path.clone();
+        let Some((etag, size)) = remote.object.clone() else { continue };
+        let Some(stamp) = sight.local[at.local].1.stamp else { continue };
+        let want = Want { whole: true, part_bytes: Vec::new() };
+        let hashed = match hash(ends, path.clone(), stamp, want).await? {
+            Ok(mut kinds) if !kinds.is_empty() => kinds.swap_remove(0),
+            Ok(_) | Err(_) => continue,
+        };
+        let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs).await?;
+        if let Kind::File(file) = &mut sight.local[at.local].1.entry.kind {
+            file.digests.learn(&hashed);
+            sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
+        }
+        if let Kind::File(file) = &mut sight.view.entries[bucket_at].1.entry.kind {
+            let digests = Digests::of_whole(whole);
+            file.digests.learn(&digests);
+            sight.learnt.foreign.push((path, (etag, digests, file.mtime)));
+        }
+    }
+    Ok(())
+}
+
+async fn read_object(ends: &Ends, key: &str, etag: &ETag, size: u64, tries: usize) -> Result<Md5, Error> {
+    let mut left = tries.clamp(1, 3);
+    loop {
+        let mut hasher = Stream::default();
+        let observer = ends.observer.clone();
+        let mut sink = |piece: bytes::Bytes| {
+            hasher.update(&piece);
+            observer(Event::Hashed { bytes: piece.len() as u64 });
+            true
+        };
+        let got = ends.stop.or(ends.bucket.get(key, Some((etag, size)), None, &mut sink)).await.ok_or(Error::Stopped)?;
+        match got {
+            Ok(_) => return Ok(hasher.finish()),
+            Err(e) if left <= 1 => return Err(e.into()),
+            Err(_) => left -= 1,
+        }
+    }
+}
+
+/// The parts of a complete buffer.
+pub(super) fn parts_of(buffer: &[u8], part_bytes: u64) -> Parts {
+    let step = usize::try_from(part_bytes).unwrap_or(usize::MAX).max(1);
+    let pieces: Vec<&[u8]> = buffer.chunks(step).collect();
+    Parts { part_bytes, md5s: crate::digest::digest_many(&pieces) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mtimes_travel_in_rclones_form() {
+        assert_eq!(write_mtime(1_354_040_105_123_456_789), "1354040105.123456789");
+        assert_eq!(write_mtime(5), "0.000000005");
+        for nanos in [0, 5, -5, 1_354_040_105_123_456_789, -1_500_000_000] {
+            assert_eq!(read_mtime(&write_mtime(nanos)), Some(nanos));
+        }
+        assert_eq!(read_mtime("1354040105"), Some(1_354_040_105_000_000_000));
+        assert_eq!(read_mtime("1.5"), Some(1_500_000_000));
+        for bad in ["", ".5", "x", "1.x", "1e9", "99999999999999999999"] {
+            assert_eq!(read_mtime(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Looks at both sides: walks the mount, lists the bucket and loads what is remembered, at once; then learns the digests that the
+//! decisions need. Writes nothing anywhere.
+
+use std::time::Instant;
+
+use super::{Ask, Ends, Error, blocking, learn, manifests};
+use crate::entry::{Entry, Local, find};
+use crate::event::{Event, Phase};
+use crate::filter::{Filter, Scope};
+use crate::local::scan::{Ignored, Scan, Walk, scan};
+use crate::local::state::{self, Loaded, State};
+use crate::manifest::Name;
+use crate::path::{MAX_KEY_BYTES, RelPath, is_at_or_below};
+use crate::plan::{Choices, Direction, Input, Plan, build};
+use crate::problem::{Problem, Side, Skipped, exclude_line};
+use crate::remote::list::Listed;
+use crate::view::{self, Remembered, Remote, View};
+
+/// Everything that was seen, at one time.
+pub struct Sight {
+    /// The mount, with all digests that are known.
+    pub local: Vec<(RelPath, Local)>,
+    /// The bucket.
+    pub view: View,
+    /// What is remembered, with the manifests that are new since folded in (in memory only).
+    pub state: State,
+    /// Of both sides.
+    pub problems: Vec<Problem>,
+    /// Sockets, FIFOs, devices.
+    pub skipped: Vec<Skipped>,
+    /// What patterns left out of the mount.
+    pub ignored: Ignored,
+    /// The newest published manifest's header, for "last upload".
+    pub last_upload: Option<crate::manifest::Header>,
+    /// A manifest could not be read: nothing is deleted.
+    pub manifest_unreadable: bool,
+    /// What the base was written for is this mount.
+    pub base_is_of_this_mount: bool,
+    /// The rules as they hold for this run.
+    pub(super) filter: Filter,
+    /// Names of published manifests that this run's publication follows.
+    pub(super) heads: Vec<Name>,
+    /// Hash cache entries and HEADs that this look has learnt.
+    pub(super) learnt: learn::Learnt,
+    /// When the look began; the mount's clock then is that much earlier than when it is read later.
+    pub(super) began: Instant,
+}
+
+/// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
+pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
+    let began = Instant::now();
+    ends.phase(Phase::Scan);
+    let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));
+    // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
+    let listing = listing?;
+    let Loaded { mut state, warning } = loaded?;
+    let scan = scanned?;
+    if let Some(warning) = warning {
+        ends.tell(Event::Warning(warning));
+    }
+    let own: Vec<Name> = listing.iter().filter_map(|o| o.key.strip_prefix(crate::manifest::FOLDER).and_then(Name::parse)).collect();
+    let published = manifests::fold(ends, &mut state, &own, &listing).await?;
+    let view = read_view(ask, &scan.filter, &state, &listing);
+    drop(listing);
+    let id = ends.mount.id()?;
+    if let Some(id) = &id
+        && view.mounts.contains(id)
+    {
+        return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
+    }
+    let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
+    let Scan { entries: mut local, mut problems, skipped, ignored, filter, .. } = scan;
+    problems.extend(view.problems.iter().cloned());
+    problems.extend(published.problems);
+    problems.extend(keys_too_long(ends, &local));
+    let mut sight = Sight {
+        view,
+        problems,
+        skipped,
+        ignored,
+        last_upload: published.newest,
+        manifest_unreadable: published.unreadable,
+        base_is_of_this_mount,
+        filter,
+        heads: published.heads,
+        learnt: learn::Learnt::default(),
+        began,
+        local: Vec::new(),
+        state,
+    };
+    for path in &ask.paths {
+        must_exist(path, &local, &sight)?;
+    }
+    learn::from_cache(&mut local, &sight.state);
+    sight.local = local;
+    learn::from_metadata(ends, ask, &mut sight).await?;
+    learn::by_hashing(ends, ask, &mut sight).await?;
+    if ask.compare_content {
+        learn::by_reading_the_bucket(ends, ask, &mut sight).await?;
+    }
+    Ok(sight)
+}
+
+async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
+    let (mount, observer, stop) = (ends.mount.clone(), ends.observer.clone(), ends.stop.clone());
+    let (patterns, paths) = (ask.patterns.clone(), ask.paths.clone());
+    let walked = blocking(move || {
+        let progress = move |entries, bytes| observer(Event::Scanned { entries, bytes });
+        let stop = move || stop.asked();
+        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &progress, stop: &stop })
+    });
+    Ok(walked.await??)
+}
+
+async fn load(ends: &Ends) -> Result<Loaded, Error> {
+    let (mount, bucket) = (ends.mount.clone(), ends.bucket.clone());
+    Ok(blocking(move || state::load(&mount, bucket.name(), bucket.prefix().as_str())).await??)
+}
+
+/// The listing that a run needs: everything, or the PATHs and lsync's own objects.
+pub(super) async fn list(ends: &Ends, ask: &Ask) -> Result<Vec<Listed>, Error> {
+    let observer = ends.observer.clone();
+    let progress = move |objects| observer(Event::Listed { objects });
+    if ask.paths.is_empty() {
+        return Ok(ends.stop.or(ends.bucket.list("", &progress)).await.ok_or(Error::Stopped)??);
+    }
+    let mut all = Vec::new();
+    for start in ask.paths.iter().map(RelPath::as_str).chain([".lsync/"]) {
+        let page = ends.stop.or(ends.bucket.list(start, &progress)).await.ok_or(Error::Stopped)??;
+        let own = start == ".lsync/";
+        all.extend(page.into_iter().filter(|o| own || is_at_or_below(o.key.trim_end_matches('/'), start)));
+    }
+    all.sort_by(|a, b| a.key.cmp(&b.key));
+    all.dedup_by(|a, b| a.key == b.key);
+    Ok(all)
+}
+
+pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
+    let remembered = |path: &str| {
+        find(&state.entries, path).map_or_else(Remembered::default, |known| Remembered {
+            base: known.base.as_ref(),
+            published: known.published.as_ref(),
+            foreign: known.foreign.as_ref(),
+        })
+    };
+    let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
+    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
+    view::read(listing, &remembered, &mut published, &scope)
+}
+
+fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
+    let most = MAX_KEY_BYTES - ends.bucket.prefix().as_str().len().min(MAX_KEY_BYTES);
+    let long = local.iter().filter(|(path, _)| path.as_str().len() > most);
+    long.map(|(path, _)| Problem {
+        name: path.as_str().to_owned(),
+        path: Some(path.clone()),
+        below: false,
+        side: Side::Local,
+        why: format!("its key would be longer than the {MAX_KEY_BYTES} bytes that S3 takes; shorten the path"),
+        exclude: Some(exclude_line(path.as_str())),
+    })
+    .collect()
+}
+
+fn must_exist(path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
+    let at = |p: &RelPath| p.is_at_or_below(path.as_str());
+    let exists = local.iter().any(|(p, _)| at(p))
+        || sight.view.entries.iter().any(|(p, _)| at(p))
+        || sight.state.entries.iter().any(|(p, _)| at(p))
+        || sight.problems.iter().any(|p| p.path.as_ref().is_some_and(at))
+        || sight.skipped.iter().any(|s| at(&s.path))
+        || sight.ignored.samples.keys().any(|ignored| is_at_or_below(ignored.trim_end_matches('/'), path.as_str()))
+        || sight.filter.scope(path, true) != Scope::In
+        || sight.filter.scope(path, false) != Scope::In;
+    if exists {
+        return Ok(());
+    }
+    let near = near_names(path, sight);
+    Err(Error::NoSuchPath { path: path.clone(), near })
+}
+
+/// Names in what is remembered that share the path's beginning, at most three, without reading the whole mount.
+fn near_names(path: &RelPath, sight: &Sight) -> Vec<String> {
+    let wanted = path.name().to_lowercase();
+    let start: String = wanted.chars().take(3).collect();
+    let mut near: Vec<String> = Vec::new();
+    for (known, _) in &sight.state.entries {
+        for candidate in std::iter::once(known.as_str()).chain(known.ancestors()) {
+            let name = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
+            if name.starts_with(&start) && !near.iter().any(|n| n == candidate) {
+                near.push(candidate.to_owned());
+            }
+        }
+        if near.len() >= 3 {
+            break;
+        }
+    }
+    near.truncate(3);
+    near
+}
+
+impl Sight {
+    /// What one direction would do about it.
+    #[must_use]
+    pub fn plan(&self, direction: Direction, choices: Choices) -> Plan {
+        let base: Vec<(RelPath, &Entry)> =
+            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_ref()?))).collect();
+        let removed = |path: &RelPath| {
+            !self.manifest_unreadable
+                && find(&self.state.entries, path.as_str()).is_some_and(|known| known.removed && known.published.is_none())
+        };
+        let input = Input {
+            local: &self.local,
+            bucket: &self.view.entries,
+            base: &base,
+            vanished: &self.view.vanished,
+            removed: &removed,
+            base_is_of_this_mount: self.base_is_of_this_mount && !self.manifest_unreadable,
+            problems: &self.problems,
+            skipped: &self.skipped,
+        };
+        build(direction, choices, &input)
+    }
+
+    /// True when the rules of this run let a path travel.
+    pub(super) fn filter_has(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.filter.scope(path, is_dir) == Scope::In
+    }
+
+    /// What the bucket holds at a path.
+    pub(super) fn bucket(&self, path: &str) -> Option<&Remote> {
+        find(&self.view.entries, path)
+    }
+
+    /// What the mount holds at a path.
+    pub(super) fn local(&self, path: &str) -> Option<&Local> {
+        find(&self.local, path)
+    }
+}

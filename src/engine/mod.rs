@@ -1,0 +1,170 @@
+//! The engine joins the two worlds: it looks at both sides, and carries out a plan. It decides nothing that `diff` and `plan` decide.
+//!
+//! ```text
+//! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
+//! ```
+//!
+//! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
+
+mod fetch;
+mod learn;
+mod look;
+mod manifests;
+mod pace;
+mod publish;
+mod remember;
+mod report;
+mod run;
+mod send;
+mod settle;
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use look::{Sight, look};
+pub use report::{Complete, Counts, Failure, Report};
+pub use run::run;
+pub use stop::Stop;
+
+use crate::event::{Event, Observer, Phase};
+use crate::filter::Patterns;
+use crate::local::lock::LockError;
+use crate::local::mount::{LocalError, Mount, NoMount};
+use crate::local::place::TrashLimits;
+use crate::local::scan::ScanError;
+use crate::manifest::Unreadable;
+use crate::path::RelPath;
+use crate::plan::Refusal;
+use crate::remote::bucket::Bucket;
+
+/// The two ends of every run, and who is told and may stop it.
+#[derive(Clone)]
+pub struct Ends {
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Takes the events.
+    pub observer: Observer,
+    /// Asked to stop by a signal.
+    pub stop: Stop,
+}
+
+impl Ends {
+    fn tell(&self, event: Event) {
+        (self.observer)(event);
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.tell(Event::Phase(phase));
+    }
+}
+
+/// What a run looks at and within which bounds it works.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Patterns of configuration and flags.
+    pub patterns: Patterns,
+    /// Only these paths and what lies below; empty: the whole mount.
+    pub paths: Vec<RelPath>,
+    /// Patterns narrow the run beyond its configuration (`--include`, `--exclude`).
+    pub narrowed: bool,
+    /// The run may delete: a file without a counterpart is compared with the base too.
+    pub removals: bool,
+    /// Object content may be read to compare it.
+    pub compare_content: bool,
+    /// Requests in flight.
+    pub jobs: usize,
+    /// Bytes of all buffers in flight.
+    pub max_memory: u64,
+    /// Bytes per second, both directions together.
+    pub bytes_per_second: Option<u64>,
+    /// What the trash may hold.
+    pub trash: TrashLimits,
+}
+
+impl Ask {
+    /// True when a path is inside the run's PATHs.
+    fn reaches(&self, path: &RelPath) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|p| path.is_at_or_below(p.as_str()))
+    }
+
+    /// True when the run covers the whole mount by its configuration alone.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.paths.is_empty() && !self.narrowed
+    }
+}
+
+/// What stops a whole run. A single failed file is an outcome in the report instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bucket.
+    #[error(transparent)]
+    Remote(#[from] crate::remote::error::Error),
+    /// The mount.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// There is no usable mount (any more).
+    #[error(transparent)]
+    Mount(#[from] NoMount),
+    /// The walk, or a pattern.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// Another run.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The plan must not start.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The bucket is the mount's own filesystem.
+    #[error(
+        "the bucket {bucket} is this mount's own filesystem ({root}): its files are there already, and syncing it with itself would destroy them"
+    )]
+    SelfSync {
+        /// The bucket's URL.
+        bucket: String,
+        /// The mount's root.
+        root: PathBuf,
+    },
+    /// A PATH that is on neither side and in no memory.
+    #[error("{path} is neither in the mount nor in the bucket{}", near_text(near))]
+    NoSuchPath {
+        /// As it was cleaned.
+        path: RelPath,
+        /// Names like it.
+        near: Vec<String>,
+    },
+    /// A manifest that this version cannot read.
+    #[error("the manifest {name} cannot be used: {why}")]
+    Manifest {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: Unreadable,
+    },
+    /// Not enough space for a download.
+    #[error("the download needs {needed} bytes and the mount has {free} free")]
+    NoSpace {
+        /// Bytes that the plan brings, beside what the trash keeps.
+        needed: u64,
+        /// Free bytes.
+        free: u64,
+    },
+    /// A worker died; what it did is not known.
+    #[error("a worker ended unexpectedly: {0}")]
+    Worker(String),
+    /// A signal.
+    #[error("stopped")]
+    Stopped,
+}
+
+fn near_text(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) }
+}
+
+/// Runs blocking work off the I/O runtime and waits for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Worker(e.to_string()))
+}

@@ -1,0 +1,190 @@
+//! Publishes a manifest: the whole tree as this run leaves it, as a new object, read back; then prunes what is old.
+
+use bytes::Bytes;
+
+use super::run::Work;
+use super::send::random_bits;
+use super::{Error, blocking};
+use crate::digest::digest_one;
+use crate::entry::{Entry, Kind, Local, Tree, below};
+use crate::local::lock::{host_name, now};
+use crate::manifest::{self, Header, KEPT, Manifest, Name};
+use crate::path::RelPath;
+use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
+use crate::remote::object::{About, Enforce, Guard, Put};
+use crate::view::Remote;
+
+/// A manifest that was published and read back.
+pub(super) struct Made {
+    pub(super) name: Name,
+    pub(super) header: Header,
+    pub(super) tree: Tree,
+}
+
+/// Publishes. The manifest follows all heads that could be read.
+pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Error> {
+    let listed = manifest_names(work).await?;
+    let generation = 1 + listed.iter().map(|name| name.generation).max().unwrap_or(0).max(work.sight.state.generation);
+    let name = Name::new(generation, random_bits());
+    let tree = tree_after(work);
+    let lineage = work.sight.state.lineage.clone().unwrap_or_else(super::send::nonce);
+    let (files, bytes) = tree.iter().fold((0, 0), |(n, b), (_, e)| (n + u64::from(e.file().is_some()), b + e.bytes()));
+    let header = Header {
+        lsync: "manifest".into(),
+        v: manifest::FORMAT,
+        lineage,
+        parents: work.sight.heads.clone(),
+        host: host_name(),
+        operation: work.operation.clone(),
+        command: work.plan.direction.verb().into(),
+        time: now(),
+        scope: work.ask.paths.iter().map(|p| p.as_str().to_owned()).collect(),
+        files,
+        bytes,
+    };
+    let (made, body, md5) = blocking(move || {
+        let manifest = Manifest { header, entries: tree };
+        let body = Bytes::from(manifest.encode());
+        let md5 = digest_one(&body);
+        (manifest, body, md5)
+    })
+    .await?;
+    let key = format!("{}{name}", manifest::FOLDER);
+    let about = About {
+        content_type: Some("application/jsonl; charset=utf-8".into()),
+        metadata: vec![("md5chksum".into(), md5.base64()), ("lsync-mount".into(), mount_id.to_owned())],
+    };
+    // The name is random: nobody else's object can stand there.
+    let put = Put { key: key.clone(), body: body.clone(), md5, guard: Guard::Any, enforce: Enforce::Head, about };
+    work.ends.bucket.put(put).await?;
+    let back = work.ends.bucket.get_whole(&key, None).await?;
+    if back.as_ref() != Some(&body) || !manifest_names(work).await?.contains(&name) {
+        return Err(Error::Remote(RemoteError {
+            kind: RemoteKind::Integrity,
+            doing: format!("cannot read back the manifest {name}"),
+            message: "the bucket does not give back what was published".into(),
+            hint: Some("run the same command again".into()),
+        }));
+    }
+    prune(work, &listed).await;
+    let Manifest { header, entries } = made;
+    Ok(Made { name, header, tree: entries })
+}
+
+async fn manifest_names(work: &Work<'_>) -> Result<Vec<Name>, Error> {
+    let listing = work.ends.bucket.list(manifest::FOLDER, &|_| {}).await?;
+    Ok(listing.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect())
+}
+
+/// The whole tree: in-scope entries as this run left them; everything else as the parents have it.
+fn tree_after(work: &Work<'_>) -> Tree {
+    let sight = work.sight;
+    let mut tree: Tree = Vec::with_capacity(sight.state.entries.len() + work.done.len());
+    for (path, known) in &sight.state.entries {
+        let forgotten = || {
+            // On neither side any more, and this mount had agreed on it: it was removed here and there.
+            work.ask.reaches(path)
+                && known.base.is_some()
+                && sight.base_is_of_this_mount
+                && sight.local(path.as_str()).is_none()
+                && sight.bucket(path.as_str()).is_none()
+                && sight.filter_has(path, false)
+                && !sight.problems.iter().any(|p| p.below || p.path.as_ref() == Some(path))
+        };
+        if let Some(entry) = &known.published
+            && !work.done.contains_key(path)
+            && !forgotten()
+        {
+            tree.push((path.clone(), entry.clone()));
+        }
+    }
+    for (path, done) in &work.done {
+        if let Some(entry) = &done.entry {
+            tree.push((path.clone(), entry.clone()));
+        }
+    }
+    tree.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut same: Tree = Vec::new();
+    for path in &work.plan.same {
+        if work.done.contains_key(path) {
+            continue;
+        }
+        if let (Some(local), Some(bucket)) = (sight.local(path.as_str()), sight.bucket(path.as_str())) {
+            same.push((path.clone(), agreed(local, bucket)));
+        }
+    }
+    replace(&mut tree, same);
+    drop_full_directories(&mut tree);
+    tree
+}
+
+/// What the manifest says of a path that holds the same on both sides.
+fn agreed(local: &Local, bucket: &Remote) -> Entry {
+    let mut entry = bucket.entry.clone();
+    entry.mode = bucket.entry.mode.or(local.entry.mode);
+    if let (Kind::File(theirs), Some(ours)) = (&mut entry.kind, local.entry.file()) {
+        theirs.digests.learn(&ours.digests);
+        theirs.mtime = theirs.mtime.or(ours.mtime);
+    }
+    entry
+}
+
+fn replace(tree: &mut Tree, entries: Tree) {
+    for (path, entry) in &entries {
+        if let Ok(at) = tree.binary_search_by(|(p, _)| p.cmp(path)) {
+            tree[at].1 = entry.clone();
+        }
+    }
+    let new: Tree = entries.into_iter().filter(|(path, _)| tree.binary_search_by(|(p, _)| p.cmp(path)).is_err()).collect();
+    tree.extend(new);
+    tree.sort_by(|a, b| a.0.cmp(&b.0));
+}
+
+/// A directory that holds something is no empty directory any more.
+fn drop_full_directories(tree: &mut Tree) {
+    let full: Vec<RelPath> = tree
+        .iter()
+        .filter(|(path, entry)| entry.kind == Kind::Dir && !below(tree, path.as_str()).is_empty())
+        .map(|(path, _)| path.clone())
+        .collect();
+    tree.retain(|(path, _)| full.binary_search(path).is_err());
+}
+
+/// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.
+async fn prune(work: &Work<'_>, listed: &[Name]) {
+    let mut names = listed.to_vec();
+    names.sort();
+    let heads = &work.sight.heads;
+    let known = &work.sight.state.known;
+    let most = names.len().saturating_sub(KEPT - 1);
+    for name in names.into_iter().take(most) {
+        let is_ancestor_of_all = heads.iter().all(|head| descends(known, head, &name));
+        if heads.contains(&name) || !is_ancestor_of_all || heads.is_empty() {
+            continue;
+        }
+        let key = format!("{}{name}", manifest::FOLDER);
+        if work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// True when `old` is reached from `from` by parents. Ancestors beyond what is listed were pruned: the walk ends there, at names older
+/// than everything that it could still reach.
+fn descends(known: &[(Name, Vec<Name>)], from: &Name, old: &Name) -> bool {
+    let mut todo = vec![from];
+    let mut seen = Vec::new();
+    while let Some(name) = todo.pop() {
+        if name == old {
+            return true;
+        }
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        if let Some((_, parents)) = known.iter().find(|(n, _)| n == name) {
+            todo.extend(parents);
+        }
+    }
+    false
+}

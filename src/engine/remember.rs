@@ -1,0 +1,210 @@
+//! Writes down what a run has learnt and done: merged per path into the state on disk, under the lock, never replaced from memory.
+
+use std::collections::BTreeMap;
+
+use super::publish::Made;
+use super::run::Work;
+use super::{Error, Sight, blocking};
+use crate::entry::{Entry, Kind, Stamp, find};
+use crate::event::Verb;
+use crate::local::lock::{host_name, now};
+use crate::local::mount::Looked;
+use crate::local::state::{self, Clock, Known, LastRun, Loaded, State};
+use crate::path::RelPath;
+use crate::plan::{Direction, Plan};
+
+/// What comes with the items.
+pub(super) struct Change {
+    pub(super) mount_id: String,
+    /// The mount's clock when the look began.
+    pub(super) clock: Clock,
+    /// What was learnt about conditional writes.
+    pub(super) conditional: Option<bool>,
+    /// What was published.
+    pub(super) published: Option<Made>,
+}
+
+/// True when paths that are the same on both sides would change the base.
+pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
+    plan.same.iter().any(|path| {
+        let known = find(&sight.state.entries, path.as_str());
+        agreed_base(sight, path, known).is_some_and(|new| known.and_then(|k| k.base.as_ref()) != Some(&new))
+    })
+}
+
+/// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
+fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
+    let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
+    let old = known.and_then(|k| k.base.as_ref());
+    let mut entry = Entry { kind: local.entry.kind.clone(), mode: local.entry.mode };
+    match (local.entry.mode, bucket.entry.mode) {
+        (Some(a), Some(b)) if a != b => entry.mode = old.and_then(|o| o.mode),
+        _ => {}
+    }
+    if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
+        file.etag.clone_from(&theirs.etag);
+        file.digests.learn(&theirs.digests);
+        // The recorded mtime is what travelled with the content; a local touch is no difference.
+        file.mtime = theirs.mtime.or(file.mtime);
+        if let Some(old) = old.and_then(Entry::file)
+            && old.etag == file.etag
+            && old.size == file.size
+        {
+            file.digests.learn(&old.digests);
+            file.mtime = old.mtime.or(file.mtime);
+        }
+    }
+    Some(entry)
+}
+
+/// Saves. Racy stamps are not trusted; files that this run itself placed are looked at again once their stamps cannot hide a change.
+pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Error> {
+    let placed = placed_again(work, &change).await?;
+    let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
+    let journal = work.journal.clone();
+    let Loaded { mut state, .. } = blocking(move || -> Result<Loaded, Error> {
+        if let Some(journal) = journal {
+            journal.sync()?;
+        }
+        Ok(state::load(&mount, bucket.name(), bucket.prefix().as_str())?)
+    })
+    .await??;
+    apply(work, &change, placed, &mut state);
+    let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
+    blocking(move || state::save(&mount, bucket.name(), bucket.prefix().as_str(), &state)).await??;
+    Ok(())
+}
+
+type Stamps = BTreeMap<RelPath, Stamp>;
+
+/// The stamps of files that this run placed, after the mount's clock has moved past them.
+async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error> {
+    let placed: Vec<(RelPath, Stamp)> = work
+        .done
+        .iter()
+        .filter(|(_, done)| done.verb != Verb::Upload)
+        .filter_map(|(path, done)| Some((path.clone(), done.stamp?)))
+        .collect();
+    if placed.is_empty() {
+        return Ok(Stamps::new());
+    }
+    let granularity = std::time::Duration::from_nanos(u64::try_from(change.clock.granularity).unwrap_or(0));
+    tokio::time::sleep(granularity.min(std::time::Duration::from_secs(2))).await;
+    let mount = work.ends.mount.clone();
+    blocking(move || {
+        let mut still = Stamps::new();
+        for (path, stamp) in placed {
+            if let Ok(Some(Looked::File(now, _))) = mount.look(&path)
+                && now.size == stamp.size
+                && now.mtime == stamp.mtime
+                && now.inode == stamp.inode
+            {
+                still.insert(path, now);
+            }
+        }
+        Ok(still)
+    })
+    .await?
+}
+
+fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
+    let (sight, plan) = (work.sight, work.plan);
+    let mut entries: BTreeMap<RelPath, Known> = std::mem::take(&mut state.entries).into_iter().collect();
+    // Our view of the manifests is at least as new as the one on disk, unless another run has published or folded since.
+    if state.generation <= sight.state.generation {
+        take_published(&mut entries, &sight.state);
+        state.lineage.clone_from(&sight.state.lineage);
+        state.heads.clone_from(&sight.state.heads);
+        state.known.clone_from(&sight.state.known);
+        state.newest.clone_from(&sight.state.newest);
+        state.generation = sight.state.generation;
+    }
+    if state.mount != change.mount_id {
+        // The base of another mount proves nothing about this one's files.
+        for known in entries.values_mut().filter(|_| !state.mount.is_empty()) {
+            known.base = None;
+        }
+        state.mount.clone_from(&change.mount_id);
+    }
+    for (path, (stamp, digests)) in &sight.learnt.seen {
+        let known = entries.entry(path.clone()).or_default();
+        known.seen = (!change.clock.is_racy(stamp)).then(|| (*stamp, digests.clone()));
+    }
+    for (path, foreign) in &sight.learnt.foreign {
+        entries.entry(path.clone()).or_default().foreign = Some(foreign.clone());
+    }
+    for path in plan.same.iter().filter(|path| !work.done.contains_key(*path)) {
+        let known = entries.entry(path.clone()).or_default();
+        if let Some(base) = agreed_base(sight, path, Some(known)) {
+            known.base = Some(base);
+            known.removed = false;
+        }
+    }
+    for (path, done) in &work.done {
+        let known = entries.entry(path.clone()).or_default();
+        known.removed = false;
+        known.base.clone_from(&done.entry);
+        let file = done.entry.as_ref().and_then(Entry::file);
+        let stamp = match done.verb {
+            Verb::Upload => done.stamp.filter(|stamp| !change.clock.is_racy(stamp)),
+            Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
+        };
+        match (file, stamp) {
+            (Some(file), Some(stamp)) => known.seen = Some((stamp, file.digests.clone())),
+            _ if done.verb == Verb::Update => {}
+            _ => known.seen = None,
+        }
+    }
+    if let Some(made) = &change.published {
+        for known in entries.values_mut() {
+            known.published = None;
+        }
+        for (path, entry) in &made.tree {
+            entries.entry(path.clone()).or_default().published = Some(entry.clone());
+        }
+        state.lineage = Some(made.header.lineage.clone());
+        state.generation = made.name.generation;
+        state.heads = vec![made.name.clone()];
+        state.known.push((made.name.clone(), made.header.parents.clone()));
+        state.known.sort();
+        state.newest = Some(made.header.clone());
+    }
+    forget_what_is_gone(work, &mut entries);
+    if let Some(yes) = change.conditional {
+        state.conditional_writes = Some((yes, now()));
+    }
+    if !plan.is_empty() {
+        state.last = Some(LastRun { command: plan.direction.verb().into(), host: host_name(), time: now(), generation: state.generation });
+    }
+    state.entries = entries.into_iter().filter(|(_, known)| *known != Known::default()).collect();
+}
+
+/// The manifests' view, as this run's look has it.
+fn take_published(entries: &mut BTreeMap<RelPath, Known>, ours: &State) {
+    for known in entries.values_mut() {
+        known.published = None;
+    }
+    for (path, from) in &ours.entries {
+        let known = entries.entry(path.clone()).or_default();
+        known.published.clone_from(&from.published);
+        known.removed = from.removed;
+        if from.base.is_none() {
+            known.base = None;
+        }
+    }
+}
+
+/// Hash cache entries of files that are gone, in the part of the tree that was walked.
+fn forget_what_is_gone(work: &Work<'_>, entries: &mut BTreeMap<RelPath, Known>) {
+    for (path, known) in entries.iter_mut() {
+        let gone = work.ask.reaches(path) && work.sight.local(path.as_str()).is_none() && !work.done.contains_key(path);
+        if gone && work.sight.filter_has(path, false) {
+            known.seen = None;
+            // On neither side any more: nothing to agree on.
+            if work.plan.direction == Direction::Upload && work.sight.bucket(path.as_str()).is_none() && known.published.is_none() {
+                known.base = None;
+                known.removed = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a run has done, and the value that "complete" is made from. Prints nothing.
+
+use super::Error;
+use crate::path::RelPath;
+use crate::plan::{Direction, Kept, Plan};
+use crate::problem::{Problem, Skipped};
+
+/// Disjoint counts of items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Content, links and empty directories sent.
+    pub uploaded: u64,
+    /// Content, links and empty directories brought.
+    pub downloaded: u64,
+    /// Attributes only.
+    pub updated: u64,
+    /// Removed at the destination.
+    pub deleted: u64,
+    /// Equal on both sides.
+    pub unchanged: u64,
+    /// Newer at the destination, kept.
+    pub protected: u64,
+    /// Changed on both sides, kept.
+    pub conflicts: u64,
+    /// Neither equal nor different, kept.
+    pub unknown: u64,
+    /// Cannot be synced.
+    pub problems: u64,
+    /// Tried and not done.
+    pub failed: u64,
+    /// Holds no bytes to lose.
+    pub skipped: u64,
+    /// Left out by patterns.
+    pub ignored: u64,
+    /// Only at the destination, kept.
+    pub kept: u64,
+}
+
+/// How a failed item failed; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The destination was not what the plan saw.
+    Stale,
+    /// The source kept changing.
+    StillWritten,
+    /// A digest did not match.
+    Integrity,
+    /// No room on the mount.
+    NoSpace,
+    /// Anything else that a rerun may mend.
+    Failed,
+}
+
+/// An item that was tried and not done; both sides are as they were.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Where.
+    pub path: RelPath,
+    /// How.
+    pub kind: FailureKind,
+    /// Why, as a fragment after the path.
+    pub why: String,
+}
+
+/// Proof that everything in scope is on the other side. Only the closing verification of this crate makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) strong: u64,
+    pub(super) etag: u64,
+    pub(super) size: u64,
+    pub(super) skipped: u64,
+    pub(super) protected: u64,
+    pub(super) generation: Option<u64>,
+}
+
+impl Complete {
+    /// The counts of the last line: `files=N bytes=N strong=N etag=N size=N skipped=N protected=N generation=N`. `strong`: proven by a
+    /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let Complete { files, bytes, strong, etag, size, skipped, protected, generation } = self;
+        let generation = generation.unwrap_or(0);
+        format!(
+            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}"
+        )
+    }
+}
+
+/// How sure it is that both sides hold the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A digest of the content on the other side matches.
+    Strong,
+    /// The ETag is the one that the store answered to our write, or that both sides agreed on.
+    ETag,
+    /// Only the size.
+    Size,
+}
+
+/// How many items each [`Proof`] covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Proofs {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) strong: u64,
+    pub(super) etag: u64,
+    pub(super) size: u64,
+}
+
+impl Proofs {
+    pub(super) fn add(&mut self, proof: Proof, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        match proof {
+            Proof::Strong => self.strong += 1,
+            Proof::ETag => self.etag += 1,
+            Proof::Size => self.size += 1,
+        }
+    }
+}
+
+/// The run, told.
+#[derive(Debug)]
+pub struct Report {
+    /// Which way.
+    pub direction: Direction,
+    /// Items by what became of them.
+    pub counts: Counts,
+    /// Content bytes that this run moved.
+    pub bytes: u64,
+    /// Content bytes in scope at the source.
+    pub total_bytes: u64,
+    /// Generation that was published, or that the mount is now at.
+    pub generation: Option<u64>,
+    /// Items that were tried and not done.
+    pub failures: Vec<Failure>,
+    /// Newer at the destination.
+    pub protected: Vec<Kept>,
+    /// Changed on both sides.
+    pub conflicts: Vec<Kept>,
+    /// Neither equal nor different.
+    pub unknown: Vec<Kept>,
+    /// Cannot be synced.
+    pub problems: Vec<Problem>,
+    /// Holds no bytes to lose.
+    pub skipped: Vec<Skipped>,
+    /// Files that the manifest has and the bucket lacks.
+    pub vanished: Vec<RelPath>,
+    /// Why the run ended early, when it did; what was done before stands.
+    pub ended_by: Option<Error>,
+    /// The proof, when there is one.
+    pub complete: Option<Complete>,
+}
+
+impl Report {
+    /// What a plan says before anything is done; the report of a run that changes nothing.
+    pub(super) fn of_plan(plan: &Plan, ignored: u64) -> Report {
+        let n = |len: usize| len as u64;
+        Report {
+            direction: plan.direction,
+            counts: Counts {
+                unchanged: n(plan.same.len()) - n(plan.updates.len()),
+                protected: n(plan.protected.len()),
+                conflicts: n(plan.conflicts.len()),
+                unknown: n(plan.unknown.len()),
+                problems: n(plan.problems.len()),
+                skipped: n(plan.skipped.len()),
+                kept: n(plan.kept.len()),
+                ignored,
+                ..Counts::default()
+            },
+            bytes: 0,
+            total_bytes: plan.same_bytes + plan.transfer_bytes(),
+            generation: None,
+            failures: Vec::new(),
+            protected: plan.protected.clone(),
+            conflicts: plan.conflicts.clone(),
+            unknown: plan.unknown.clone(),
+            problems: plan.problems.clone(),
+            skipped: plan.skipped.clone(),
+            vanished: plan.vanished.clone(),
+            ended_by: None,
+            complete: None,
+        }
+    }
+
+    /// True when nothing stands between this run and the word: no failure, conflict, unknown or problem, and no early end.
+    pub(super) fn nothing_is_left(&self) -> bool {
+        self.failures.is_empty()
+            && self.conflicts.is_empty()
+            && self.unknown.is_empty()
+            && self.problems.is_empty()
+            && self.ended_by.is_none()
+    }
+}
+
+/// An error with its causes, as one fragment.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,258 @@
+//! Carries out a confirmed plan: the lock, the guards, the transfers in bounded number, the removals last; then settles, publishes and
+//! remembers. Never does what the plan does not list.
+
+mod down;
+mod up;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::publish::publish;
+use super::remember::{Change, remember};
+use super::report::{Failure, FailureKind, Proof, Report};
+use super::send::{NotSent, nonce};
+use super::settle;
+use super::{Ask, Ends, Error, Sight, blocking};
+use crate::entry::{Entry, Stamp};
+use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::lock::{Lock, now};
+use crate::local::state::{Clock, Journal, Journalled};
+use crate::path::RelPath;
+use crate::plan::{Direction, Plan};
+use crate::remote::object::Enforce;
+
+/// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
+const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
+
+/// One item that was done.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// What both sides hold now; `None`: it was removed.
+    pub(super) entry: Option<Entry>,
+    /// A local file's stamp.
+    pub(super) stamp: Option<Stamp>,
+    /// The nonce of an object that was sent.
+    pub(super) nonce: Option<String>,
+    /// What proves the content.
+    pub(super) proof: Proof,
+    /// What was done.
+    pub(super) verb: Verb,
+}
+
+/// A run under way.
+pub(super) struct Work<'a> {
+    pub(super) ends: &'a Ends,
+    pub(super) ask: &'a Ask,
+    pub(super) sight: &'a Sight,
+    pub(super) plan: &'a Plan,
+    pub(super) operation: String,
+    pub(super) enforce: Enforce,
+    pub(super) pace: Pace,
+    pub(super) journal: Option<Arc<Journal>>,
+    pub(super) done: HashMap<RelPath, Done>,
+    pub(super) report: Report,
+}
+
+/// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
+pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+    let ignored = sight.ignored.files + if plan.direction == Direction::Download { sight.view.ignored.0 } else { 0 };
+    let report = Report::of_plan(plan, ignored);
+    let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
+    if plan.is_empty() && !learnt {
+        return Ok(nothing_to_do(sight, plan, report));
+    }
+    let operation = nonce();
+    let (mount, op) = (ends.mount.clone(), operation.clone());
+    let lock = blocking(move || Lock::take(&mount, &op)).await??;
+    let (mount, began) = (ends.mount.clone(), sight.began);
+    let (id, clock) = blocking(move || -> Result<_, Error> {
+        mount.still_there()?;
+        let id = mount.ensure_id()?;
+        let elapsed = began.elapsed();
+        Ok((id, earlier(Clock::read(&mount)?, elapsed)))
+    })
+    .await??;
+    if !plan.is_empty() {
+        refuse_self_sync(ends, &id).await?;
+    }
+    let mut work = Work {
+        ends,
+        ask,
+        sight,
+        plan,
+        operation,
+        enforce: Enforce::Head,
+        pace: Pace::new(ask),
+        journal: None,
+        done: HashMap::new(),
+        report,
+    };
+    let conditional = work.begin().await?;
+    let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
+    work.finish(id, clock, conditional, settled, lock).await
+}
+
+/// The clock as it was when the look began, a little earlier to be sure.
+fn earlier(clock: Clock, elapsed: Duration) -> Clock {
+    let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
+    let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
+    Clock { now: clock.now.saturating_sub(back), ..clock }
+}
+
+fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
+    report.generation = (sight.state.generation > 0).then_some(sight.state.generation);
+    report.complete = settle::complete(&report, settle::unmoved(sight, plan));
+    report
+}
+
+/// A mount that is the bucket's own filesystem shows its id file there.
+async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
+    let own = format!(".lsync/mount-{id}");
+    let root = ends.mount.root();
+    let names: Vec<&str> = root.iter().filter_map(|n| n.to_str()).filter(|n| *n != "/").collect();
+    let mut keys = vec![own.clone(), format!("{}{own}", ends.bucket.prefix().as_str())];
+    // The root may be a directory of the bucket's filesystem: its last one or two names lead the key.
+    keys.extend((1..=2).filter(|n| *n <= names.len()).map(|n| format!("{}/{own}", names[names.len() - n..].join("/"))));
+    keys.dedup();
+    for key in keys {
+        if ends.bucket.lookup_absolute(&key).await? {
+            return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: root.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+impl Work<'_> {
+    /// What a run needs before its first transfer. Returns what was newly learnt about conditional writes.
+    async fn begin(&mut self) -> Result<Option<bool>, Error> {
+        if self.plan.is_empty() {
+            return Ok(None);
+        }
+        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
+        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
+        self.journal = Some(Arc::new(journal));
+        if self.plan.direction == Direction::Download {
+            return Ok(None);
+        }
+        let known = self.sight.state.conditional_writes.filter(|(_, when)| (now() - when).abs() < PROBE_HOLDS).map(|(yes, _)| yes);
+        let (honoured, learnt) = match known {
+            Some(known) => (known, None),
+            None => {
+                let probe = self.ends.bucket.honours_conditional_writes();
+                let found = self.ends.stop.or(probe).await.ok_or(Error::Stopped)??;
+                (found, Some(found))
+            }
+        };
+        self.enforce = if honoured { Enforce::Conditional } else { Enforce::Head };
+        Ok(learnt)
+    }
+
+    async fn execute(&mut self) -> Option<settle::Proofs> {
+        self.ends.phase(Phase::Transfer);
+        let items = self.plan.transfers.len() + self.plan.removals.len() + self.plan.updates.len();
+        self.ends.tell(Event::Planned { files: items as u64, bytes: self.plan.transfer_bytes() });
+        match self.plan.direction {
+            Direction::Upload => self.up().await,
+            Direction::Download => self.down().await,
+        }
+    }
+
+    fn settle_unmoved(&self) -> Option<settle::Proofs> {
+        Some(settle::unmoved(self.sight, self.plan))
+    }
+
+    /// Publishes, remembers, and says what can be said.
+    async fn finish(
+        mut self,
+        mount_id: String,
+        clock: Clock,
+        conditional: Option<bool>,
+        settled: Option<settle::Proofs>,
+        lock: Lock,
+    ) -> Result<Report, Error> {
+        let mut published = None;
+        let changed_bucket = self.plan.direction == Direction::Upload && !self.done.is_empty();
+        if changed_bucket {
+            self.ends.phase(Phase::Publish);
+            match publish(&self, &mount_id).await {
+                Ok(made) => published = Some(made),
+                Err(e) => self.end(e),
+            }
+        }
+        self.report.generation = match &published {
+            Some(made) => Some(made.name.generation),
+            None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
+        };
+        let change = Change { mount_id, clock, conditional, published };
+        match remember(&self, change).await {
+            Ok(()) => {}
+            Err(e) => self.end(e),
+        }
+        let mut report = self.report;
+        let (mount, still) = (self.ends.mount.clone(), &mut report);
+        if let Err(e) = blocking(move || mount.still_there()).await? {
+            still.ended_by.get_or_insert(e.into());
+        }
+        drop(lock);
+        report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
+        Ok(report)
+    }
+
+    /// Notes what ended the run; the first reason stays.
+    pub(super) fn end(&mut self, error: Error) {
+        self.report.ended_by.get_or_insert(error);
+    }
+
+    /// True when no new work may start.
+    pub(super) fn is_ending(&self) -> bool {
+        self.report.ended_by.is_some() || self.ends.stop.asked()
+    }
+
+    /// Notes a finished item, in the journal first.
+    pub(super) fn item_done(&mut self, path: &RelPath, done: Done) {
+        let seen = match (&done.entry, done.stamp) {
+            (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
+            _ => None,
+        };
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: done.entry.clone(), seen })
+        {
+            self.end(e.into());
+        }
+        let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
+        let counts = &mut self.report.counts;
+        match done.verb {
+            Verb::Upload => counts.uploaded += 1,
+            Verb::Download => counts.downloaded += 1,
+            Verb::Update => counts.updated += 1,
+            Verb::Delete => counts.deleted += 1,
+        }
+        if matches!(done.verb, Verb::Upload | Verb::Download) {
+            self.report.bytes += bytes;
+        }
+        self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
+        self.done.insert(path.clone(), done);
+    }
+
+    /// Notes an item that was not done, or that ends the run.
+    pub(super) fn item_not_done(&mut self, path: &RelPath, verb: Verb, bytes: u64, why: NotSent) {
+        let (kind, why) = match why {
+            NotSent::Run(e) => {
+                let text = e.to_string();
+                self.end(e);
+                (FailureKind::Failed, text)
+            }
+            NotSent::Item(kind, why) => (kind, why),
+        };
+        let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
+        self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });
+        self.fail(path, kind, why);
+    }
+
+    pub(super) fn fail(&mut self, path: &RelPath, kind: FailureKind, why: String) {
+        self.report.counts.failed += 1;
+        self.report.failures.push(Failure { path: path.clone(), kind, why });
+    }
+}

@@ -1,0 +1,257 @@
+//! The upload half of a run: room first, then content, then removals, then the closing look with at most two further passes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures_util::stream::{self, StreamExt};
+
+use super::{Done, Work};
+use crate::engine::report::{FailureKind, Proof};
+use crate::engine::send::{NotSent, Sender, not_sent};
+use crate::engine::settle::{self, Late, Proofs};
+use crate::engine::{Error, blocking};
+use crate::entry::{Entry, Kind, Stamp};
+use crate::event::{Event, Phase, Verb};
+use crate::path::RelPath;
+use crate::plan::Found;
+use crate::remote::object::Guard;
+
+/// One file to send.
+struct ToSend {
+    path: RelPath,
+    stamp: Stamp,
+    mode: Option<u32>,
+    guard: Guard,
+}
+
+/// Passes in all: the plan's, and two for what changed meanwhile.
+const PASSES: usize = 3;
+
+impl Work<'_> {
+    pub(super) async fn up(&mut self) -> Option<Proofs> {
+        let blocked = self.make_room().await;
+        let mut sends = Vec::new();
+        for transfer in &self.plan.transfers {
+            if blocked.contains(&transfer.path) {
+                let why = "what stands in its place in the bucket could not be removed".to_owned();
+                self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
+                continue;
+            }
+            match (&transfer.source.kind, transfer.stamp) {
+                (Kind::File(_), Some(stamp)) => {
+                    let guard = match &transfer.found {
+                        Found::Object { etag, size, marker: false } => Guard::Is(etag.clone(), *size),
+                        _ => Guard::Absent,
+                    };
+                    if transfer.class.loses() {
+                        self.keep_copy(&transfer.path, &transfer.found).await;
+                    }
+                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.source.mode, guard });
+                }
+                // Links and empty directories live in the manifest alone.
+                _ => self.record(&transfer.path, &transfer.source),
+            }
+        }
+        self.send_all(sends).await;
+        for update in &self.plan.updates {
+            if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
+                let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
+                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                self.item_done(&update.path, done);
+            }
+        }
+        self.remove_all().await;
+        self.close().await
+    }
+
+    fn record(&mut self, path: &RelPath, source: &Entry) {
+        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
+        self.item_done(path, done);
+    }
+
+    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead.
+    async fn make_room(&mut self) -> HashSet<RelPath> {
+        let mut blocked = HashSet::new();
+        let mut cleared: BTreeMap<RelPath, bool> = BTreeMap::new();
+        for transfer in &self.plan.transfers {
+            let to_file = transfer.source.file().is_some();
+            let in_the_way: Vec<(RelPath, Found)> = match &transfer.found {
+                Found::Tree(below) => below.clone(),
+                Found::Above(path, found) => vec![(path.clone(), (**found).clone())],
+                // A link or directory takes the place of an object; an object replaces a directory's marker.
+                found @ Found::Object { marker, .. } if *marker || !to_file => vec![(transfer.path.clone(), found.clone())],
+                _ => Vec::new(),
+            };
+            for (path, found) in in_the_way {
+                let gone = match cleared.get(&path) {
+                    Some(gone) => *gone,
+                    None => {
+                        if transfer.class.loses() {
+                            self.keep_copy(&path, &found).await;
+                        }
+                        let gone = self.remove_object(&path, &found).await;
+                        let ok = gone.is_ok();
+                        if let Err(why) = gone {
+                            self.item_not_done(&path, Verb::Delete, 0, why);
+                        } else if path != transfer.path {
+                            let entry = None;
+                            self.done
+                                .insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
+                        }
+                        cleared.insert(path, ok);
+                        ok
+                    }
+                };
+                if !gone {
+                    blocked.insert(transfer.path.clone());
+                }
+            }
+        }
+        blocked
+    }
+
+    async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
+        let Found::Object { etag, size, marker } = found else { return Ok(()) };
+        let key = if *marker { format!("{}/", path.as_str()) } else { path.as_str().to_owned() };
+        self.ends.bucket.delete(&key, &Guard::Is(etag.clone(), *size), self.enforce).await.map_err(not_sent)
+    }
+
+    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy.
+    async fn keep_copy(&mut self, path: &RelPath, found: &Found) {
+        let Found::Object { etag, marker: false, .. } = found else { return };
+        let to = format!(".lsync/history/{}/{}", self.operation, path.as_str());
+        if let Err(e) = self.ends.bucket.copy(path.as_str(), etag, &to).await {
+            self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+        }
+    }
+
+    async fn send_all(&mut self, sends: Vec<ToSend>) {
+        let (ends, jobs) = (self.ends, self.ask.jobs);
+        let pace = std::mem::replace(&mut self.pace, crate::engine::pace::Pace::new(self.ask));
+        let sender = Sender { ends, pace: &pace, enforce: self.enforce };
+        let sender = &sender;
+        let mut queue = stream::iter(sends)
+            .map(|send| async move {
+                if ends.stop.asked() {
+                    return (send, Err(NotSent::Run(Error::Stopped)));
+                }
+                let sent = sender.file(&send.path, send.stamp, &send.guard).await;
+                (send, sent)
+            })
+            .buffer_unordered(jobs.max(1));
+        while let Some((send, sent)) = queue.next().await {
+            match sent {
+                Ok(sent) => {
+                    let entry = Entry { mode: send.mode, ..sent.entry };
+                    let done = Done {
+                        entry: Some(entry),
+                        stamp: Some(sent.stamp),
+                        nonce: Some(sent.nonce),
+                        proof: Proof::ETag,
+                        verb: Verb::Upload,
+                    };
+                    self.item_done(&send.path, done);
+                }
+                Err(why) => {
+                    self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why);
+                    if self.report.ended_by.is_some() {
+                        ends.stop.ask(); // nothing else may start, and what is in flight ends
+                    }
+                }
+            }
+        }
+    }
+
+    async fn remove_all(&mut self) {
+        if self.plan.removals.is_empty() || self.is_ending() {
+            return;
+        }
+        let mount = self.ends.mount.clone();
+        match blocking(move || mount.still_there()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return self.end(e.into()),
+            Err(e) => return self.end(e),
+        }
+        let plan = self.plan;
+        for removal in &plan.removals {
+            if self.is_ending() {
+                return;
+            }
+            match self.still_absent(&removal.path).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = NotSent::Item(FailureKind::Stale, "it is back in the mount".into());
+                    self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why);
+                    continue;
+                }
+                Err(why) => {
+                    self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why);
+                    continue;
+                }
+            }
+            match self.remove_object(&removal.path, &removal.found).await {
+                Ok(()) => {
+                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    self.item_done(&removal.path, done);
+                }
+                Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
+            }
+        }
+    }
+
+    async fn still_absent(&self, path: &RelPath) -> Result<bool, NotSent> {
+        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        match blocking(move || mount.look(&at)).await? {
+            Ok(looked) => Ok(looked.is_none()),
+            Err(e) => Err(NotSent::Item(FailureKind::Failed, crate::engine::report::chain(&e))),
+        }
+    }
+
+    /// The closing listing and scan, and further passes over what changed meanwhile.
+    async fn close(&mut self) -> Option<Proofs> {
+        let stopped = self.ends.stop.asked() || self.report.ended_by.is_some();
+        if stopped {
+            self.end(Error::Stopped);
+            return None;
+        }
+        for pass in 1..=PASSES {
+            self.ends.phase(Phase::Verify);
+            let closing = match settle::look_again(self).await {
+                Ok(closing) => closing,
+                Err(e) => {
+                    self.end(e);
+                    return None;
+                }
+            };
+            let late = settle::late(self, &closing);
+            if late.is_empty() || pass == PASSES {
+                return settle::judge(self, &closing, late).await;
+            }
+            let (again, left): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.may_send);
+            if again.is_empty() {
+                return settle::judge(self, &closing, left).await;
+            }
+            for late in &again {
+                // It counts again as what it becomes now.
+                if self.done.remove(&late.path).is_some() {
+                    self.report.counts.uploaded -= 1;
+                }
+            }
+            self.ends.phase(Phase::Transfer);
+            let mut sends = Vec::new();
+            for late in again {
+                match (&late.entry.kind, late.stamp) {
+                    (Kind::File(_), Some(stamp)) => {
+                        sends.push(ToSend { path: late.path, stamp, mode: late.entry.mode, guard: late.guard });
+                    }
+                    _ => self.record(&late.path, &late.entry),
+                }
+            }
+            self.send_all(sends).await;
+            if self.is_ending() {
+                self.end(Error::Stopped);
+                return None;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,278 @@
+//! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+
+use super::learn::write_mtime;
+use super::pace::Pace;
+use super::report::{FailureKind, chain};
+use super::{Ends, Error, blocking};
+use crate::digest::{Digests, ETag, Md5, Parts, digest_one, part_bytes_for};
+use crate::entry::{Entry, File, Kind, Stamp};
+use crate::event::Event;
+use crate::local::hash::{ReadError, Source};
+use crate::local::mount::Looked;
+use crate::path::RelPath;
+use crate::remote::error::Kind as RemoteKind;
+use crate::remote::multipart::Upload;
+use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
+
+/// What sending needs beside the file.
+pub(super) struct Sender<'a> {
+    pub(super) ends: &'a Ends,
+    pub(super) pace: &'a Pace,
+    pub(super) enforce: Enforce,
+}
+
+/// A file that the store has taken.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The entry, with the ETag that was answered.
+    pub(super) entry: Entry,
+    /// The stamp of what was sent.
+    pub(super) stamp: Stamp,
+    /// The nonce that the object carries.
+    pub(super) nonce: String,
+}
+
+/// Why a file was not sent.
+#[derive(Debug)]
+pub(super) enum NotSent {
+    /// This file only.
+    Item(FailureKind, String),
+    /// The whole run must end.
+    Run(Error),
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> NotSent {
+        NotSent::Run(error)
+    }
+}
+
+/// How often a file that changes under the hand is read again.
+const TRIES: usize = 3;
+/// Parts of one file in flight; memory and request bounds hold besides.
+const PARTS_IN_FLIGHT: usize = 16;
+
+impl Sender<'_> {
+    /// Sends a file that carried `stamp` when it was scanned. A file that has changed since is sent as it is now, at rest.
+    pub(super) async fn file(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, NotSent> {
+        let mut stamp = stamp;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                stamp = self.stamp_now(path).await?;
+            }
+            match self.once(path, stamp, guard).await {
+                Err(Once::Read(ReadError::Changed)) => {
+                    self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });
+                }
+                Err(Once::Read(ReadError::Stopped) | Once::Run(Error::Stopped)) => return Err(NotSent::Run(Error::Stopped)),
+                Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
+                Err(Once::Run(e)) => return Err(NotSent::Run(e)),
+                Err(Once::Remote(e)) => return Err(not_sent(e)),
+                Ok(sent) => return Ok(sent),
+            }
+        }
+        Err(NotSent::Item(FailureKind::StillWritten, "it is still being written".into()))
+    }
+
+    async fn stamp_now(&self, path: &RelPath) -> Result<Stamp, NotSent> {
+        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        match blocking(move || mount.look(&at)).await? {
+            Ok(Some(Looked::File(stamp, _))) => Ok(stamp),
+            Ok(Some(Looked::Link(_) | Looked::Dir(_) | Looked::Special)) => {
+                Err(NotSent::Item(FailureKind::Stale, "it is no regular file any more".into()))
+            }
+            Ok(None) => Err(NotSent::Item(FailureKind::Stale, "it is gone".into())),
+            Err(e) => Err(NotSent::Item(FailureKind::Failed, chain(&e))),
+        }
+    }
+
+    async fn once(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, Once> {
+        self.ends.tell(Event::Started { path: path.clone(), bytes: stamp.size });
+        let (stored, digests) = match part_bytes_for(stamp.size) {
+            None => self.whole(path, stamp, guard).await?,
+            Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
+        };
+        let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests, etag: Some(stored.etag) };
+        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce })
+    }
+
+    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
+        let _turn = self.pace.turn(stamp.size).await?;
+        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
+            let source = Source::open(&mount, &at, &stamp)?;
+            let mut buffer = Vec::new();
+            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer)?;
+            source.unchanged()?;
+            let md5 = digest_one(&buffer);
+            Ok((Bytes::from(buffer), md5))
+        })
+        .await??;
+        let mut about = about(path, stamp);
+        about.metadata.push(("md5chksum".into(), md5.base64()));
+        let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
+        let stored = self.ends.stop.or(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
+        self.ends.tell(Event::Moved { path: path.clone(), bytes: stamp.size });
+        Ok((stored, Digests::of_whole(md5)))
+    }
+
+    async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<(Stored, Digests), Once> {
+        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        let source = blocking(move || Source::open(&mount, &at, &stamp)).await??;
+        let source = std::sync::Arc::new(source);
+        let begin = self.ends.bucket.begin_upload(path.as_str(), about(path, stamp));
+        let upload = begin.await?;
+        let sent = self.parts(path, &source, stamp.size, part_bytes, &upload).await;
+        let finished = match sent {
+            Ok((etags, md5s)) => {
+                // The file must still be what it was: a torn one is never made an object.
+                let check = source.clone();
+                match blocking(move || check.unchanged()).await.map_err(Once::from).and_then(|r| r.map_err(Once::from)) {
+                    Ok(()) => self
+                        .ends
+                        .bucket
+                        .complete_upload(&upload, &etags, stamp.size, guard, self.enforce)
+                        .await
+                        .map(|stored| (stored, Digests::of_parts(Parts { part_bytes, md5s })))
+                        .map_err(Once::from),
+                    Err(e) => Err(e),
+                }
+            }
+            Err(e) => Err(e),
+        };
+        if finished.is_err() {
+            // Best effort: what stays behind is found by its age, and the first error is the one to tell.
+            if let Err(e) = self.ends.bucket.abort_upload(&upload).await {
+                self.ends.tell(Event::Warning(format!("an unfinished upload of {path} could not be removed: {e}")));
+            }
+        }
+        finished
+    }
+
+    async fn parts(
+        &self,
+        path: &RelPath,
+        source: &std::sync::Arc<Source>,
+        size: u64,
+        part_bytes: u64,
+        upload: &Upload,
+    ) -> Result<(Vec<ETag>, Vec<Md5>), Once> {
+        let count = size.div_ceil(part_bytes);
+        let mut sending = stream::iter(0..count)
+            .map(|index| async move {
+                let offset = index * part_bytes;
+                let len = part_bytes.min(size - offset);
+                let _turn = self.pace.turn(len).await?;
+                let source = source.clone();
+                let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
+                    let mut buffer = Vec::new();
+                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer)?;
+                    let md5 = digest_one(&buffer);
+                    Ok((Bytes::from(buffer), md5))
+                })
+                .await??;
+                let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;
+                let part = self.ends.bucket.upload_part(upload, number, body, md5);
+                let etag = self.ends.stop.or(part).await.ok_or(Once::Run(Error::Stopped))??;
+                self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
+                Ok::<_, Once>((etag, md5, len))
+            })
+            .buffered(PARTS_IN_FLIGHT);
+        let (mut etags, mut md5s, mut moved) = (Vec::new(), Vec::new(), 0);
+        while let Some(part) = sending.next().await {
+            match part {
+                Ok((etag, md5, len)) => {
+                    etags.push(etag);
+                    md5s.push(md5);
+                    moved += len;
+                }
+                Err(e) => {
+                    self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: "a part could not be sent".into() });
+                    return Err(e);
+                }
+            }
+        }
+        Ok((etags, md5s))
+    }
+}
+
+/// Why one try ended.
+enum Once {
+    Read(ReadError),
+    Remote(crate::remote::error::Error),
+    Run(Error),
+}
+
+impl From<ReadError> for Once {
+    fn from(error: ReadError) -> Once {
+        Once::Read(error)
+    }
+}
+
+impl From<crate::remote::error::Error> for Once {
+    fn from(error: crate::remote::error::Error) -> Once {
+        Once::Remote(error)
+    }
+}
+
+impl From<Error> for Once {
+    fn from(error: Error) -> Once {
+        Once::Run(error)
+    }
+}
+
+/// What a refused request means: for this item, or for the run.
+pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
+    match error.kind {
+        RemoteKind::Precondition => NotSent::Item(FailureKind::Stale, "the bucket changed it after the plan was made".into()),
+        RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
+        RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
+        RemoteKind::Stopped => NotSent::Run(Error::Stopped),
+        RemoteKind::NotFound | RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Unsupported | RemoteKind::Protocol => {
+            NotSent::Item(FailureKind::Failed, chain(&error))
+        }
+    }
+}
+
+/// Type and metadata of an object: names that rclone, s5cmd and the aws CLI read.
+fn about(path: &RelPath, stamp: Stamp) -> About {
+    About {
+        content_type: Some(content_type(path.name())),
+        metadata: vec![("mtime".into(), write_mtime(stamp.mtime)), (NONCE.into(), nonce())],
+    }
+}
+
+/// 128 random bits as hexadecimal digits.
+pub(super) fn nonce() -> String {
+    data_encoding::HEXLOWER.encode(&random_bits())
+}
+
+/// 128 random bits.
+pub(super) fn random_bits() -> [u8; 16] {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the system's random source is always there on Linux");
+    bits
+}
+
+fn content_type(name: &str) -> String {
+    let guess = mime_guess::from_path(name).first_or_octet_stream();
+    let textual = guess.type_() == mime_guess::mime::TEXT
+        || matches!(guess.essence_str(), "application/json" | "application/javascript" | "application/xml");
+    if textual && guess.get_param("charset").is_none() { format!("{guess}; charset=utf-8") } else { guess.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_come_from_the_name() {
+        assert_eq!(content_type("notes.txt"), "text/plain; charset=utf-8");
+        assert_eq!(content_type("a.npy"), "application/octet-stream");
+        assert_eq!(content_type("plot.png"), "image/png");
+        assert_eq!(content_type("config.json"), "application/json; charset=utf-8");
+    }
+}

@@ -1,0 +1,261 @@
+//! The closing verification: whether everything in scope is on the other side, and how sure that is. The only maker of [`Complete`].
+
+use super::learn::from_cache;
+use super::look::list;
+use super::report::{Complete, FailureKind, Proof, Report};
+use super::run::Work;
+use super::{Error, Sight, blocking};
+use crate::digest::{Digests, ETag};
+use crate::entry::{Entry, Kind, Local, Stamp};
+use crate::event::{Event, Verb};
+use crate::local::scan::{Scan, Walk, scan};
+use crate::path::RelPath;
+use crate::plan::Plan;
+use crate::problem::Problem;
+use crate::remote::list::Listed;
+use crate::remote::object::{Guard, NONCE};
+
+pub(super) use super::report::Proofs;
+
+/// The word itself, or `None` while anything is left. Conflicts, unknowns, problems and failures each forbid it.
+pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
+    report.nothing_is_left().then(|| Complete {
+        files: proofs.files,
+        bytes: proofs.bytes,
+        strong: proofs.strong,
+        etag: proofs.etag,
+        size: proofs.size,
+        skipped: report.counts.skipped,
+        protected: report.counts.protected,
+        generation: report.generation,
+    })
+}
+
+/// A run that moves nothing uses its opening look as the closing one.
+pub(super) fn unmoved(sight: &Sight, plan: &Plan) -> Proofs {
+    let mut proofs = Proofs::default();
+    for path in &plan.same {
+        let (Some(local), Some(remote)) = (sight.local(path.as_str()), sight.bucket(path.as_str())) else { continue };
+        proofs.add(proof_of_same(&local.entry, &remote.entry), local.entry.bytes());
+    }
+    proofs
+}
+
+/// How sure it is that two entries that the plan calls the same are the same.
+fn proof_of_same(local: &Entry, bucket: &Entry) -> Proof {
+    let (Some(ours), Some(theirs)) = (local.file(), bucket.file()) else { return Proof::Strong };
+    let by_etag = theirs.etag.as_ref().map(Digests::of_etag).unwrap_or_default();
+    if ours.size == 0 || ours.digests.same(&by_etag) == Some(true) {
+        Proof::Strong
+    } else if ours.digests.same(&theirs.digests) == Some(true) {
+        Proof::ETag
+    } else {
+        Proof::Size
+    }
+}
+
+/// Both sides, seen again after the transfers.
+pub(super) struct Closing {
+    listing: Vec<Listed>,
+    local: Vec<(RelPath, Local)>,
+    problems: Vec<Problem>,
+}
+
+/// A local change that the run has not sent.
+pub(super) struct Late {
+    pub(super) path: RelPath,
+    pub(super) entry: Entry,
+    pub(super) stamp: Option<Stamp>,
+    /// What must stand in the bucket for it to be sent.
+    pub(super) guard: Guard,
+    /// A further pass may send it: this run sent the path, or it is new since and absent in the bucket.
+    pub(super) may_send: bool,
+}
+
+/// Lists and walks again.
+pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
+    let (mount, stop) = (work.ends.mount.clone(), work.ends.stop.clone());
+    let (patterns, paths) = (work.ask.patterns.clone(), work.ask.paths.clone());
+    let walk = blocking(move || {
+        mount.still_there()?;
+        let stop = move || stop.asked();
+        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &|_, _| {}, stop: &stop })
+    });
+    let (listing, scanned) = tokio::join!(list(work.ends, work.ask), walk);
+    let (listing, scanned) = (listing?, scanned??);
+    let Scan { mut entries, problems, .. } = scanned;
+    from_cache(&mut entries, &work.sight.state);
+    Ok(Closing { listing, local: entries, problems })
+}
+
+fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
+    closing.listing.binary_search_by(|o| o.key.as_str().cmp(path.as_str())).ok().map(|at| &closing.listing[at])
+}
+
+/// What the closing scan found newer than what this run knows.
+pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
+    let mut late = Vec::new();
+    for (path, local) in &closing.local {
+        if !work.sight.filter_has(path, local.entry.kind == Kind::Dir) || is_left_alone(work, path) {
+            continue;
+        }
+        let new = |guard, may_send| Late { path: path.clone(), entry: local.entry.clone(), stamp: local.stamp, guard, may_send };
+        match (work.done.get(path), work.sight.local(path.as_str())) {
+            (Some(done), _) => {
+                let sent = done.entry.as_ref();
+                if !is_as_sent(local, sent, done.stamp, work.sight.local(path.as_str())) {
+                    let guard = match sent.and_then(Entry::file).and_then(|f| Some((f.etag.clone()?, f.size))) {
+                        Some((etag, size)) => Guard::Is(etag, size),
+                        None => Guard::Absent,
+                    };
+                    late.push(new(guard, done.verb == Verb::Upload));
+                }
+            }
+            (None, None) => {
+                let absent = listed(closing, path).is_none() && work.sight.bucket(path.as_str()).is_none();
+                late.push(new(Guard::Absent, absent));
+            }
+            (None, Some(before)) if before.stamp != local.stamp || before.entry.kind_name() != local.entry.kind_name() => {
+                late.push(new(Guard::Absent, false));
+            }
+            (None, Some(_)) => {}
+        }
+    }
+    late
+}
+
+/// Items that the plan keeps as they are, or that failed: the report has them already.
+fn is_left_alone(work: &Work<'_>, path: &RelPath) -> bool {
+    let kept = |list: &[crate::plan::Kept]| list.iter().any(|k| k.path == *path);
+    let plan = work.plan;
+    kept(&plan.protected)
+        || kept(&plan.conflicts)
+        || kept(&plan.unknown)
+        || plan.problems.iter().any(|p| p.path.as_ref() == Some(path))
+        || work.report.failures.iter().any(|f| f.path == *path)
+}
+
+fn is_as_sent(now: &Local, sent: Option<&Entry>, stamp: Option<Stamp>, opening: Option<&Local>) -> bool {
+    let Some(sent) = sent else { return false };
+    match (&now.entry.kind, &sent.kind) {
+        (Kind::File(_), Kind::File(_)) => match stamp {
+            Some(stamp) => now.stamp == Some(stamp),
+            // Only its attributes travelled: its content must be what it was when the run began.
+            None => opening.is_some_and(|opening| opening.stamp == now.stamp),
+        },
+        (ours, theirs) => ours == theirs,
+    }
+}
+
+/// Judges the closing listing: every in-scope local entry must be listed as it was sent or as it was known. What is late and left is
+/// reported. `None` when the run cannot say that everything is there.
+pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late>) -> Option<Proofs> {
+    for late in &late {
+        work.fail(&late.path, FailureKind::StillWritten, "it is still being written: it changed while the run was under way".into());
+    }
+    for problem in &closing.problems {
+        if !work.report.problems.contains(problem) {
+            work.report.problems.push(problem.clone());
+            work.report.counts.problems += 1;
+        }
+    }
+    let mut proofs = Proofs::default();
+    let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
+    for (path, local) in &closing.local {
+        if is_left_alone(work, path) {
+            continue;
+        }
+        match work.done.get(path) {
+            Some(done) => {
+                if let Some(entry) = &done.entry {
+                    checks.push((path.clone(), entry.clone(), done.nonce.clone()));
+                }
+            }
+            None => {
+                if let Some(remote) = work.sight.bucket(path.as_str()) {
+                    let proof = proof_of_same(&local.entry, &remote.entry);
+                    match same_object(closing, path, remote.entry.file().and_then(|f| f.etag.as_ref()), local.entry.bytes()) {
+                        true => proofs.add(proof, local.entry.bytes()),
+                        false if remote.entry.file().is_none() => proofs.add(Proof::Strong, 0),
+                        false => work.fail(path, FailureKind::Stale, "the bucket changed it while the run was under way".into()),
+                    }
+                }
+            }
+        }
+    }
+    for (path, entry, nonce) in checks {
+        match check_sent(work, closing, &path, &entry, nonce.as_deref()).await {
+            Ok((proof, listed_etag)) => {
+                proofs.add(proof, entry.bytes());
+                if let Some(done) = work.done.get_mut(&path) {
+                    done.proof = proof;
+                    if let (Some(etag), Some(Kind::File(file))) = (listed_etag, done.entry.as_mut().map(|e| &mut e.kind)) {
+                        file.etag = Some(etag);
+                    }
+                }
+            }
+            Err(Verdict::Item(why)) => work.fail(&path, FailureKind::Failed, why),
+            Err(Verdict::Run(e)) => {
+                work.end(e);
+                return None;
+            }
+        }
+    }
+    Some(proofs)
+}
+
+fn same_object(closing: &Closing, path: &RelPath, etag: Option<&ETag>, size: u64) -> bool {
+    match (listed(closing, path), etag) {
+        (Some(object), Some(etag)) => object.etag == *etag && object.size == size,
+        _ => false,
+    }
+}
+
+enum Verdict {
+    Item(String),
+    Run(Error),
+}
+
+/// One object that this run sent, as the closing listing has it: its size is ours, and its ETag is the one answered, or our MD5, or
+/// our composite; otherwise a HEAD must show our nonce, and the listed ETag is what is recorded.
+async fn check_sent(
+    work: &Work<'_>,
+    closing: &Closing,
+    path: &RelPath,
+    entry: &Entry,
+    nonce: Option<&str>,
+) -> Result<(Proof, Option<ETag>), Verdict> {
+    let Some(file) = entry.file() else { return Ok((Proof::Strong, None)) };
+    let Some(object) = listed(closing, path) else {
+        return Err(Verdict::Item("the bucket does not list it although it took it".into()));
+    };
+    if object.size != file.size {
+        return Err(Verdict::Item(format!("the bucket lists {} bytes and {} were sent", object.size, file.size)));
+    }
+    let by_etag = Digests::of_etag(&object.etag);
+    if file.size == 0 || file.digests.same(&by_etag) == Some(true) {
+        return Ok((Proof::Strong, Some(object.etag.clone())));
+    }
+    if file.etag.as_ref() == Some(&object.etag) {
+        return Ok((Proof::ETag, Some(object.etag.clone())));
+    }
+    let head = work.ends.bucket.head(path.as_str()).await.map_err(|e| Verdict::Run(e.into()))?;
+    let ours = head.as_ref().and_then(|h| h.metadata.get(NONCE)).is_some_and(|found| Some(found.as_str()) == nonce);
+    if ours {
+        work.ends.tell(Event::Warning(format!("{path}: the store lists another ETag than it answered; its nonce shows that it is ours")));
+        Ok((Proof::ETag, Some(object.etag.clone())))
+    } else {
+        Err(Verdict::Item("the bucket lists another object than the one that was sent".into()))
+    }
+}
+
+/// A download, judged: what was brought by its own proof, what was there by the opening look.
+pub(super) fn downloaded(work: &Work<'_>) -> Proofs {
+    let mut proofs = unmoved(work.sight, work.plan);
+    for done in work.done.values() {
+        if let (Some(entry), Verb::Download) = (&done.entry, done.verb) {
+            proofs.add(done.proof, entry.bytes());
+        }
+    }
+    proofs
+}

@@ -1,0 +1,301 @@
+//! What a run in one direction would do: a value that is shown, confirmed and executed. Pure; content decides, never clocks.
+//!
+//! Every action carries what the plan saw at its destination ([`Found`]); execution looks again and leaves alone what has changed.
+
+mod build;
+mod clash;
+
+pub use build::{Input, build};
+
+use crate::digest::ETag;
+use crate::entry::{Entry, Stamp};
+use crate::path::RelPath;
+use crate::problem::{Problem, Skipped};
+
+/// Which way content moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the mount to the bucket.
+    Upload,
+    /// From the bucket to the mount.
+    Download,
+}
+
+impl Direction {
+    /// The command's name.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Direction::Upload => "upload",
+            Direction::Download => "download",
+        }
+    }
+
+    /// The command that goes the other way.
+    #[must_use]
+    pub fn reverse(self) -> Direction {
+        match self {
+            Direction::Upload => Direction::Download,
+            Direction::Download => Direction::Upload,
+        }
+    }
+}
+
+/// What the user asked for beyond the direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Delete at the destination what is proven to have been removed at the source.
+    pub delete: bool,
+    /// Transfer protected, conflicting and unknown items all the same.
+    pub overwrite: bool,
+    /// Equal size and equal recorded mtime count as equal content.
+    pub compare_size: bool,
+    /// Restore links that point out of the mount too.
+    pub any_links: bool,
+}
+
+/// Most paths that one run may delete.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxDelete {
+    /// So many paths.
+    Paths(u64),
+    /// This share of the destination's paths in scope, in percent.
+    Percent(f64),
+}
+
+/// What the plan saw at a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// In the bucket: an object at the path, or, for an empty directory's marker, at the path with a `/` behind.
+    Object {
+        /// Its ETag.
+        etag: ETag,
+        /// Its length in bytes.
+        size: u64,
+        /// The key has a `/` behind the path.
+        marker: bool,
+    },
+    /// In the bucket: only a manifest's entry.
+    Recorded,
+    /// In the mount: a file with this stamp.
+    File(Stamp),
+    /// In the mount: a link with this target.
+    Link(Box<str>),
+    /// In the mount: an empty directory.
+    EmptyDir,
+    /// Entries below the path, which make room for what comes to it.
+    Tree(Vec<(RelPath, Found)>),
+    /// An entry at a path above, which makes room; it is taken away once for all that comes below.
+    Above(RelPath, Box<Found>),
+}
+
+/// Why an item is transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The destination never had it.
+    New,
+    /// The destination had it and removed it since both sides agreed.
+    SentAgain,
+    /// Only the source changed.
+    Changed,
+    /// The destination holds another kind, unchanged since both sides agreed, which is removed first.
+    KindChanged,
+    /// The destination is newer, and `--overwrite` was given.
+    OverwriteProtected,
+    /// Both changed, and `--overwrite` was given.
+    OverwriteConflict,
+    /// Nothing tells whether it is the same, and `--overwrite` was given.
+    OverwriteUnknown,
+}
+
+impl Class {
+    /// True when something at the destination that no base proves superseded is replaced.
+    #[must_use]
+    pub fn loses(self) -> bool {
+        matches!(self, Class::OverwriteProtected | Class::OverwriteConflict | Class::OverwriteUnknown)
+    }
+}
+
+/// An item that moves.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// Where.
+    pub path: RelPath,
+    /// What the source holds.
+    pub source: Entry,
+    /// The stamp of a local source file.
+    pub stamp: Option<Stamp>,
+    /// When the source object was written; a foreign object's mtime where its metadata has none.
+    pub last_modified: Option<crate::entry::Nanos>,
+    /// What the destination holds.
+    pub found: Found,
+    /// Bytes at the destination that are replaced.
+    pub replaced_bytes: u64,
+    /// Permission bits of what is replaced, for foreign objects that carry none.
+    pub found_mode: Option<u32>,
+    /// Why.
+    pub class: Class,
+}
+
+/// An item that goes at the destination.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Where.
+    pub path: RelPath,
+    /// What stands there.
+    pub found: Found,
+    /// Its content bytes.
+    pub bytes: u64,
+}
+
+/// Permission bits that are carried.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Where.
+    pub path: RelPath,
+    /// What stands at the destination.
+    pub found: Found,
+    /// The bits that it gets.
+    pub mode: u32,
+}
+
+/// An item that stays as it is on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where.
+    pub path: RelPath,
+    /// Content bytes at the source, or at the destination where the source has none.
+    pub bytes: u64,
+    /// Why, as a fragment.
+    pub why: &'static str,
+}
+
+/// The plan.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which way.
+    pub direction: Direction,
+    /// What moves, in path order.
+    pub transfers: Vec<Transfer>,
+    /// What goes, in path order; only with `delete`.
+    pub removals: Vec<Removal>,
+    /// Whose permission bits change, in path order.
+    pub updates: Vec<Update>,
+    /// Newer at the destination.
+    pub protected: Vec<Kept>,
+    /// Changed on both sides.
+    pub conflicts: Vec<Kept>,
+    /// Neither equal nor different.
+    pub unknown: Vec<Kept>,
+    /// Only at the destination, and kept.
+    pub kept: Vec<Kept>,
+    /// Files that a manifest has and the bucket lacks.
+    pub vanished: Vec<RelPath>,
+    /// Paths that hold the same on both sides.
+    pub same: Vec<RelPath>,
+    /// Content bytes of those.
+    pub same_bytes: u64,
+    /// What cannot be synced.
+    pub problems: Vec<Problem>,
+    /// What holds no bytes to lose.
+    pub skipped: Vec<Skipped>,
+    /// Entries at the source, in scope.
+    pub source_entries: u64,
+    /// Entries at the destination, in scope.
+    pub destination_entries: u64,
+}
+
+/// Why a whole plan is refused before it starts.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// `--max-delete`.
+    #[error("the plan deletes {deletes} of {of} paths, more than --max-delete {limit} allows")]
+    TooManyDeletes {
+        /// Paths that would go.
+        deletes: u64,
+        /// Paths at the destination in scope.
+        of: u64,
+        /// The limit as the user writes it.
+        limit: String,
+    },
+    /// An unmounted or emptied source.
+    #[error("the {0} has no entry at all, and a source without any entry deletes nothing")]
+    EmptySource(&'static str),
+}
+
+impl Plan {
+    /// True when execution would change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.removals.is_empty() && self.updates.is_empty()
+    }
+
+    /// Content bytes that move.
+    #[must_use]
+    pub fn transfer_bytes(&self) -> u64 {
+        self.transfers.iter().map(|t| t.source.bytes()).sum()
+    }
+
+    /// Transfers of a kind: how many, and their bytes.
+    pub fn count(&self, which: impl Fn(Class) -> bool) -> (u64, u64) {
+        self.transfers.iter().filter(|t| which(t.class)).fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.source.bytes()))
+    }
+
+    /// Whether the whole plan must not start.
+    pub fn check(&self, max_delete: MaxDelete) -> Result<(), Refusal> {
+        let (deletes, of) = (self.removals.len() as u64, self.destination_entries);
+        if deletes == 0 {
+            return Ok(());
+        }
+        if self.source_entries == 0 {
+            return Err(Refusal::EmptySource(match self.direction {
+                Direction::Upload => "mount",
+                Direction::Download => "bucket",
+            }));
+        }
+        let (too_many, limit) = match max_delete {
+            MaxDelete::Paths(most) => (deletes > most, most.to_string()),
+            MaxDelete::Percent(most) => (deletes as f64 * 100.0 > most * of as f64, format!("{most}%")),
+        };
+        if too_many { Err(Refusal::TooManyDeletes { deletes, of, limit }) } else { Ok(()) }
+    }
+}
+
+/// True when a link's target, taken lexically from where the link lies, leaves the mount.
+#[must_use]
+pub fn link_leaves_mount(path: &RelPath, target: &str) -> bool {
+    if target.starts_with('/') {
+        return true;
+    }
+    let mut depth = path.ancestors().count();
+    for segment in target.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." if depth == 0 => return true,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_judged_lexically() {
+        let check = |path: &str, target: &str, leaves: bool| {
+            assert_eq!(link_leaves_mount(&RelPath::new(path).unwrap(), target), leaves, "{path} -> {target}");
+        };
+        check("l", "x", false);
+        check("l", "..", true);
+        check("a/l", "../x", false);
+        check("a/l", "../../x", true);
+        check("a/l", "b/../../x", false);
+        check("a/l", "/etc/passwd", true);
+        check("a/b/l", "./../../../x", true);
+    }
+}

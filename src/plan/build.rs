@@ -1,0 +1,614 @@
+//! Turns how every path stands into what one direction does about it.
+
+use super::clash::{self, Verdict};
+use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount};
+use crate::diff::{Since, Standing, Triple, merge, mode_to_carry, standing};
+use crate::entry::{Entry, Kind, Local, below, find};
+use crate::path::{RelPath, is_at_or_below};
+use crate::problem::{Problem, Side, Skipped, exclude_line};
+use crate::view::Remote;
+
+/// Everything that a plan is made from; all lists in scope and sorted by path.
+pub struct Input<'a> {
+    /// The mount now, with the digests that are known.
+    pub local: &'a [(RelPath, Local)],
+    /// The bucket now.
+    pub bucket: &'a [(RelPath, Remote)],
+    /// When both sides last agreed.
+    pub base: &'a [(RelPath, &'a Entry)],
+    /// Files that a manifest has and the bucket lacks.
+    pub vanished: &'a [RelPath],
+    /// Paths that some manifest after the base no longer has: proof that they were removed.
+    pub removed: &'a dyn Fn(&RelPath) -> bool,
+    /// The mount is the one that the base was written for.
+    pub base_is_of_this_mount: bool,
+    /// Of both sides.
+    pub problems: &'a [Problem],
+    /// Of the mount.
+    pub skipped: &'a [Skipped],
+}
+
+impl Input<'_> {
+    /// True when a problem covers the path: neither absent nor equal.
+    fn is_problem(&self, path: &RelPath) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.path.as_ref().is_some_and(|at| at == path || problem.below && path.is_at_or_below(at.as_str())))
+    }
+
+    pub(super) fn has_problem_at_or_below(&self, root: &RelPath) -> bool {
+        self.problems.iter().any(|problem| {
+            let Some(at) = &problem.path else { return is_at_or_below(&problem.name, root.as_str()) };
+            at.is_at_or_below(root.as_str()) || problem.below && root.is_at_or_below(at.as_str())
+        }) || self.skipped.iter().any(|skipped| skipped.path.is_at_or_below(root.as_str()))
+    }
+}
+
+/// Makes the plan.
+#[must_use]
+pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan {
+    let (local, bucket) = (input.local.len() as u64, input.bucket.len() as u64);
+    let (source_entries, destination_entries) = match direction {
+        Direction::Upload => (local, bucket),
+        Direction::Download => (bucket, local),
+    };
+    let plan = Plan {
+        direction,
+        transfers: Vec::new(),
+        removals: Vec::new(),
+        updates: Vec::new(),
+        protected: Vec::new(),
+        conflicts: Vec::new(),
+        unknown: Vec::new(),
+        kept: Vec::new(),
+        vanished: input.vanished.to_vec(),
+        same: Vec::new(),
+        same_bytes: 0,
+        problems: input.problems.to_vec(),
+        skipped: input.skipped.to_vec(),
+        source_entries,
+        destination_entries,
+    };
+    let mut builder = Builder { choices, input, plan };
+    builder.rows();
+    builder.vanished();
+    let mut plan = builder.plan;
+    plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
+    plan
+}
+
+struct Builder<'a, 'b> {
+    choices: Choices,
+    input: &'b Input<'a>,
+    plan: Plan,
+}
+
+/// A path as the direction sees it.
+struct Seen<'a> {
+    path: &'a RelPath,
+    local: Option<&'a Local>,
+    bucket: Option<&'a Remote>,
+    base: Option<&'a Entry>,
+}
+
+impl<'a> Seen<'a> {
+    fn triple(&self) -> Triple<'a> {
+        Triple { local: self.local.map(|l| &l.entry), bucket: self.bucket.map(|r| &r.entry), base: self.base }
+    }
+}
+
+impl Builder<'_, '_> {
+    fn rows(&mut self) {
+        let clashes = clash::roots(self.input);
+        for row in merge(self.input.local, self.input.bucket, self.input.base) {
+            if self.input.is_problem(row.path) {
+                continue;
+            }
+            if self.is_special(row.path, row.bucket) || clash::covers(&clashes, row.path) {
+                continue;
+            }
+            self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
+        }
+        for root in clashes {
+            self.clash(&root);
+        }
+    }
+
+    /// A socket, FIFO or device stands where the bucket has something: neither is touched, and the bucket's bytes are not here.
+    fn is_special(&mut self, path: &RelPath, bucket: Option<&Remote>) -> bool {
+        let special = self.input.skipped.iter().any(|skipped| skipped.path == *path);
+        if special && bucket.is_some() {
+            self.plan.problems.push(Problem {
+                name: path.as_str().to_owned(),
+                path: Some(path.clone()),
+                below: false,
+                side: Side::Local,
+                why: "the mount has a socket, FIFO or device where the bucket has content; move it away".into(),
+                exclude: Some(exclude_line(path.as_str())),
+            });
+        }
+        special
+    }
+
+    fn upload(&self) -> bool {
+        self.plan.direction == Direction::Upload
+    }
+
+    fn row(&mut self, at: &Seen<'_>) {
+        let Some(mut stands) = standing(at.triple()) else { return };
+        if stands == Standing::Unknown && self.choices.compare_size && same_recorded_mtime(at) {
+            stands = Standing::Same;
+        }
+        let upload = self.upload();
+        match stands {
+            Standing::Same => self.same(at),
+            Standing::Unknown if self.choices.overwrite => self.transfer(at, Class::OverwriteUnknown),
+            Standing::Unknown => keep(&mut self.plan.unknown, at, "equal size, and nothing tells whether the content is equal"),
+            Standing::BothChanged if self.choices.overwrite => self.transfer(at, Class::OverwriteConflict),
+            Standing::BothChanged => keep(&mut self.plan.conflicts, at, both_changed(at)),
+            Standing::LocalChanged | Standing::BucketChanged => {
+                if (stands == Standing::LocalChanged) == upload {
+                    self.transfer(at, Class::Changed);
+                } else if self.choices.overwrite {
+                    self.transfer(at, Class::OverwriteProtected);
+                } else {
+                    keep(&mut self.plan.protected, at, if upload { "newer in the bucket" } else { "newer in the mount" });
+                }
+            }
+            Standing::OnlyLocal(since) => {
+                if upload {
+                    self.only_at_source(at, since);
+                } else {
+                    self.only_at_destination(at, since);
+                }
+            }
+            Standing::OnlyBucket(since) => {
+                if upload {
+                    self.only_at_destination(at, since);
+                } else {
+                    self.only_at_source(at, since);
+                }
+            }
+        }
+    }
+
+    fn same(&mut self, at: &Seen<'_>) {
+        self.plan.same.push(at.path.clone());
+        let (Some(local), Some(bucket)) = (at.local, at.bucket) else { return };
+        self.plan.same_bytes += local.entry.bytes();
+        let (source, destination) = if self.upload() { (&local.entry, &bucket.entry) } else { (&bucket.entry, &local.entry) };
+        if let Some(mode) = mode_to_carry(source, destination, at.base) {
+            self.plan.updates.push(Update { path: at.path.clone(), found: self.found(at), mode });
+        }
+    }
+
+    fn only_at_source(&mut self, at: &Seen<'_>, since: Since) {
+        let source = self.source(at);
+        if source.is_some_and(|e| e.kind == Kind::Dir) && self.destination_has_below(at.path) {
+            return; // empty here and not there: no clash, and nothing to do while the other side keeps what it has
+        }
+        let class = if since == Since::New { Class::New } else { Class::SentAgain };
+        self.transfer(at, class);
+    }
+
+    fn only_at_destination(&mut self, at: &Seen<'_>, since: Since) {
+        let (source_below, entry) = if self.upload() {
+            (!below(self.input.local, at.path.as_str()).is_empty(), at.triple().bucket)
+        } else {
+            (!below(self.input.bucket, at.path.as_str()).is_empty(), at.triple().local)
+        };
+        if source_below && entry.is_some_and(|e| e.kind == Kind::Dir) {
+            return; // empty here and full there: it fills, and is neither kept apart nor removed
+        }
+        let proven = if self.upload() { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
+        match since {
+            Since::Unchanged if self.choices.delete && proven => {
+                let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
+                self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
+            }
+            Since::Unchanged => keep(&mut self.plan.kept, at, "removed at the source"),
+            Since::Changed if self.choices.delete => {
+                keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
+            }
+            Since::Changed => keep(&mut self.plan.kept, at, "removed at the source, changed here"),
+            Since::New => keep(&mut self.plan.kept, at, "only here"),
+        }
+    }
+
+    fn source<'x>(&self, at: &Seen<'x>) -> Option<&'x Entry> {
+        let triple = at.triple();
+        if self.upload() { triple.local } else { triple.bucket }
+    }
+
+    fn destination_has_below(&self, path: &RelPath) -> bool {
+        let dir = path.as_str();
+        if self.upload() { !below(self.input.bucket, dir).is_empty() } else { !below(self.input.local, dir).is_empty() }
+    }
+
+    fn transfer(&mut self, at: &Seen<'_>, class: Class) {
+        self.transfer_to(at, class, self.found(at));
+    }
+
+    fn transfer_to(&mut self, at: &Seen<'_>, class: Class, found: Found) {
+        let Some(source) = self.source(at) else { return };
+        if let Kind::Link(target) = &source.kind
+            && !self.upload()
+            && !self.choices.any_links
+            && link_leaves_mount(at.path, target)
+        {
+            let why = format!("a link that points out of the mount ({})", crate::path::Shown(target));
+            self.plan.skipped.push(Skipped { path: at.path.clone(), why });
+            return;
+        }
+        let destination = if self.upload() { at.triple().bucket } else { at.triple().local };
+        self.plan.transfers.push(Transfer {
+            path: at.path.clone(),
+            source: source.clone(),
+            stamp: at.local.filter(|_| self.upload()).and_then(|l| l.stamp),
+            last_modified: at.bucket.and_then(|r| r.last_modified),
+            replaced_bytes: destination.map_or(0, Entry::bytes),
+            found_mode: destination.and_then(|e| e.mode),
+            found,
+            class,
+        });
+    }
+
+    fn found(&self, at: &Seen<'_>) -> Found {
+        if self.upload() { at.bucket.map_or(Found::Nothing, found_in_bucket) } else { at.local.map_or(Found::Nothing, found_in_mount) }
+    }
+
+    /// Everything at and below a path where a file or link meets a directory.
+    fn clash(&mut self, root: &RelPath) {
+        let upload = self.upload();
+        let verdict = clash::judge(self.input, root, upload);
+        let class = match verdict {
+            Verdict::SourceChanged => Some(Class::KindChanged),
+            _ if !self.choices.overwrite => None,
+            Verdict::DestinationChanged => Some(Class::OverwriteProtected),
+            Verdict::Both if self.input.has_problem_at_or_below(root) => None,
+            Verdict::Both => Some(Class::OverwriteConflict),
+        };
+        let rows: Vec<Seen<'_>> = clash_rows(self.input, root);
+        let Some(class) = class else {
+            let why = "a directory on one side and no directory on the other";
+            for at in rows.iter().filter(|at| at.local.is_some() || at.bucket.is_some()) {
+                match verdict {
+                    Verdict::DestinationChanged => keep(&mut self.plan.protected, at, why),
+                    Verdict::SourceChanged | Verdict::Both => keep(&mut self.plan.conflicts, at, why),
+                }
+            }
+            return;
+        };
+        let destinations: Vec<(RelPath, Found)> = rows
+            .iter()
+            .filter(|at| if upload { at.bucket.is_some() } else { at.local.is_some() })
+            .map(|at| (at.path.clone(), self.found(at)))
+            .collect();
+        let replaced: u64 = rows.iter().map(|at| if upload { at.triple().bucket } else { at.triple().local }.map_or(0, Entry::bytes)).sum();
+        for at in &rows {
+            if self.source(at).is_none() {
+                continue;
+            }
+            let found = if at.path == root {
+                Found::Tree(destinations.clone())
+            } else {
+                match destinations.first() {
+                    Some((above, found)) if *above == *root => Found::Above(above.clone(), Box::new(found.clone())),
+                    _ => self.found(at),
+                }
+            };
+            self.transfer_to(at, class, found);
+            if let Some(last) = self.plan.transfers.last_mut()
+                && last.path == *root
+            {
+                last.replaced_bytes = replaced;
+            }
+        }
+    }
+
+    /// What a manifest has and the bucket lacks: kept and reported; on a mount that lacks it too, its bytes are missing.
+    fn vanished(&mut self) {
+        if self.upload() {
+            return;
+        }
+        for path in self.input.vanished {
+            if find(self.input.local, path.as_str()).is_none() && !self.input.is_problem(path) {
+                self.plan.problems.push(Problem {
+                    name: path.as_str().to_owned(),
+                    path: Some(path.clone()),
+                    below: false,
+                    side: Side::Bucket,
+                    why:
+                        "the published manifest has it, and the bucket does not any more; an upload from a mount that has it brings it back"
+                            .into(),
+                    exclude: Some(exclude_line(path.as_str())),
+                });
+            }
+        }
+    }
+}
+
+fn keep(list: &mut Vec<Kept>, at: &Seen<'_>, why: &'static str) {
+    let bytes = at.local.map(|l| l.entry.bytes()).or(at.bucket.map(|r| r.entry.bytes())).unwrap_or(0);
+    list.push(Kept { path: at.path.clone(), bytes, why });
+}
+
+fn both_changed(at: &Seen<'_>) -> &'static str {
+    match (at.base, at.local.map(|l| l.entry.kind_name()) == at.bucket.map(|r| r.entry.kind_name())) {
+        (_, false) => "of different kinds on the two sides",
+        (Some(_), true) => "changed on both sides",
+        (None, true) => "different on the two sides, and never agreed on",
+    }
+}
+
+fn same_recorded_mtime(at: &Seen<'_>) -> bool {
+    const SECOND: i64 = 1_000_000_000;
+    let mtime = |entry: Option<&Entry>| entry.and_then(Entry::file).and_then(|f| f.mtime);
+    let triple = at.triple();
+    match (mtime(triple.local), mtime(triple.bucket)) {
+        // Tools record whole seconds: compare at that precision when one side has no fraction.
+        (Some(a), Some(b)) => a == b || (b % SECOND == 0 && a.div_euclid(SECOND) == b.div_euclid(SECOND)),
+        _ => false,
+    }
+}
+
+fn found_in_bucket(remote: &Remote) -> Found {
+    match &remote.object {
+        Some((etag, size)) => Found::Object { etag: etag.clone(), size: *size, marker: remote.entry.kind == Kind::Dir },
+        None => Found::Recorded,
+    }
+}
+
+fn found_in_mount(local: &Local) -> Found {
+    match (&local.entry.kind, local.stamp) {
+        (Kind::File(_), Some(stamp)) => Found::File(stamp),
+        (Kind::Link(target), _) => Found::Link(target.clone()),
+        (Kind::File(_) | Kind::Dir, _) => Found::EmptyDir,
+    }
+}
+
+/// The rows at and below a clash, the root's own first.
+fn clash_rows<'a>(input: &Input<'a>, root: &RelPath) -> Vec<Seen<'a>> {
+    let cut = |from: usize, to: usize| from..to;
+    fn range<T>(list: &[(RelPath, T)], root: &RelPath) -> (Option<usize>, usize, usize) {
+        let start = format!("{root}/", root = root.as_str());
+        let from = list.partition_point(|(p, _)| p.as_str() < start.as_str());
+        let to = from + below(list, root.as_str()).len();
+        (list.binary_search_by(|(p, _)| p.cmp(root)).ok(), from, to)
+    }
+    let (l0, lf, lt) = range(input.local, root);
+    let (r0, rf, rt) = range(input.bucket, root);
+    let (b0, bf, bt) = range(input.base, root);
+    let path = l0.map(|at| &input.local[at].0).or(r0.map(|at| &input.bucket[at].0));
+    let mut rows: Vec<Seen<'a>> = Vec::new();
+    if let Some(path) = path {
+        rows.push(Seen {
+            path,
+            local: l0.map(|at| &input.local[at].1),
+            bucket: r0.map(|at| &input.bucket[at].1),
+            base: b0.map(|at| input.base[at].1),
+        });
+    }
+    for row in merge(&input.local[cut(lf, lt)], &input.bucket[cut(rf, rt)], &input.base[cut(bf, bt)]) {
+        rows.push(Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MaxDelete, Refusal};
+    use super::*;
+    use crate::digest::{Digests, ETag, digest_one};
+    use crate::entry::{File, Stamp};
+
+    /// A side as text: `path=a5` a file with content `a` and size 5 (`?5`: digest unknown), `path>t` a link, `path/` an empty
+    /// directory; `:644` behind a file is its mode.
+    fn side(text: &str) -> Vec<(RelPath, Entry)> {
+        let mut list: Vec<(RelPath, Entry)> = text
+            .split_whitespace()
+            .map(|item| {
+                if let Some(dir) = item.strip_suffix('/') {
+                    return (RelPath::new(dir).unwrap(), Entry { kind: Kind::Dir, mode: None });
+                }
+                if let Some((path, target)) = item.split_once('>') {
+                    return (RelPath::new(path).unwrap(), Entry { kind: Kind::Link(target.into()), mode: None });
+                }
+                let (path, file) = item.split_once('=').unwrap();
+                let (file, mode) = file.split_once(':').map_or((file, None), |(f, m)| (f, Some(u32::from_str_radix(m, 8).unwrap())));
+                let digests = match &file[..1] {
+                    "?" => Digests::default(),
+                    content => Digests::of_whole(digest_one(content.as_bytes())),
+                };
+                let file = File { size: file[1..].parse().unwrap(), digests, ..File::default() };
+                (RelPath::new(path).unwrap(), Entry { kind: Kind::File(file), mode })
+            })
+            .collect();
+        list.sort_by(|a, b| a.0.cmp(&b.0));
+        list
+    }
+
+    #[derive(Default)]
+    struct Case {
+        choices: Choices,
+        removed: &'static [&'static str],
+        problems: Vec<Problem>,
+        other_mount: bool,
+    }
+
+    impl Case {
+        fn plan(&self, direction: Direction, local: &str, bucket: &str, base: &str) -> Plan {
+            let local: Vec<_> = side(local)
+                .into_iter()
+                .map(|(p, entry)| {
+                    let stamp = entry.file().map(|f| Stamp { size: f.size, mtime: 1, ctime: 1, inode: 1 });
+                    (p, Local { entry, stamp })
+                })
+                .collect();
+            let bucket: Vec<_> = side(bucket)
+                .into_iter()
+                .map(|(p, entry)| {
+                    let object = entry.file().map(|f| (ETag::parse("e"), f.size));
+                    (p, Remote { entry, last_modified: None, object })
+                })
+                .collect();
+            let base = side(base);
+            let base: Vec<_> = base.iter().map(|(p, e)| (p.clone(), e)).collect();
+            let input = Input {
+                local: &local,
+                bucket: &bucket,
+                base: &base,
+                vanished: &[],
+                removed: &|path| self.removed.contains(&path.as_str()),
+                base_is_of_this_mount: !self.other_mount,
+                problems: &self.problems,
+                skipped: &[],
+            };
+            build(direction, self.choices, &input)
+        }
+
+        /// The plan as one line: `+` transfers with their class's first letters, `-` removals, `~` updates, `p` protected, `!` conflicts,
+        /// `?` unknown, `=` same, `k` kept.
+        #[track_caller]
+        fn check(&self, direction: Direction, local: &str, bucket: &str, base: &str, expected: &str) {
+            let plan = self.plan(direction, local, bucket, base);
+            let mut words: Vec<String> = plan.transfers.iter().map(|t| format!("+{}:{:?}", t.path, t.class)).collect();
+            words.extend(plan.removals.iter().map(|r| format!("-{}", r.path)));
+            words.extend(plan.updates.iter().map(|u| format!("~{}:{:o}", u.path, u.mode)));
+            for (sign, list) in [('p', &plan.protected), ('!', &plan.conflicts), ('?', &plan.unknown), ('k', &plan.kept)] {
+                words.extend(list.iter().map(|k| format!("{sign}{}", k.path)));
+            }
+            words.extend(plan.same.iter().map(|p| format!("={p}")));
+            words.extend(plan.problems.iter().map(|p| format!("x{}", p.name)));
+            assert_eq!(words.join(" "), expected, "{direction:?} L[{local}] R[{bucket}] B[{base}]");
+        }
+    }
+
+    use Direction::{Download, Upload};
+
+    fn with(delete: bool, overwrite: bool) -> Case {
+        Case { choices: Choices { delete, overwrite, ..Choices::default() }, ..Case::default() }
+    }
+
+    #[test]
+    fn only_on_the_source_side_is_transferred() {
+        let plain = Case::default();
+        plain.check(Upload, "f=a1", "", "", "+f:New");
+        plain.check(Upload, "f=a1", "", "f=a1", "+f:SentAgain");
+        plain.check(Download, "", "f=a1", "", "+f:New");
+        plain.check(Download, "", "f=a1", "f=b1", "+f:SentAgain");
+        plain.check(Upload, "l>t d/", "", "", "+d:New +l:New");
+    }
+
+    #[test]
+    fn only_on_the_destination_side_is_kept_and_deleted_only_when_proven() {
+        let plain = Case::default();
+        plain.check(Upload, "g=a1", "f=a1 g=a1", "f=a1", "kf =g");
+        let delete = with(true, false);
+        delete.check(Upload, "g=a1", "f=a1 g=a1", "f=a1", "-f =g");
+        delete.check(Upload, "g=a1", "f=a1 g=a1", "", "kf =g");
+        delete.check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "!f =g");
+        delete.check(Upload, "", "f=?1", "f=a1", "!f");
+        Case { other_mount: true, ..with(true, false) }.check(Upload, "", "f=a1", "f=a1", "kf");
+        // Absence from a listing alone never proves a deletion.
+        delete.check(Download, "f=a1 g=a1", "g=a1", "f=a1", "kf =g");
+        let proven = Case { removed: &["f"], ..with(true, false) };
+        proven.check(Download, "f=a1 g=a1", "g=a1", "f=a1", "-f =g");
+        proven.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "!f =g");
+    }
+
+    #[test]
+    fn a_newer_destination_is_protected() {
+        let plain = Case::default();
+        plain.check(Upload, "f=a1", "f=b1", "f=a1", "pf");
+        plain.check(Download, "f=b1", "f=a1", "f=a1", "pf");
+        plain.check(Upload, "f=b1", "f=a1", "f=a1", "+f:Changed");
+        plain.check(Download, "f=a1", "f=b1", "f=a1", "+f:Changed");
+        with(false, true).check(Upload, "f=a1", "f=b1", "f=a1", "+f:OverwriteProtected");
+    }
+
+    #[test]
+    fn changed_on_both_sides_or_without_a_base_is_a_conflict() {
+        let plain = Case::default();
+        plain.check(Upload, "f=b1", "f=c1", "f=a1", "!f");
+        plain.check(Download, "f=b1", "f=c1", "", "!f");
+        plain.check(Upload, "f=b1", "f=?1", "", "?f");
+        with(false, true).check(Upload, "f=b1 g=b1", "f=c1 g=?1", "f=a1", "+f:OverwriteConflict +g:OverwriteUnknown");
+    }
+
+    #[test]
+    fn a_path_whose_kind_differs_follows_the_same_rows() {
+        let plain = Case::default();
+        plain.check(Upload, "f>x", "f=a1", "f=a1", "+f:Changed");
+        plain.check(Upload, "f>x", "f=a1", "", "!f");
+        // file -> directory: the object goes before anything below it is sent.
+        plain.check(Upload, "f/g=a1", "f=a1", "f=a1", "+f/g:KindChanged");
+        plain.check(Upload, "f/g=a1", "f=b1", "f=a1", "!f !f/g");
+        plain.check(Upload, "f/g=a1", "f=b1", "f/g=a1", "pf pf/g");
+        // directory -> file: only if all that the bucket holds below equals the base.
+        plain.check(Upload, "d=a1", "d/x=a1 d/y=b1", "d/x=a1 d/y=b1", "+d:KindChanged");
+        plain.check(Upload, "d=a1", "d/x=a1 d/y=b1", "d/x=a1", "!d !d/x !d/y");
+        with(false, true).check(Upload, "d=a1", "d/x=a1 d/y=b1", "d/x=a1", "+d:OverwriteConflict");
+        plain.check(Download, "d/x=a1 d/y=b1", "d=a1", "d/x=a1 d/y=b1", "+d:KindChanged");
+        // An empty directory here and `x/f` there is no clash.
+        plain.check(Upload, "x/", "x/f=a1", "", "kx/f");
+        plain.check(Download, "x/f=a1", "x/", "", "kx/f");
+        plain.check(Download, "x/", "x/f=a1", "", "+x/f:New");
+    }
+
+    #[test]
+    fn what_makes_room_is_named_in_full() {
+        let plan = Case::default().plan(Upload, "d=a1", "d/x=a1 d/y=b2", "d/x=a1 d/y=b2");
+        let Found::Tree(below) = &plan.transfers[0].found else { panic!("{:?}", plan.transfers[0].found) };
+        assert_eq!(below.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["d/x", "d/y"]);
+        assert_eq!(plan.transfers[0].replaced_bytes, 3);
+        let plan = Case::default().plan(Upload, "f/g=a1 f/h=b1", "f=a1", "f=a1");
+        assert!(plan.transfers.iter().all(|t| matches!(&t.found, Found::Above(path, _) if path.as_str() == "f")));
+    }
+
+    #[test]
+    fn below_an_unreadable_directory_nothing_is_transferred_replaced_or_deleted() {
+        let problem = Problem {
+            name: "d".into(),
+            path: Some(RelPath::new("d").unwrap()),
+            below: true,
+            side: Side::Local,
+            why: "cannot be read".into(),
+            exclude: None,
+        };
+        let case = Case { problems: vec![problem], ..with(true, false) };
+        case.check(Upload, "e=a1", "d/x=a1 e=a1", "d/x=a1", "=e xd");
+        case.check(Download, "e=a1", "d/x=a1 e=a1", "", "=e xd");
+        // A leaf that would take the place of the unreadable directory is a conflict, not a replacement.
+        case.check(Upload, "e=a1", "d=a1 e=a1", "", "=e xd");
+    }
+
+    #[test]
+    fn only_permission_bits_that_the_source_changed_are_carried() {
+        let plain = Case::default();
+        plain.check(Upload, "f=a1:600", "f=a1:644", "f=a1:644", "~f:600 =f");
+        plain.check(Upload, "f=a1:600", "f=a1:644", "f=a1:600", "=f");
+        plain.check(Download, "f=a1:600", "f=a1:644", "f=a1:600", "~f:644 =f");
+        plain.check(Download, "f=a1:600", "f=a1", "", "=f");
+    }
+
+    #[test]
+    fn too_many_deletes_and_an_empty_source_refuse_the_whole_run() {
+        let many = Case { removed: &["a", "b"], ..with(true, false) };
+        let plan = many.plan(Download, "a=a1 b=a1 c=a1", "c=a1", "a=a1 b=a1");
+        assert_eq!(plan.removals.len(), 2);
+        assert!(matches!(plan.check(MaxDelete::Percent(50.0)), Err(Refusal::TooManyDeletes { deletes: 2, of: 3, .. })));
+        assert!(plan.check(MaxDelete::Percent(67.0)).is_ok());
+        assert!(plan.check(MaxDelete::Paths(1)).is_err() && plan.check(MaxDelete::Paths(2)).is_ok());
+        let empty = with(true, false).plan(Upload, "", "a=a1", "a=a1");
+        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource("mount"))));
+    }
+
+    #[test]
+    fn a_link_out_of_the_mount_is_listed_and_not_restored() {
+        let plan = Case::default().plan(Download, "", "l>/etc/passwd m>n", "");
+        assert_eq!((plan.transfers.len(), plan.skipped.len()), (1, 1));
+        let any = Case { choices: Choices { any_links: true, ..Choices::default() }, ..Case::default() };
+        assert_eq!(any.plan(Download, "", "l>/etc/passwd m>n", "").transfers.len(), 2);
+    }
+}

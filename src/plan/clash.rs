@@ -1,0 +1,86 @@
+//! Kinds across levels: where one side has a file or link at a path and the other has entries below that path. All of it is one
+//! decision. An empty directory above entries is no clash.
+
+use std::collections::BTreeSet;
+
+use super::build::Input;
+use crate::diff::{Since, Standing, Triple, standing};
+use crate::entry::{Entry, Kind, below, find};
+use crate::path::RelPath;
+use crate::view::Remote;
+
+/// How a clash stands, by the same rows as a single path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The destination is what both agreed on: it makes room.
+    SourceChanged,
+    /// The source is what both agreed on: the destination is newer.
+    DestinationChanged,
+    /// Both changed, or nothing was agreed on, or something there is a problem.
+    Both,
+}
+
+/// The topmost paths where a leaf on one side meets entries below on the other, sorted.
+pub(super) fn roots(input: &Input<'_>) -> Vec<RelPath> {
+    let mut found = BTreeSet::new();
+    for (path, local) in input.local {
+        if local.entry.kind != Kind::Dir && !below(input.bucket, path.as_str()).is_empty() {
+            found.insert(path.clone());
+        }
+    }
+    for (path, remote) in input.bucket {
+        if remote.entry.kind != Kind::Dir && !below(input.local, path.as_str()).is_empty() {
+            found.insert(path.clone());
+        }
+    }
+    let all: Vec<RelPath> = found.iter().cloned().collect();
+    all.into_iter().filter(|path| !path.ancestors().any(|dir| found.contains(dir))).collect()
+}
+
+/// True when `path` is one of the sorted roots or lies below one.
+pub(super) fn covers(roots: &[RelPath], path: &RelPath) -> bool {
+    !roots.is_empty() && (contains(roots, path.as_str()) || path.ancestors().any(|dir| contains(roots, dir)))
+}
+
+fn contains(roots: &[RelPath], path: &str) -> bool {
+    roots.binary_search_by(|root| root.as_str().cmp(path)).is_ok()
+}
+
+/// Judges everything at and below one root.
+pub(super) fn judge(input: &Input<'_>, root: &RelPath, local_is_source: bool) -> Verdict {
+    let local_is_base = side_is_base(input, root, &|path| find(input.local, path).map(|l| &l.entry), &names(input.local, root));
+    let bucket_is_base = side_is_base(input, root, &|path| find(input.bucket, path).map(|r: &Remote| &r.entry), &names(input.bucket, root));
+    let (source, destination) = if local_is_source { (local_is_base, bucket_is_base) } else { (bucket_is_base, local_is_base) };
+    // All that the destination holds must be proven; that the base had more there loses nothing.
+    if destination.holds_only_base && !input.has_problem_at_or_below(root) {
+        Verdict::SourceChanged
+    } else if source.holds_only_base && source.holds_all_of_base && !input.has_problem_at_or_below(root) {
+        Verdict::DestinationChanged
+    } else {
+        Verdict::Both
+    }
+}
+
+struct IsBase {
+    holds_only_base: bool,
+    holds_all_of_base: bool,
+}
+
+fn names<T>(list: &[(RelPath, T)], root: &RelPath) -> Vec<RelPath> {
+    let at = find(list, root.as_str()).map(|_| root.clone());
+    at.into_iter().chain(below(list, root.as_str()).iter().map(|(path, _)| path.clone())).collect()
+}
+
+fn side_is_base<'a>(input: &Input<'a>, root: &RelPath, entry: &dyn Fn(&str) -> Option<&'a Entry>, names: &[RelPath]) -> IsBase {
+    let is_base = |path: &RelPath| {
+        let triple = Triple { local: entry(path.as_str()), bucket: None, base: find(input.base, path.as_str()).copied() };
+        standing(triple) == Some(Standing::OnlyLocal(Since::Unchanged))
+    };
+    let mut base = names_in_base(input, root);
+    base.retain(|path| entry(path.as_str()).is_none());
+    IsBase { holds_only_base: names.iter().all(is_base), holds_all_of_base: base.is_empty() }
+}
+
+fn names_in_base(input: &Input<'_>, root: &RelPath) -> Vec<RelPath> {
+    names(input.base, root)
+}

@@ -1,0 +1,193 @@
+//! Bodies that notice when bytes stop to flow, in both directions. Neither limits how long a body may take as long as it moves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// The longest pause between two pieces of a body, either way.
+pub(super) const STALL: Duration = Duration::from_secs(30);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a body or an answer was given up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stalled {
+    #[error("no bytes arrived for {} seconds", STALL.as_secs())]
+    Receiving,
+    #[error("no bytes could be sent for {} seconds", STALL.as_secs())]
+    Sending,
+    #[error("no answer within {} seconds", .0.as_secs())]
+    NoAnswer(Duration),
+}
+
+/// How far a request's body has been taken by the connection.
+#[derive(Debug)]
+pub(super) struct Progress {
+    started: Instant,
+    /// Milliseconds after `started` when a piece was last taken.
+    moved_ms: AtomicU64,
+    left: AtomicU64,
+    size: u64,
+}
+
+impl Progress {
+    pub(super) fn new(size: u64) -> Arc<Progress> {
+        Arc::new(Progress { started: Instant::now(), moved_ms: AtomicU64::new(0), left: AtomicU64::new(size), size })
+    }
+
+    fn took(&self, bytes: u64) {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.store(ms, Ordering::Relaxed);
+        self.left.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// When to give up, as things stand: [`STALL`] after the last piece was taken; once all is taken, `answer` after that, and the time that
+    /// what the kernel may still hold (4 MiB) needs at 128 KiB/s.
+    pub(super) fn deadline(&self, answer: Duration) -> (Instant, Stalled) {
+        let moved = self.started + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+        if self.left.load(Ordering::Relaxed) > 0 {
+            return (moved + STALL, Stalled::Sending);
+        }
+        let answer = answer + Duration::from_millis(self.size.min(4 << 20) / 131);
+        (moved + answer, Stalled::NoAnswer(answer))
+    }
+}
+
+/// A request's body, given to the connection in pieces, so that its progress shows.
+pub(super) struct Sending {
+    body: SdkBody,
+    rest: Bytes,
+    progress: Arc<Progress>,
+}
+
+/// Large enough to cost nothing, small enough to move within [`STALL`] on a slow line shared by many.
+const PIECE: usize = 64 << 10;
+
+impl Sending {
+    pub(super) fn new(body: SdkBody, progress: Arc<Progress>) -> Sending {
+        Sending { body, rest: Bytes::new(), progress }
+    }
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.rest.is_empty() {
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let len = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(len);
+        self.progress.took(len as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, inner) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
+/// An answer's body; an error when nothing arrives for [`STALL`] while somebody waits for it.
+pub(super) struct Receiving {
+    body: Incoming,
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl Receiving {
+    pub(super) fn new(body: Incoming) -> Receiving {
+        Receiving { body, timer: Box::pin(tokio::time::sleep(STALL)), waiting: false }
+    }
+}
+
+impl Body for Receiving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if !this.waiting {
+            this.waiting = true;
+            this.timer.as_mut().reset(Instant::now() + STALL);
+        }
+        match this.timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(Stalled::Receiving.into()))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_goes_out_whole_and_in_pieces() {
+        let all: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[0]).collect();
+        let progress = Progress::new(all.len() as u64);
+        let mut body = Sending::new(SdkBody::from(all.clone()), Arc::clone(&progress));
+        let (mut sent, mut pieces) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            assert_eq!(
+                body.size_hint().exact(),
+                Some((all.len() - sent.len()) as u64 - frame.as_ref().unwrap().data_ref().unwrap().len() as u64)
+            );
+            sent.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            pieces += 1;
+        }
+        assert_eq!((sent == all, pieces, body.is_end_stream()), (true, 4, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_moves_is_never_given_up_and_one_that_stops_is() {
+        let progress = Progress::new(10);
+        let answer = Duration::from_secs(60);
+        for _ in 0..5 {
+            tokio::time::advance(STALL / 2).await;
+            progress.took(1);
+        }
+        assert_eq!(progress.deadline(answer).0, Instant::now() + STALL);
+        progress.took(5);
+        assert!(matches!(progress.deadline(answer), (at, Stalled::NoAnswer(_)) if at == Instant::now() + answer));
+    }
+}

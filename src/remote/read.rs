@@ -1,0 +1,186 @@
+//! Reading objects: exactly the bytes that were asked for, of the version that was asked for, or an error. Hashes nothing.
+
+use std::ops::Range;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use bytes::{Bytes, BytesMut};
+
+use super::bucket::Bucket;
+use super::classify::{Failed, innermost_text};
+use super::error::{Error, Kind};
+use super::object::{Guard, Head, Told};
+use super::tries::Tries;
+use super::write::quoted;
+use crate::digest::ETag;
+
+impl Bucket {
+    /// Gets `range` (`None`: all) of the object that has `etag` (`If-Match`) and `size`, handing each piece to `sink` in order; a sink that
+    /// returns false ends it. Exactly the bytes asked for, or an error. One try: the caller tries again from where it stands.
+    pub async fn get(
+        &self,
+        key: &str,
+        etag: Option<(&ETag, u64)>,
+        range: Option<Range<u64>>,
+        sink: &mut (dyn FnMut(Bytes) -> bool + Send),
+    ) -> Result<Head, Error> {
+        let tries = self.tries("get", key);
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return self.get_nothing(&tries, key, etag).await;
+        }
+        let wanted = Wanted { etag, range };
+        self.try_get(&tries, key, &wanted, sink).await.map_err(|failed| tries.error(failed))
+    }
+
+    /// An empty range cannot be asked for; a HEAD tells as much.
+    async fn get_nothing(&self, tries: &Tries<'_>, key: &str, etag: Option<(&ETag, u64)>) -> Result<Head, Error> {
+        let guard = etag.map_or(Guard::Any, |(etag, size)| Guard::Is(etag.clone(), size));
+        let found = self.head(key).await?.ok_or_else(|| tries.wrong(Kind::NotFound, "it is not there"))?;
+        match guard.broken_by(Some(&found)) {
+            Some(why) => Err(tries.wrong(Kind::Precondition, why)),
+            None => Ok(found),
+        }
+    }
+
+    async fn try_get(
+        &self,
+        tries: &Tries<'_>,
+        key: &str,
+        wanted: &Wanted<'_>,
+        sink: &mut (dyn FnMut(Bytes) -> bool + Send),
+    ) -> Result<Head, Failed> {
+        let request = self
+            .client()
+            .get_object()
+            .bucket(self.name())
+            .key(self.whole_key(key))
+            .set_if_match(wanted.etag.map(|(etag, _)| quoted(etag)))
+            .set_range(wanted.header());
+        let mut answer = tries.send(request.send()).await?;
+        let (head, expected) = wanted.check(&mut answer)?;
+        let mut got = 0;
+        while let Some(piece) = answer.body.next().await {
+            let piece = piece.map_err(|error| cut_off(got, expected, &error))?;
+            got += piece.len() as u64;
+            if got > expected {
+                return Err(Failed::new(Kind::Integrity, format!("more than the {expected} bytes that were asked for arrived")));
+            }
+            if !sink(piece) {
+                return Err(Failed::new(Kind::Stopped, "stopped"));
+            }
+        }
+        if got < expected {
+            return Err(Failed::new(Kind::Unreachable, format!("the answer was cut off after {got} of {expected} bytes")));
+        }
+        Ok(head)
+    }
+
+    /// A whole small object (manifests), tried again on transient failures; `None` when it does not exist. With `first_bytes`, at most so
+    /// many of its first bytes.
+    pub async fn get_whole(&self, key: &str, first_bytes: Option<u64>) -> Result<Option<Bytes>, Error> {
+        let mut tries = self.tries("get", key);
+        let mut range = first_bytes.map(|bytes| 0..bytes.max(1));
+        loop {
+            let mut all = BytesMut::new();
+            let wanted = Wanted { etag: None, range: range.clone() };
+            match self.try_get_first(&tries, key, &wanted, &mut all).await {
+                Ok(()) => {
+                    let most = first_bytes.map_or(all.len(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+                    all.truncate(most);
+                    return Ok(Some(all.freeze()));
+                }
+                Err(failed) if failed.kind == Kind::NotFound => return Ok(None),
+                // An empty object has no first byte, so a range of it cannot be had.
+                Err(failed) if failed.kind == Kind::Precondition && range.is_some() => range = None,
+                Err(failed) => tries.again(failed).await?,
+            }
+        }
+    }
+
+    /// Like [`Bucket::try_get`], but an object shorter than the range, or a store that ignores it, is fine.
+    async fn try_get_first(&self, tries: &Tries<'_>, key: &str, wanted: &Wanted<'_>, all: &mut BytesMut) -> Result<(), Failed> {
+        let request = self.client().get_object().bucket(self.name()).key(self.whole_key(key)).set_range(wanted.header());
+        let mut answer = tries.send(request.send()).await?;
+        let expected = length(&answer)?;
+        let enough = wanted.range.as_ref().map_or(expected, |range| range.end.min(expected));
+        if let Some(range) = &wanted.range
+            && let Some(text) = answer.content_range()
+        {
+            let fits = content_range(text).is_some_and(|(got, total)| got == (0..range.end.min(total)) && expected == got.end);
+            if !fits {
+                return Err(Failed::new(Kind::Protocol, "the answer is another range than was asked for"));
+            }
+        }
+        while (all.len() as u64) < enough {
+            let Some(piece) = answer.body.next().await else {
+                return Err(Failed::new(Kind::Unreachable, format!("the answer was cut off after {} of {expected} bytes", all.len())));
+            };
+            all.extend_from_slice(&piece.map_err(|error| cut_off(all.len() as u64, expected, &error))?);
+        }
+        Ok(())
+    }
+}
+
+/// What a GET asks for.
+struct Wanted<'a> {
+    etag: Option<(&'a ETag, u64)>,
+    range: Option<Range<u64>>,
+}
+
+impl Wanted<'_> {
+    fn header(&self) -> Option<String> {
+        let range = self.range.as_ref()?;
+        Some(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+    }
+
+    /// Compares the answer's headers with what was asked for; returns what they tell, and how many bytes must follow.
+    fn check(&self, answer: &mut GetObjectOutput) -> Result<(Head, u64), Failed> {
+        let len = length(answer)?;
+        let part = answer.content_range().map(|text| content_range(text).ok_or_else(|| odd("Content-Range"))).transpose()?;
+        let total = part.as_ref().map_or(len, |(_, total)| *total);
+        let about = Told {
+            etag: answer.e_tag.as_deref(),
+            last_modified: answer.last_modified.as_ref(),
+            encryption: answer.server_side_encryption.as_ref(),
+            customer_key: answer.sse_customer_algorithm.is_some(),
+        };
+        let head = about.head(i64::try_from(total).ok(), answer.metadata.take())?;
+        if let Some((etag, size)) = self.etag {
+            // The store may not honour If-Match.
+            if head.etag != *etag || head.size != size {
+                return Err(Failed::new(Kind::Precondition, "the object in the bucket is not what it was: another program wrote it"));
+            }
+        } else if answer.content_encoding().is_some_and(|encoding| !matches!(encoding, "" | "identity" | "aws-chunked")) {
+            // With a known size a body that something on the way packed or unpacked is noticed by its length.
+            return Err(odd("Content-Encoding"));
+        }
+        let asked = self.range.clone().unwrap_or(0..total);
+        match part {
+            Some((got, _)) if got == asked && len == got.end - got.start => Ok((head, len)),
+            Some(_) => Err(odd("Content-Range")),
+            None if asked == (0..total) => Ok((head, len)),
+            None => Err(Failed::new(Kind::Protocol, "the store ignores Range: it sent the whole object")),
+        }
+    }
+}
+
+fn length(answer: &GetObjectOutput) -> Result<u64, Failed> {
+    let len = answer.content_length().and_then(|len| u64::try_from(len).ok());
+    len.ok_or_else(|| Failed::new(Kind::Protocol, "the answer does not say how long it is, so a part of it could be missing unnoticed"))
+}
+
+fn odd(header: &str) -> Failed {
+    Failed::new(Kind::Protocol, format!("the answer's {header} is not what was asked for"))
+}
+
+fn cut_off(got: u64, expected: u64, error: &(dyn std::error::Error + 'static)) -> Failed {
+    let why = innermost_text(error);
+    Failed::new(Kind::Unreachable, format!("the answer was cut off after {got} of {expected} bytes ({why})"))
+}
+
+/// Reads `bytes 0-9/100`.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.trim().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, total) = (first.parse().ok()?, last.parse::<u64>().ok()?, total.parse().ok()?);
+    (first <= last && last < total).then(|| (first..last + 1, total))
+}

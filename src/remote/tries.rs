@@ -1,0 +1,170 @@
+//! How often and how long one operation is tried. The SDK's own retries are off, because a second try of a guarded write must know that
+//! there was a first one, and because time counts here, not the number of failures.
+//!
+//! Until the store has answered for the first time, an operation fails 15 seconds after it began: an endpoint that is wrong or down should
+//! show at once. Later ones go on for about two minutes, at most ten times, with waits of up to 20 seconds drawn at random.
+
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::time::Instant;
+
+use super::bucket::Learnt;
+use super::classify::{Failed, Heals, classify};
+use super::error::{Error, Kind};
+
+/// How long an operation may take while the store has not answered anything yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
+/// After this time no further try begins ...
+const BUDGET: Duration = Duration::from_secs(120);
+/// ... unless there were fewer than this: one try of a large part on a slow line may use up the time.
+const FEWEST: u32 = 3;
+const MOST: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// One operation and its tries so far.
+pub(super) struct Tries<'a> {
+    learnt: &'a Learnt,
+    doing: String,
+    started: Instant,
+    failed: u32,
+}
+
+impl<'a> Tries<'a> {
+    /// `doing` is what an error will say was tried.
+    pub(super) fn new(learnt: &'a Learnt, doing: String) -> Tries<'a> {
+        Tries { learnt, doing, started: Instant::now(), failed: 0 }
+    }
+
+    /// Whether an earlier try may have reached the store.
+    pub(super) fn is_again(&self) -> bool {
+        self.failed > 0
+    }
+
+    /// Waits for one request.
+    pub(super) async fn send<T, E>(&self, request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>) -> Result<T, Failed>
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        tokio::select! {
+            biased;
+            answer = request => answer.map_err(|error| classify(&error)),
+            () = self.no_first_answer() => {
+                let mut failed = Failed::new(Kind::Unreachable, format!("no answer within {} seconds", FIRST_ANSWER.as_secs()));
+                failed.hint = Some("check the network, and that `endpoint_url` is right".into());
+                failed.maybe_done = true;
+                Err(failed)
+            }
+        }
+    }
+
+    async fn no_first_answer(&self) {
+        tokio::time::sleep_until(self.started + FIRST_ANSWER).await;
+        if self.learnt.answered() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the next try may begin; or says, as an error, that there is none.
+    pub(super) async fn again(&mut self, failed: Failed) -> Result<(), Error> {
+        self.failed += 1;
+        let wait = match failed.heals {
+            Heals::Never => None,
+            Heals::Once => (self.failed == 1).then_some(Duration::ZERO),
+            Heals::Later => Some(wait_before(self.failed, failed.wait, random())).filter(|wait| self.allows(*wait)),
+        };
+        match wait {
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => Err(self.error(failed)),
+        }
+    }
+
+    fn allows(&self, wait: Duration) -> bool {
+        let then = self.started.elapsed() + wait;
+        if !self.learnt.answered() {
+            return then < FIRST_ANSWER;
+        }
+        self.failed < FEWEST || (self.failed < MOST && then < BUDGET)
+    }
+
+    /// The failure as the operation's error.
+    pub(super) fn error(&self, failed: Failed) -> Error {
+        failed.into_error(self.doing.clone())
+    }
+
+    /// An error of this operation that no answer alone shows.
+    pub(super) fn wrong(&self, kind: Kind, message: impl Into<String>) -> Error {
+        self.error(Failed::new(kind, message))
+    }
+}
+
+/// The wait after `failed` failures: up to twice as long each time, cut by a random share, at least what the store asks for.
+fn wait_before(failed: u32, asked: Option<Duration>, random: u32) -> Duration {
+    let longest = FIRST_WAIT.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    let drawn = longest.mul_f64(f64::from(random) / f64::from(u32::MAX));
+    drawn.max(asked.unwrap_or_default().min(LONGEST_WAIT))
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_are_drawn_at_random() {
+        let seconds = |failed, asked: Option<u64>, random| wait_before(failed, asked.map(Duration::from_secs), random).as_secs_f64();
+        assert_eq!((seconds(1, None, u32::MAX), seconds(2, None, u32::MAX), seconds(4, None, u32::MAX)), (0.5, 1.0, 4.0));
+        assert_eq!((seconds(9, None, u32::MAX), seconds(60, None, u32::MAX)), (20.0, 20.0));
+        assert_eq!((seconds(4, None, 0), seconds(4, Some(3), 0), seconds(4, Some(600), 0)), (0.0, 3.0, 20.0));
+    }
+
+    /// How long it goes on, and how many tries there are, when each fails after `each`.
+    async fn exhaust(learnt: &Learnt, each: Duration, failed: &Failed) -> (Duration, u32) {
+        let (began, mut tries, mut count) = (Instant::now(), Tries::new(learnt, "cannot x".into()), 0);
+        loop {
+            let never = async {
+                tokio::time::sleep(each).await;
+                std::future::pending::<Result<(), SdkError<aws_sdk_s3::operation::get_object::GetObjectError, HttpResponse>>>().await
+            };
+            count += 1;
+            let result = tokio::time::timeout(each, tries.send(never)).await;
+            let failed = result.map_or(failed.clone(), Result::unwrap_err);
+            if tries.again(failed).await.is_err() {
+                return (began.elapsed(), count);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_answer_is_waited_for_15_seconds_in_all() {
+        let learnt = Learnt::new();
+        let refused = Failed::new(Kind::Unreachable, "refused");
+        for each in [0, 4, 60] {
+            let (took, _) = exhaust(&learnt, Duration::from_secs(each), &refused).await;
+            assert!(took <= FIRST_ANSWER, "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn later_ones_go_on_for_about_two_minutes() {
+        let learnt = Learnt::answered_already();
+        let refused = Failed::new(Kind::Unreachable, "refused");
+        let (took, count) = exhaust(&learnt, Duration::from_secs(30), &refused).await;
+        assert!(took < BUDGET + Duration::from_secs(30) && (3..=5).contains(&count), "{count} in {took:?}");
+        let (took, count) = exhaust(&learnt, Duration::from_secs(300), &refused).await;
+        assert!(count == FEWEST, "{count} in {took:?}");
+        let (_, count) = exhaust(&learnt, Duration::ZERO, &refused).await;
+        assert!(count <= MOST);
+        let (_, count) = exhaust(&learnt, Duration::ZERO, &Failed::new(Kind::Denied, "no")).await;
+        assert_eq!(count, 1);
+    }
+}

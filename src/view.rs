@@ -1,0 +1,320 @@
+//! What the bucket holds, path by path: a listing read together with the published manifest, the base and what HEADs have told.
+//! Pure; names what is not representable as problems.
+
+use crate::digest::{Digests, ETag};
+use crate::entry::{Entry, File, Kind, Nanos};
+use crate::filter::Scope;
+use crate::manifest::{self, Name};
+use crate::path::{MAX_SEGMENT_BYTES, RESERVED, RelPath};
+use crate::problem::{Problem, Side, exclude_line};
+
+/// One object as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key after the prefix, as it is; it may be no valid path.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// As listed.
+    pub etag: ETag,
+    /// By the server's clock.
+    pub last_modified: Nanos,
+}
+
+/// What the bucket holds at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The entry. A file carries the ETag that is listed, and the digests that are known for it.
+    pub entry: Entry,
+    /// When the object was written, by the server's clock; `None` for what only a manifest carries.
+    pub last_modified: Option<Nanos>,
+    /// The ETag and size of the object that stands at this very path or, for an empty directory, at the path with a `/` behind.
+    pub object: Option<(ETag, u64)>,
+}
+
+/// What is remembered about one path, for [`read`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remembered<'a> {
+    /// What both sides last agreed on.
+    pub base: Option<&'a Entry>,
+    /// What the published manifests say.
+    pub published: Option<&'a Entry>,
+    /// What a HEAD said of an object while it lists this ETag.
+    pub foreign: Option<&'a (ETag, Digests, Option<Nanos>)>,
+}
+
+/// The bucket, read.
+#[derive(Debug, Default)]
+pub struct View {
+    /// In scope, sorted by path.
+    pub entries: Vec<(RelPath, Remote)>,
+    /// Keys that cannot be paths.
+    pub problems: Vec<Problem>,
+    /// Files in scope that a manifest has and the listing lacks, sorted.
+    pub vanished: Vec<RelPath>,
+    /// Published manifests that are listed.
+    pub manifests: Vec<Name>,
+    /// Ids of the mounts whose `.lsync/mount-<id>` is listed: any of them here means that the bucket is that mount itself.
+    pub mounts: Vec<String>,
+    /// Objects that are not lsync's own, in scope or not.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that patterns leave out, and their bytes.
+    pub ignored: (u64, u64),
+}
+
+/// Reads a listing (sorted by key). `remembered` is asked once per key, `published` gives all manifest entries in path order, and
+/// `scope` says whether a path is in scope, by filter and by the run's PATHs.
+pub fn read<'a>(
+    listing: &[Listed],
+    remembered: &dyn Fn(&str) -> Remembered<'a>,
+    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Entry)>,
+    scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
+) -> View {
+    let mut view = View::default();
+    for object in listing {
+        if object.key.split('/').any(|segment| segment == RESERVED) {
+            note_own(&mut view, &object.key);
+            continue;
+        }
+        view.objects += 1;
+        view.bytes += object.size;
+        if object.key.is_empty() {
+            continue; // the marker of the prefix itself
+        }
+        read_object(&mut view, object, remembered, scope);
+    }
+    // Markers sort apart from their paths: `a/` comes after `a-b`.
+    view.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    view.entries.dedup_by(|later, first| later.0 == first.0 && later.1.entry.file().is_none());
+    drop_markers_of_full_directories(&mut view.entries);
+    report_files_above_files(&mut view);
+    add_what_only_manifests_carry(&mut view, published, scope);
+    view
+}
+
+fn note_own(view: &mut View, key: &str) {
+    if let Some(name) = key.strip_prefix(manifest::FOLDER).and_then(Name::parse) {
+        view.manifests.push(name);
+    } else if let Some(id) = key.rsplit_once("/mount-").filter(|(dir, _)| dir.ends_with(RESERVED)).map(|(_, id)| id) {
+        view.mounts.push(id.to_owned());
+    }
+}
+
+fn read_object<'a>(
+    view: &mut View,
+    object: &Listed,
+    remembered: &dyn Fn(&str) -> Remembered<'a>,
+    scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
+) {
+    let marker = object.key.ends_with('/') && object.size == 0;
+    let text = if marker { &object.key[..object.key.len() - 1] } else { &object.key };
+    let path = match RelPath::new(text) {
+        Ok(path) => path,
+        Err(why) => return bad_key(view, &object.key, &why.to_string(), scope),
+    };
+    match scope(&path, marker) {
+        None | Some(Scope::Reserved) => return,
+        Some(Scope::Ignored | Scope::Keys) => {
+            view.ignored.0 += 1;
+            view.ignored.1 += object.size;
+            return;
+        }
+        Some(Scope::In) => {}
+    }
+    let known = remembered(path.as_str());
+    let entry = if marker {
+        let mode = known.published.filter(|e| e.kind == Kind::Dir).and_then(|e| e.mode);
+        Entry { kind: Kind::Dir, mode }
+    } else {
+        file_entry(object, known)
+    };
+    let remote = Remote { entry, last_modified: Some(object.last_modified), object: Some((object.etag.clone(), object.size)) };
+    view.entries.push((path, remote));
+}
+
+/// The base by (etag, size), else the manifest by (etag, size), else what the ETag says, else what a HEAD said.
+fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
+    let is_listed = |e: &&Entry| e.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag));
+    let (base, published) = (known.base.filter(is_listed), known.published.filter(is_listed));
+    let mut file = File { size: object.size, mtime: None, digests: Digests::default(), etag: Some(object.etag.clone()) };
+    for source in [base, published].into_iter().flatten() {
+        if let Some(recorded) = source.file() {
+            file.digests.learn(&recorded.digests);
+            file.mtime = file.mtime.or(recorded.mtime);
+        }
+    }
+    if base.is_none() && published.is_none() {
+        file.digests = Digests::of_etag(&object.etag);
+        if let Some((etag, digests, mtime)) = known.foreign
+            && *etag == object.etag
+        {
+            file.digests.learn(digests);
+            file.mtime = *mtime;
+        }
+    }
+    // Modes live in manifests; the base's is what both sides agreed on, not what the bucket says now.
+    let mode = published.or(base).and_then(|e| e.mode);
+    Entry { kind: Kind::File(file), mode }
+}
+
+/// A key that is no path is a problem, unless a pattern leaves out the directory that its valid beginning names.
+fn bad_key(view: &mut View, key: &str, why: &str, scope: &dyn Fn(&RelPath, bool) -> Option<Scope>) {
+    let valid = key.match_indices('/').map(|(at, _)| &key[..at]).map_while(|dir| RelPath::new(dir).ok()).last();
+    if let Some(dir) = &valid
+        && scope(dir, true) != Some(Scope::In)
+    {
+        view.ignored.0 += 1;
+        return;
+    }
+    let exclude = valid.as_ref().map(|dir| format!("{}/", exclude_line(dir.as_str())));
+    let long = key.split('/').any(|segment| segment.len() > MAX_SEGMENT_BYTES);
+    let advice = if long { "the mount cannot hold it" } else { "it cannot be a path below the mount" };
+    let why = format!("{why}, so {advice}; rename or remove the object in the bucket");
+    view.problems.push(Problem { name: key.to_owned(), path: None, below: false, side: Side::Bucket, why, exclude });
+}
+
+/// `x/` stands for an empty directory only while nothing lies below it.
+fn drop_markers_of_full_directories(entries: &mut Vec<(RelPath, Remote)>) {
+    let full: Vec<bool> = (0..entries.len())
+        .map(|at| entries[at].1.entry.kind == Kind::Dir && !crate::entry::below(&entries[at + 1..], entries[at].0.as_str()).is_empty())
+        .collect();
+    let mut full = full.into_iter();
+    entries.retain(|_| !full.next().unwrap_or(false));
+}
+
+/// S3 holds `a` and `a/b`; a mount cannot. Neither is touched.
+fn report_files_above_files(view: &mut View) {
+    let clashing: Vec<RelPath> = view
+        .entries
+        .iter()
+        .enumerate()
+        .filter(|(at, (path, _))| !crate::entry::below(&view.entries[at + 1..], path.as_str()).is_empty())
+        .map(|(_, (path, _))| path.clone())
+        .collect();
+    for path in clashing {
+        let why = format!("the bucket holds {path} and also objects below {path}/, which no mount can; rename or remove one of them");
+        let exclude = Some(exclude_line(path.as_str()));
+        let name = path.as_str().to_owned();
+        view.problems.push(Problem { name, path: Some(path), below: true, side: Side::Bucket, why, exclude });
+    }
+}
+
+/// Links and empty directories, where no object says otherwise; and which files have vanished.
+fn add_what_only_manifests_carry<'a>(
+    view: &mut View,
+    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Entry)>,
+    scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
+) {
+    let mut extra = Vec::new();
+    for (path, entry) in published {
+        if scope(path, entry.kind == Kind::Dir) != Some(Scope::In) {
+            continue;
+        }
+        let listed = crate::entry::find(&view.entries, path.as_str()).is_some();
+        match &entry.kind {
+            _ if listed => {}
+            Kind::File(_) => view.vanished.push(path.clone()),
+            Kind::Link(_) | Kind::Dir => {
+                let below = !crate::entry::below(&view.entries, path.as_str()).is_empty();
+                let above = path.ancestors().any(|dir| crate::entry::find(&view.entries, dir).is_some());
+                if !below && !above {
+                    extra.push((path.clone(), Remote { entry: entry.clone(), last_modified: None, object: None }));
+                }
+            }
+        }
+    }
+    if !extra.is_empty() {
+        view.entries.extend(extra);
+        view.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::digest_one;
+
+    fn listed(key: &str, content: &[u8]) -> Listed {
+        Listed { key: key.into(), size: content.len() as u64, etag: ETag::Hex(digest_one(content)), last_modified: 5 }
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    fn view_of(listing: &[Listed], published: &[(RelPath, Entry)]) -> View {
+        let published: Vec<_> = published.to_vec();
+        let leaked: &'static [(RelPath, Entry)] = Box::leak(published.into_boxed_slice());
+        read(
+            listing,
+            &|p| Remembered { published: crate::entry::find(leaked, p), ..Remembered::default() },
+            &mut leaked.iter().map(|(p, e)| (p, e)),
+            &|p, _| Some(if p.is_at_or_below("ignored") { Scope::Ignored } else { Scope::In }),
+        )
+    }
+
+    fn names(view: &View) -> Vec<&str> {
+        view.entries.iter().map(|(p, _)| p.as_str()).collect()
+    }
+
+    #[test]
+    fn keys_that_are_no_paths_are_problems_not_files() {
+        let keys = ["../up", "/lead", "a/../b", "a//b", "b/./c", "fine", "full/"];
+        let mut listing: Vec<_> = keys.iter().map(|k| listed(k, b"x")).collect();
+        listing.push(listed("ignored//x", b"x"));
+        let view = view_of(&listing, &[]);
+        assert_eq!(names(&view), ["fine"]);
+        assert_eq!(view.problems.len(), 6, "{:?}", view.problems);
+        assert_eq!(view.problems[3].exclude.as_deref(), Some("/a/"), "{:?}", view.problems[3]);
+        assert_eq!(view.ignored.0, 1);
+    }
+
+    #[test]
+    fn a_zero_byte_key_with_a_slash_is_an_empty_directory_unless_something_lies_below() {
+        let view = view_of(&[listed("d/", b""), listed("e-f", b"1"), listed("e/", b""), listed("e/f", b"1")], &[]);
+        assert_eq!(names(&view), ["d", "e-f", "e/f"]);
+        assert_eq!(view.entries[0].1.entry.kind, Kind::Dir);
+        assert!(view.problems.is_empty());
+    }
+
+    #[test]
+    fn a_beside_a_b_is_a_problem_that_covers_both() {
+        let view = view_of(&[listed("a", b"1"), listed("a-", b"1"), listed("a/b", b"1")], &[]);
+        assert_eq!(view.problems.len(), 1);
+        assert!(view.problems[0].below && view.problems[0].path == Some(path("a")));
+    }
+
+    #[test]
+    fn links_and_empty_directories_come_from_the_manifest_unless_an_object_says_otherwise() {
+        let link = Entry { kind: Kind::Link("t".into()), mode: None };
+        let dir = Entry { kind: Kind::Dir, mode: Some(0o700) };
+        let gone = Entry { kind: Kind::File(File::default()), mode: None };
+        let published =
+            [("d", &dir), ("full", &dir), ("gone", &gone), ("l", &link), ("now-a-file", &link)].map(|(p, e)| (path(p), e.clone()));
+        let view = view_of(&[listed("full/x", b"1"), listed("now-a-file", b"1")], &published);
+        assert_eq!(names(&view), ["d", "full/x", "l", "now-a-file"]);
+        assert_eq!(view.vanished, [path("gone")]);
+        assert!(view.entries[3].1.entry.file().is_some());
+    }
+
+    #[test]
+    fn lsyncs_own_objects_are_known_by_name_and_never_entries() {
+        let name = Name::new(3, [1; 16]);
+        let view =
+            view_of(&[listed(&format!(".lsync/manifests/{name}"), b""), listed(".lsync/mount-ab", b""), listed("x/.lsync/y", b"")], &[]);
+        assert_eq!((view.manifests, view.mounts, view.entries.len(), view.objects), (vec![name], vec!["ab".to_owned()], 0, 0));
+    }
+
+    #[test]
+    fn the_base_tells_an_opaque_etags_digest_while_it_is_listed() {
+        let opaque = ETag::parse("whatever");
+        let recorded = File { size: 1, mtime: Some(9), digests: Digests::of_whole(digest_one(b"1")), etag: Some(opaque.clone()) };
+        let base: &'static Entry = Box::leak(Box::new(Entry { kind: Kind::File(recorded), mode: Some(0o600) }));
+        let listing = [Listed { key: "f".into(), size: 1, etag: opaque, last_modified: 0 }];
+        let all = |_: &RelPath, _| Some(Scope::In);
+        let view = read(&listing, &|_| Remembered { base: Some(base), ..Remembered::default() }, &mut std::iter::empty(), &all);
+        assert_eq!(view.entries[0].1.entry, *base);
+    }
+}
