@@ -1,7 +1,7 @@
 //! Checks, over the network, that the bucket can be used from here, and that it is not the mount's own filesystem.
 
 use lsync::local::mount::Mount;
-use lsync::path::Prefix;
+use lsync::path::{Prefix, Shown};
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
 use lsync::remote::error::Error;
@@ -66,6 +66,7 @@ fn told(found: &Findings) -> Vec<String> {
     if found.checks_content_md5 == Some(false) {
         notes.push("it does not check Content-MD5; lsync compares what it lists after each upload".into());
     }
+    notes.extend(found.leftover.iter().map(|key| format!("the probe object {} could not be removed; it may be deleted", Shown(key))));
     notes
 }
 
@@ -114,6 +115,7 @@ mod tests {
             checks_content_md5: conditional.map(|_| true),
             etag_is_md5,
             conditional_writes: conditional,
+            leftover: Vec::new(),
         }
     }
 
