@@ -141,7 +141,7 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
             .hint("or take over a configuration: lsync setup --import FILE (- for standard input)"));
     }
     if env.terminal && (!missing.is_empty() || optional) {
-        output::say(&format!("This writes {}. Nothing is sent before you have answered.\n", shown_from(path, env)));
+        output::say(&format!("This writes {}\nNothing is written or sent before you have answered.\n", shown(path)));
         let git = Git { env };
         // A git that is missing or broken is told by its own step.
         let identity = (git.get("user.name").ok().flatten(), git.get("user.email").ok().flatten());

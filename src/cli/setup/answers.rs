@@ -125,7 +125,10 @@ impl Answers {
         }
         if self.github_token.is_none() {
             say("\nA GitHub token (github.com/settings/tokens), so that git can push and pull\nhere; leave it empty to do without.");
-            let check = |token: &str| git_credential::checked(&Secret::new(token.to_owned())).map(|_| ()).map_err(|f| f.message);
+            let check = |token: &str| match git_credential::checked(&Secret::new(token.to_owned())) {
+                Ok(_) => Ok(()),
+                Err(_) => Err("that is not a GitHub token: it has letters, digits and _ . - only".into()),
+            };
             self.github_token = hidden("GitHub token (not shown)", false, check)?;
         }
         say("");

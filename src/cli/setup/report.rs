@@ -121,7 +121,11 @@ fn text_lines(name: &str, result: &Result<Outcome, Failure>, width: usize) -> St
                 Kind::Skipped => ("skipped", Style::new().dim()),
                 Kind::Would => ("would", Style::new().cyan()),
             };
-            (word, style, std::iter::once(outcome.what.clone()).chain(outcome.notes.iter().cloned()).collect::<Vec<_>>())
+            (
+                word,
+                style,
+                std::iter::once(outcome.what.clone()).chain(outcome.notes.iter().map(|note| format!("- {note}"))).collect::<Vec<_>>(),
+            )
         }
         Err(f) => {
             let hint = f.hint.iter().map(|hint| format!("hint: {hint}"));
@@ -166,7 +170,7 @@ mod tests {
         let expected = "\
 done     GitHub access  git asks lsync for the token of https://github.com and
                         https://gist.github.com
-                        the binary lies on the mount
+                        - the binary lies on the mount
 ";
         assert_eq!(text_lines("GitHub access", &ok, 80), expected);
         let failed = Err(Failure::usage("no bucket").hint("add one"));

@@ -17,8 +17,9 @@ use super::answers::Answers;
 pub(crate) fn render(answers: &Answers) -> String {
     let a = answers;
     let mut text = String::from(
-        "# Configuration of lsync, written by `lsync setup`. It holds keys: keep it out of git, and for you alone\n\
-         # (chmod 600). All keys are explained in sync.toml.template of the lsync repository.\n\n[remote]\n",
+        "# Configuration of lsync, written by `lsync setup`. It holds keys: keep it out of\n\
+         # git and readable by you alone (chmod 600). sync.toml.template in the lsync\n\
+         # repository explains all keys.\n\n[remote]\n",
     );
     put(&mut text, "bucket", a.bucket.as_deref());
     put(&mut text, "prefix", a.prefix.as_deref());
