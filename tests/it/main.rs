@@ -1,1 +1,7 @@
-fn main() {}
+//! The integration tests: the real binary and the library, against real servers on loopback and real temporary directories.
+//!
+//! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
+
+mod foreign;
+mod support;
+mod tidy;
