@@ -9,13 +9,15 @@ pub(crate) struct Imported {
     pub file: File,
     /// Names and lines that lsync has no use for, for a notice; never values.
     pub ignored: Vec<String>,
+    /// It was a `sync.toml` already.
+    pub is_toml: bool,
 }
 
 /// Reads a `sync.toml` or an old configuration, told apart by the first line that says something.
 pub(crate) fn parse_any(name: &str, text: &str) -> Result<Imported, BadConfig> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     if first.is_none_or(|line| line.starts_with('[')) {
-        return Ok(Imported { file: File::parse(name, text)?, ignored: Vec::new() });
+        return Ok(Imported { file: File::parse(name, text)?, ignored: Vec::new(), is_toml: true });
     }
     parse_env(name, text)
 }
@@ -154,7 +156,7 @@ source ~/other.env
 
     #[test]
     fn the_old_scripts_configuration_is_taken_over() {
-        let Imported { file, ignored } = parse_any("ada.sync.env", OLD).unwrap();
+        let Imported { file, ignored, .. } = parse_any("ada.sync.env", OLD).unwrap();
         let text = |at: Option<At<String>>| at.map(|at| (at.value, at.line));
         assert_eq!(text(file.remote.bucket), Some(("0f3c1a52-2b0e-4b7e-9a53-a1b2c3d4e5f6".into(), 2)));
         assert_eq!(text(file.remote.access_key_id), Some(("AKID".into(), 4)));

@@ -81,8 +81,7 @@ impl Sources<'_> {
         let Some(bucket) = self.text("LSYNC_BUCKET", "bucket", |file| &file.remote.bucket) else {
             return Err(self.no_bucket());
         };
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-        if bucket.value.len() > 255 || !bucket.value.chars().all(fine) || bucket.value.starts_with('.') {
+        if !is_bucket(&bucket.value) {
             return Err(Failure::usage(format!("{}: {} is not the name of a bucket", bucket.origin, Shown(&bucket.value)))
                 .hint("write the name alone: no s3://, no slash; a folder in the bucket goes into prefix"));
         }
@@ -225,7 +224,16 @@ fn from_profile(value: Option<String>) -> Option<Chosen> {
     value.map(|value| Chosen { value, origin: "the AWS profile".into() })
 }
 
-fn is_region(text: &str) -> bool {
+/// True for what may be a bucket's name: no `s3://`, no slash.
+#[must_use]
+pub(crate) fn is_bucket(text: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    (1..=255).contains(&text.len()) && text.chars().all(fine) && !text.starts_with('.')
+}
+
+/// True for what may be a region's name.
+#[must_use]
+pub(crate) fn is_region(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 

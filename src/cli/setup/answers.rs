@@ -1,0 +1,248 @@
+//! The values of a new configuration: from flags, variables and an old configuration, and from the user where those are silent.
+
+use console::Term;
+use dialoguer::{Input, Password};
+use lsync::config::{At, File, Secret};
+
+use crate::cli::args::{Common, SetupArgs};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::git_credential;
+use crate::cli::settings::environment::Environment;
+use crate::cli::settings::store::{is_bucket, is_region, is_uuid};
+
+/// What goes into a new `sync.toml`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers {
+    pub bucket: Option<String>,
+    pub prefix: Option<String>,
+    pub region: Option<String>,
+    pub endpoint_url: Option<String>,
+    pub profile: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    pub user_name: Option<String>,
+    pub user_email: Option<String>,
+    pub github_token: Option<Secret>,
+}
+
+impl Answers {
+    /// Flags first, then variables, then the old configuration. Keys come from one place, whichever is the first to have any.
+    pub(crate) fn given(args: &SetupArgs, common: &Common, env: &Environment, old: &File) -> Answers {
+        let pick = |flag: &Option<String>, variable: &str, old: &Option<At<String>>| {
+            flag.clone().or_else(|| env.text(variable)).or_else(|| old.as_ref().map(|at| at.value.clone()))
+        };
+        let secret = |variable: &str| env.text(variable).map(|value| Secret::new(value.trim().to_owned()));
+        let of_old = |old: &Option<At<Secret>>| old.as_ref().map(|at| at.value.clone());
+        let mut answers = Answers {
+            bucket: pick(&args.bucket, "LSYNC_BUCKET", &old.remote.bucket),
+            prefix: pick(&common.prefix, "LSYNC_PREFIX", &old.remote.prefix),
+            region: pick(&args.region, "LSYNC_REGION", &old.remote.region),
+            endpoint_url: pick(&args.endpoint_url, "LSYNC_ENDPOINT_URL", &old.remote.endpoint_url),
+            profile: env.text("LSYNC_PROFILE"),
+            access_key_id: pick(&args.access_key_id, "LSYNC_ACCESS_KEY_ID", &None),
+            secret_access_key: secret("LSYNC_SECRET_ACCESS_KEY"),
+            session_token: secret("LSYNC_SESSION_TOKEN"),
+            user_name: pick(&args.git_user_name, "LSYNC_GIT_USER_NAME", &old.git.user_name),
+            user_email: pick(&args.git_user_email, "LSYNC_GIT_USER_EMAIL", &old.git.user_email),
+            github_token: secret("LSYNC_GITHUB_TOKEN").or_else(|| of_old(&old.git.github_token)),
+        };
+        if answers.profile.is_none() && answers.access_key_id.is_none() && answers.secret_access_key.is_none() {
+            answers.access_key_id = old.remote.access_key_id.as_ref().map(|at| at.value.clone());
+            answers.secret_access_key = of_old(&old.remote.secret_access_key);
+        }
+        answers
+    }
+
+    /// What cannot be done without, and how to give it where nobody can be asked.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        let is_lambda = self.bucket.as_deref().is_none_or(is_uuid);
+        if self.bucket.is_none() {
+            missing.push("--bucket (or LSYNC_BUCKET)");
+        }
+        if self.region.is_none() && self.endpoint_url.is_none() && is_lambda {
+            missing.push("--region (or LSYNC_REGION)");
+        }
+        let needs_keys = is_lambda || self.endpoint_url.is_some();
+        if self.profile.is_none() && (needs_keys || self.secret_access_key.is_some()) && self.access_key_id.is_none() {
+            missing.push("--access-key-id (or LSYNC_ACCESS_KEY_ID)");
+        }
+        if self.profile.is_none() && (needs_keys || self.access_key_id.is_some()) && self.secret_access_key.is_none() {
+            missing.push("LSYNC_SECRET_ACCESS_KEY");
+        }
+        missing
+    }
+
+    /// Asks for what is missing and, with `optional`, for what may be left out. Blocks on the terminal.
+    pub(crate) fn ask(&mut self, optional: bool, identity: &(Option<String>, Option<String>)) -> Result<(), Failure> {
+        if self.bucket.is_none() {
+            say("The bucket. On Lambda it is the UUID in the \"Bucket name\" column of the\nFilesystems page.");
+            self.bucket =
+                text("Bucket", None, true, |b| if is_bucket(b) { Ok(()) } else { Err("that is not the name of a bucket".into()) })?;
+        }
+        let is_lambda = self.bucket.as_deref().is_some_and(is_uuid);
+        if !is_lambda && self.endpoint_url.is_none() && optional {
+            say("\nThe address of the store, https://…; leave it empty for AWS.");
+            let check = |url: &str| if url.starts_with("http") { Ok(()) } else { Err("an address starts with https://".into()) };
+            self.endpoint_url = text("Endpoint URL", None, false, check)?;
+        }
+        if self.region.is_none() && self.endpoint_url.is_none() {
+            say("\nThe region of the bucket, which need not be the one of this machine.");
+            let default = if is_lambda { "us-east-2" } else { "us-east-1" };
+            let check = |r: &str| if is_region(r) { Ok(()) } else { Err("a region looks like us-east-2".into()) };
+            self.region = text("Region", Some(default), true, check)?;
+        }
+        let needs_keys = is_lambda || self.endpoint_url.is_some();
+        if self.profile.is_none() && self.access_key_id.is_none() && self.secret_access_key.is_none() {
+            match needs_keys {
+                true if is_lambda => say("\nThe S3 keys. On Lambda: Filesystem, S3 Adapter Keys, in the console."),
+                true => say("\nThe S3 keys."),
+                false => say("\nThe S3 keys; leave them empty to use the settings of the AWS tools."),
+            }
+            self.access_key_id = text("Access key id", None, needs_keys, |_| Ok(()))?;
+        }
+        if self.access_key_id.is_some() && self.secret_access_key.is_none() {
+            self.secret_access_key = hidden("Secret access key (not shown)", true, |_| Ok(()))?;
+        }
+        if optional {
+            self.ask_for_git(identity)?;
+        }
+        Ok(())
+    }
+
+    fn ask_for_git(&mut self, (name, email): &(Option<String>, Option<String>)) -> Result<(), Failure> {
+        if self.user_name.is_none() || self.user_email.is_none() {
+            say("\nYour name and address in git commits; leave them empty to keep git as it is.");
+        }
+        if self.user_name.is_none() {
+            self.user_name = text("Name", name.as_deref(), false, |_| Ok(()))?;
+        }
+        if self.user_email.is_none() && self.user_name.is_some() {
+            let check = |e: &str| if e.contains('@') { Ok(()) } else { Err("an address has an @".into()) };
+            self.user_email = text("Email", email.as_deref(), false, check)?;
+        }
+        if self.github_token.is_none() {
+            say("\nA GitHub token (github.com/settings/tokens), so that git can push and pull\nhere; leave it empty to do without.");
+            let check = |token: &str| match git_credential::checked(&Secret::new(token.to_owned())) {
+                Ok(_) => Ok(()),
+                Err(_) => Err("that is not a GitHub token: it has letters, digits and _ . - only".into()),
+            };
+            self.github_token = hidden("GitHub token (not shown)", false, check)?;
+        }
+        say("");
+        Ok(())
+    }
+}
+
+fn say(text: &str) {
+    crate::cli::output::say(text);
+}
+
+/// How often a wrong or empty answer is asked again; a terminal that went away answers nothing for ever.
+const TRIES: usize = 5;
+
+fn text(
+    prompt: &str,
+    default: Option<&str>,
+    required: bool,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Option<String>, Failure> {
+    ask(prompt, required, check, || {
+        let input = Input::<String>::new().with_prompt(prompt).allow_empty(true);
+        let input = if let Some(default) = default { input.default(default.to_owned()) } else { input };
+        input.interact_on(&Term::stderr())
+    })
+}
+
+fn hidden(prompt: &str, required: bool, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<Secret>, Failure> {
+    let answer = ask(prompt, required, check, || {
+        Password::new().with_prompt(prompt).allow_empty_password(true).report(true).interact_on(&Term::stderr())
+    })?;
+    Ok(answer.map(Secret::new))
+}
+
+fn ask(
+    prompt: &str,
+    required: bool,
+    check: impl Fn(&str) -> Result<(), String>,
+    read: impl Fn() -> dialoguer::Result<String>,
+) -> Result<Option<String>, Failure> {
+    for _ in 0..TRIES {
+        let answer = read().map_err(|e| {
+            let interrupted = matches!(&e, dialoguer::Error::IO(e) if e.kind() == std::io::ErrorKind::Interrupted);
+            Failure::new(if interrupted { Exit::Interrupted } else { Exit::Failed }, format!("no answer to {prompt}: {e}"))
+        })?;
+        let answer = answer.trim();
+        if answer.is_empty() {
+            if !required {
+                return Ok(None);
+            }
+            say("  an answer is needed here (Ctrl-C ends it; nothing is written yet)");
+        } else if answer.contains(char::is_control) {
+            say("  the answer holds a control character");
+        } else if let Err(why) = check(answer) {
+            say(&format!("  {why}"));
+        } else {
+            return Ok(Some(answer.to_owned()));
+        }
+    }
+    Err(Failure::usage(format!("no usable answer to {prompt}; nothing was written")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> SetupArgs {
+        use crate::cli::args::{Command, CommandLine};
+        use clap::Parser;
+        match CommandLine::try_parse_from(["lsync", "setup", "--bucket", "flag"]).unwrap().command {
+            Command::Setup(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn given(vars: &[(&str, &str)], old: &str) -> Answers {
+        let env = Environment::of(std::path::Path::new("/"), vars);
+        Answers::given(&args(), &Common::default(), &env, &File::parse("f", old).unwrap())
+    }
+
+    #[test]
+    fn flags_beat_variables_beat_the_old_configuration() {
+        let old = "[remote]\nbucket = \"old\"\nregion = \"old\"\nprefix = \"old\"\n";
+        let answers = given(&[("LSYNC_BUCKET", "var"), ("LSYNC_REGION", "var")], old);
+        assert_eq!(answers.bucket.as_deref(), Some("flag"));
+        assert_eq!(answers.region.as_deref(), Some("var"));
+        assert_eq!(answers.prefix.as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn keys_of_two_places_are_never_mixed() {
+        let old = "[remote]\naccess_key_id = \"OLD\"\nsecret_access_key = \"old\"\n";
+        let answers = given(&[("LSYNC_ACCESS_KEY_ID", "VAR")], old);
+        assert_eq!(answers.access_key_id.as_deref(), Some("VAR"));
+        assert!(answers.secret_access_key.is_none());
+        let answers = given(&[], old);
+        assert_eq!(answers.access_key_id.as_deref(), Some("OLD"));
+        assert_eq!(answers.secret_access_key.unwrap().expose(), "old");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_way_to_give_it() {
+        let all = [
+            "--bucket (or LSYNC_BUCKET)",
+            "--region (or LSYNC_REGION)",
+            "--access-key-id (or LSYNC_ACCESS_KEY_ID)",
+            "LSYNC_SECRET_ACCESS_KEY",
+        ];
+        assert_eq!(Answers::default().missing(), all);
+        let aws = Answers { bucket: Some("b".into()), ..Answers::default() };
+        assert!(aws.missing().is_empty(), "AWS has its own chain");
+        let half = Answers { access_key_id: Some("x".into()), ..aws.clone() };
+        assert_eq!(half.missing(), ["LSYNC_SECRET_ACCESS_KEY"]);
+        let other = Answers { endpoint_url: Some("https://s3.example.com".into()), ..aws };
+        assert_eq!(other.missing(), all[2..]);
+    }
+}
