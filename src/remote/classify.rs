@@ -214,7 +214,7 @@ fn meaning(answer: &Answer) -> Failed {
         416 => Failed::new(Kind::Precondition, "the object is shorter than it was"),
         429 | 503 => as_kind(Kind::Throttled),
         501 | 505 | 507 => as_kind(Kind::Unsupported),
-        400..500 => as_kind(Kind::Unsupported),
+        400..=499 => as_kind(Kind::Unsupported),
         _ => as_kind(Kind::Unreachable),
     }
 }
