@@ -173,7 +173,7 @@ fn meaning(answer: &Answer) -> Failed {
         "SignatureDoesNotMatch" => {
             return as_kind(Kind::Denied).hint("the secret access key does not belong to this access key id: check `secret_access_key`");
         }
-        "InvalidAccessKeyId" => {
+        "InvalidAccessKeyId" | "NotSignedUp" => {
             return as_kind(Kind::Denied).hint(
                 "the store does not know this access key id: check `access_key_id` and `endpoint_url` (Lambda's keys hold for one region)",
             );
@@ -214,7 +214,7 @@ fn meaning(answer: &Answer) -> Failed {
         416 => Failed::new(Kind::Precondition, "the object is shorter than it was"),
         429 | 503 => as_kind(Kind::Throttled),
         501 | 505 | 507 => as_kind(Kind::Unsupported),
-        400..500 => as_kind(Kind::Unsupported),
+        400..=499 => as_kind(Kind::Unsupported),
         _ => as_kind(Kind::Unreachable),
     }
 }
@@ -267,8 +267,12 @@ fn broken_off(error: &(dyn StdError + 'static)) -> Option<Failed> {
     let connecting = find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect);
     let tunnel = chain(error).map(ToString::to_string).find(|text| text.starts_with("tunnel error: "));
     if connecting && let Some(text) = tunnel {
-        let failed = unreachable(format!("no connection through the proxy ({})", shown(&text)));
-        return Some(failed.hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"));
+        let said = format!("no connection through the proxy ({})", shown(&text));
+        return Some(if text.ends_with("authorization required") {
+            Failed::new(Kind::Config, said).hint("put the proxy's user name and password into HTTPS_PROXY or HTTP_PROXY")
+        } else {
+            unreachable(said).hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
+        });
     }
     let inner = innermost(error).to_string();
     if connecting {
