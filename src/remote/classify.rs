@@ -237,7 +237,10 @@ fn of_transport(error: &(dyn StdError + 'static)) -> Failed {
         return failed;
     }
     if find::<CredentialsError>(error).is_some() {
-        return Failed::new(Kind::Config, format!("there are no usable AWS credentials ({})", innermost_text(error)))
+        // The SDK's text goes on with one line per source that it tried.
+        let why = innermost(error).to_string();
+        let why = shown(why.lines().next().unwrap_or_default().trim_end_matches(" Attempted:"));
+        return Failed::new(Kind::Config, format!("there are no usable AWS credentials ({why})"))
             .hint("give `access_key_id` and `secret_access_key`, or log in with the AWS CLI");
     }
     if find::<Unframed>(error).is_some() {
@@ -390,10 +393,7 @@ mod tests {
     #[test]
     fn what_a_store_says_is_safe_to_show() {
         let say = |message: &str| of_answer(&Answer { message: Some(message.into()), ..answer(400, "Bad\u{1b}") }).message;
-        assert_eq!(
-            say("no\r\n\u{1b}[31m"),
-            "the store answered 400 Bad\\u{1b}: no\\r\\n\\u{1b}[31m".replace("\\r\\n\\u{1b}[31m", "\\r\\n\\u{1b}[31m")
-        );
+        assert_eq!(say("no\r\n\u{1b}[31m"), "the store answered 400 Bad\\u{1b}: no\\r\\n\\u{1b}[31m");
         assert_eq!(say("AWS4-HMAC-SHA256 Credential=x, Signature=abc"), "the store answered 400 Bad\\u{1b}");
         assert_eq!(say(&"é".repeat(1000)).chars().filter(|c| *c == 'é').count(), LONGEST);
     }
