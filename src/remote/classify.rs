@@ -173,7 +173,7 @@ fn meaning(answer: &Answer) -> Failed {
         "SignatureDoesNotMatch" => {
             return as_kind(Kind::Denied).hint("the secret access key does not belong to this access key id: check `secret_access_key`");
         }
-        "InvalidAccessKeyId" => {
+        "InvalidAccessKeyId" | "NotSignedUp" => {
             return as_kind(Kind::Denied).hint(
                 "the store does not know this access key id: check `access_key_id` and `endpoint_url` (Lambda's keys hold for one region)",
             );
@@ -237,7 +237,10 @@ fn of_transport(error: &(dyn StdError + 'static)) -> Failed {
         return failed;
     }
     if find::<CredentialsError>(error).is_some() {
-        return Failed::new(Kind::Config, format!("there are no usable AWS credentials ({})", innermost_text(error)))
+        // The SDK's text goes on with one line per source that it tried.
+        let why = innermost(error).to_string();
+        let why = shown(why.lines().next().unwrap_or_default().trim_end_matches(" Attempted:"));
+        return Failed::new(Kind::Config, format!("there are no usable AWS credentials ({why})"))
             .hint("give `access_key_id` and `secret_access_key`, or log in with the AWS CLI");
     }
     if find::<Unframed>(error).is_some() {
@@ -267,8 +270,12 @@ fn broken_off(error: &(dyn StdError + 'static)) -> Option<Failed> {
     let connecting = find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect);
     let tunnel = chain(error).map(ToString::to_string).find(|text| text.starts_with("tunnel error: "));
     if connecting && let Some(text) = tunnel {
-        let failed = unreachable(format!("no connection through the proxy ({})", shown(&text)));
-        return Some(failed.hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"));
+        let said = format!("no connection through the proxy ({})", shown(&text));
+        return Some(if text.ends_with("authorization required") {
+            Failed::new(Kind::Config, said).hint("put the proxy's user name and password into HTTPS_PROXY or HTTP_PROXY")
+        } else {
+            unreachable(said).hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
+        });
     }
     let inner = innermost(error).to_string();
     if connecting {
@@ -386,10 +393,7 @@ mod tests {
     #[test]
     fn what_a_store_says_is_safe_to_show() {
         let say = |message: &str| of_answer(&Answer { message: Some(message.into()), ..answer(400, "Bad\u{1b}") }).message;
-        assert_eq!(
-            say("no\r\n\u{1b}[31m"),
-            "the store answered 400 Bad\\u{1b}: no\\r\\n\\u{1b}[31m".replace("\\r\\n\\u{1b}[31m", "\\r\\n\\u{1b}[31m")
-        );
+        assert_eq!(say("no\r\n\u{1b}[31m"), "the store answered 400 Bad\\u{1b}: no\\r\\n\\u{1b}[31m");
         assert_eq!(say("AWS4-HMAC-SHA256 Credential=x, Signature=abc"), "the store answered 400 Bad\\u{1b}");
         assert_eq!(say(&"é".repeat(1000)).chars().filter(|c| *c == 'é').count(), LONGEST);
     }

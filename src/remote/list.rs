@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
 use super::bucket::Bucket;
+use super::classify::Failed;
 use super::error::{Error, Kind};
 use super::object::nanos;
 use super::tries::Tries;
@@ -84,6 +85,8 @@ impl Bucket {
             match tries.send(request).await {
                 Ok(answer) => return self.read(answer, &prefix, from.as_deref(), &tries),
                 Err(failed) if failed.kind == Kind::Unsupported && encoded => plain.store(true, Ordering::Relaxed),
+                // Without a code, as something that is no store may say it.
+                Err(failed) if failed.kind == Kind::NotFound => return Err(tries.error(Failed { kind: Kind::NoBucket, ..failed })),
                 Err(failed) => tries.again(failed).await?,
             }
         }
@@ -263,6 +266,7 @@ mod tests {
         refused(list(&[empty.clone(), empty]).await, Kind::Protocol, "cannot be understood");
         refused(list(&[error("403 Forbidden", "InvalidAccessKeyId")]).await, Kind::Denied, "InvalidAccessKeyId");
         refused(list(&[error("404 Not Found", "NoSuchBucket")]).await, Kind::NoBucket, "NoSuchBucket");
+        refused(list(&[answer("404 Not Found", "<html>")]).await, Kind::NoBucket, "404");
     }
 
     #[tokio::test]
@@ -270,6 +274,15 @@ mod tests {
         let found =
             list(&[error("503 Slow", "SlowDown"), page(&more("1"), &["p/a"]), error("500 x", "InternalError"), page(LAST, &["p/b"])]).await;
         assert_eq!(found.as_deref(), Ok("a b"));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_clock_is_corrected_by_the_stores() {
+        let skewed = error("403 Forbidden\r\nDate: Wed, 01 Jan 2031 00:00:00 GMT", "RequestTimeTooSkewed");
+        let (bucket, asked) = bucket_answering(&[&skewed, &page(LAST, &[])]).await;
+        assert!(bucket.list("", &|_| ()).await.unwrap().is_empty());
+        assert!(asked.header(1, "x-amz-date").is_some_and(|date| date.starts_with("20310101T0000")));
+        assert!(bucket.clock_offset_seconds().is_some_and(|offset| offset > 24 * 3600));
     }
 
     #[tokio::test]
