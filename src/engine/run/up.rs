@@ -45,7 +45,7 @@ impl Work<'_> {
                     if transfer.class.loses() {
                         self.keep_copy(&transfer.path, &transfer.found).await;
                     }
-                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.source.mode, guard });
+                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
                 }
                 // Links and empty directories live in the manifest alone.
                 _ => self.record(&transfer.path, &transfer.source),
