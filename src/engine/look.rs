@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{Ask, Ends, Error, blocking, learn, manifests};
-use crate::entry::{Entry, Local, find};
+use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
@@ -149,7 +149,9 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Li
     };
     let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
     let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
-    view::read(listing, &remembered, &mut published, &scope)
+    let mut view = view::read(listing, &remembered, &mut published, &scope);
+    view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
+    view
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {

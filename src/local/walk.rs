@@ -103,6 +103,10 @@ impl<'a> Walker<'a> {
             match dir.names() {
                 Ok(names) if names.is_empty() => {
                     self.found.read_dirs += 1;
+                    if !self.found.filter.includes_empty_dir(&path) {
+                        self.found.hollow.push(path);
+                        continue;
+                    }
                     let entry = Entry { kind: Kind::Dir, mode: Some(mode) };
                     self.found.entries.push((path, Local { entry, stamp: None }));
                 }

@@ -91,7 +91,10 @@ impl Work<'_> {
                         let gone = self.remove_object(&path, &found).await;
                         let ok = gone.is_ok();
                         if let Err(why) = gone {
-                            self.item_not_done(&path, Verb::Delete, 0, why);
+                            // The transfer itself, where it is its own old self that could not go, is told once.
+                            if path != transfer.path {
+                                self.item_not_done(&path, Verb::Delete, 0, why);
+                            }
                         } else if path != transfer.path {
                             let entry = None;
                             self.done

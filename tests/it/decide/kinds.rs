@@ -21,7 +21,11 @@ fn every_kind_takes_the_place_of_every_other_in_both_directions() {
     ];
     let two = Two::empty();
     two.a.write("other", "o");
-    let pairs: Vec<_> = kinds.iter().flat_map(|from| kinds.iter().map(move |to| (from, to))).filter(|(a, b)| a.0 != b.0 && (a.0, b.0) != ("full", "empty")).collect();
+    let pairs: Vec<_> = kinds
+        .iter()
+        .flat_map(|from| kinds.iter().map(move |to| (from, to)))
+        .filter(|(a, b)| a.0 != b.0 && (a.0, b.0) != ("full", "empty"))
+        .collect();
     for (from, to) in &pairs {
         from.1(&two.a, &format!("{}-{}", from.0, to.0));
     }
