@@ -3,5 +3,6 @@
 //! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
 
 mod foreign;
+mod setup;
 mod support;
 mod tidy;
