@@ -2,14 +2,22 @@
 //! reads the environment or finds configuration files.
 
 mod args;
+mod bars;
 mod completions;
+mod confirm;
 mod exit;
 mod failure;
 mod git_credential;
 mod import;
+mod json;
 mod output;
+mod render;
+mod session;
 mod settings;
 mod setup;
+mod status;
+mod text;
+mod transfer;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +28,7 @@ use clap::error::ErrorKind;
 use args::{Command, CommandLine, Common, When};
 use exit::Exit;
 use failure::Failure;
+use lsync::plan::Direction;
 use settings::environment::Environment;
 
 /// Runs the process's command line to its end.
@@ -58,15 +67,17 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             let common = common(&args.common);
             setup::run(&args, &common, env)
         }
-        // The commands below are built elsewhere and wired here: each takes `before.merge(args.flags)` and its own arguments, and
-        // starts with `Settings::load(&flags, env)`.
-        Command::Upload(args) | Command::Download(args) => {
+        Command::Upload(args) => {
             common(&args.flags.common);
-            Err(not_built_yet())
+            transfer::run(Direction::Upload, &args, before.merge(args.flags.clone()), env)
+        }
+        Command::Download(args) => {
+            common(&args.flags.common);
+            transfer::run(Direction::Download, &args, before.merge(args.flags.clone()), env)
         }
         Command::Status(args) => {
             common(&args.flags.common);
-            Err(not_built_yet())
+            status::run(&args, before.merge(args.flags.clone()), env)
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {

@@ -23,3 +23,8 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// Writes text to stderr.
+pub(crate) fn print_err(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

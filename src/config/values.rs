@@ -30,6 +30,24 @@ pub enum Limit {
     Percent(u8),
 }
 
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Limit::Count(n) => write!(f, "{n}"),
+            Limit::Percent(p) => write!(f, "{p}%"),
+        }
+    }
+}
+
+impl std::fmt::Display for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Jobs::Auto => f.write_str("auto"),
+            Jobs::Count(n) => write!(f, "{n}"),
+        }
+    }
+}
+
 /// Which links a download restores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {

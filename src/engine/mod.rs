@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use look::{Sight, look};
-pub use report::{Complete, Counts, Failure, Report};
+pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use run::run;
 pub use stop::Stop;
 

@@ -55,14 +55,6 @@ impl Learnt {
         })
     }
 
-    /// As after a first answer.
-    #[cfg(test)]
-    pub(super) fn answered_already() -> Arc<Learnt> {
-        let learnt = Learnt::new();
-        learnt.answered.store(true, Ordering::Relaxed);
-        learnt
-    }
-
     /// Whether the store has answered anything at all, be it an error.
     pub(super) fn answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)

@@ -96,19 +96,25 @@ where
     E: StdError + ProvideErrorMetadata + 'static,
 {
     match error {
+        // The SDK also calls it a service's error when it cannot read what a success says.
+        SdkError::ServiceError(e) if e.raw().status().is_success() && e.err().code().is_none() => not_understood(error),
         SdkError::ServiceError(e) => of_answer(&Answer::read(e.err(), e.raw())),
         SdkError::ResponseError(_) => match broken_off(error) {
             Some(failed) => failed.maybe_done(),
-            None => Failed::new(Kind::Protocol, format!("the answer cannot be understood ({})", innermost_text(error)))
-                .hint("is `endpoint_url` the address of an S3 store?")
-                .once()
-                .maybe_done(),
+            None => not_understood(error),
         },
         SdkError::ConstructionFailure(_) if find::<CredentialsError>(error).is_none() => {
             Failed::new(Kind::Unsupported, format!("the request cannot be made ({})", innermost_text(error)))
         }
         _ => of_transport(error),
     }
+}
+
+fn not_understood(error: &(dyn StdError + 'static)) -> Failed {
+    Failed::new(Kind::Protocol, format!("the answer cannot be understood ({})", innermost_text(error)))
+        .hint("is `endpoint_url` the address of an S3 store?")
+        .once()
+        .maybe_done()
 }
 
 impl Answer {
@@ -208,8 +214,8 @@ fn meaning(answer: &Answer) -> Failed {
         416 => Failed::new(Kind::Precondition, "the object is shorter than it was"),
         429 | 503 => as_kind(Kind::Throttled),
         501 | 505 | 507 => as_kind(Kind::Unsupported),
-        status if status >= 500 || status < 300 => as_kind(Kind::Unreachable),
-        _ => as_kind(Kind::Unsupported),
+        400..=499 => as_kind(Kind::Unsupported),
+        _ => as_kind(Kind::Unreachable),
     }
 }
 

@@ -178,6 +178,7 @@ impl Intercept for Whole {
 
 #[cfg(test)]
 mod tests {
+    use super::super::canned::{answer, bucket_answering, error};
     use super::*;
 
     #[track_caller]
@@ -203,5 +204,88 @@ mod tests {
         assert_eq!(check(object().set_e_tag(None), "p/"), Err("the store lists p/a without an ETag".into()));
         assert_eq!(check(object().set_size(None), "p/"), Err("the store lists p/a without its size".into()));
         assert_eq!(check(object(), "p/b"), Err("the store lists p/a, which was not asked for".into()));
+    }
+    fn page(truncated: &str, keys: &[&str]) -> String {
+        let object = |key: &&str| {
+            format!(
+                "<Contents><Key>{key}</Key><Size>1</Size><ETag>&quot;x&quot;</ETag><LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents>"
+            )
+        };
+        let keys: String = keys.iter().map(object).collect();
+        answer("200 OK", &format!("<?xml version=\"1.0\"?><ListBucketResult>{truncated}{keys}</ListBucketResult>"))
+    }
+
+    fn more(token: &str) -> String {
+        format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>")
+    }
+
+    const LAST: &str = "<IsTruncated>false</IsTruncated>";
+    const URL: &str = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>";
+
+    async fn list(answers: &[String]) -> Result<String, (Kind, String)> {
+        let (bucket, _) = bucket_answering(&answers.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let all = bucket.list("", &|_| ()).await.map_err(|error| (error.kind, error.message))?;
+        Ok(all.iter().map(|object| object.key.as_str()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[track_caller]
+    fn refused(found: Result<String, (Kind, String)>, kind: Kind, says: &str) {
+        let (found, message) = found.unwrap_err();
+        assert!(found == kind && message.contains(says), "{found:?}: {message}");
+    }
+
+    #[tokio::test]
+    async fn all_pages_in_any_order_sorted() {
+        let found = list(&[page(&more("1"), &["p/c", "p/d"]), page(&more("2"), &["p/a"]), page(LAST, &["p/b"])]).await;
+        assert_eq!(found.as_deref(), Ok("a b c d"));
+        assert_eq!(list(&[page(LAST, &[])]).await.as_deref(), Ok(""));
+        assert_eq!(list(&[page("", &["p/a"])]).await.as_deref(), Ok("a"), "a store that does not say whether there is more");
+        assert_eq!(list(&[page(URL, &["p/a%2Bb%01"])]).await.as_deref(), Ok("a+b\u{1}"));
+        assert_eq!(list(&[page(LAST, &["p/a%2Bb+c"])]).await.as_deref(), Ok("a%2Bb+c"), "nothing was encoded");
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_repeats_or_breaks_off_is_an_error_and_never_shorter() {
+        let same = page(&more("1"), &["p/a"]);
+        refused(list(&[same.clone(), same]).await, Kind::Protocol, "same page");
+        let (one, two) = (page(&more("1"), &["p/a"]), page(&more("2"), &["p/b"]));
+        refused(list(&[one.clone(), two, one]).await, Kind::Protocol, "nothing new");
+        refused(list(&[page(&more("1"), &["p/a"]), page(LAST, &["p/a"])]).await, Kind::Protocol, "a twice");
+        refused(list(&[page(&more("1"), &[])]).await, Kind::Protocol, "nothing new");
+        refused(list(&[page("<IsTruncated>true</IsTruncated>", &["p/a"])]).await, Kind::Protocol, "not where");
+        refused(list(&[page(LAST, &["q/a"])]).await, Kind::Protocol, "not asked for");
+        refused(list(&[page(LAST, &["p/a"]).replace("ETag>", "Xtag>")]).await, Kind::Protocol, "ETag");
+        let cut = answer("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a</Key>");
+        refused(list(&[cut.clone(), cut]).await, Kind::Protocol, "cut off");
+        let html = answer("200 OK", "<html><body>Log in, please</body></html>");
+        refused(list(&[html.clone(), html]).await, Kind::Protocol, "cannot be understood");
+        let empty = answer("200 OK", "");
+        refused(list(&[empty.clone(), empty]).await, Kind::Protocol, "cannot be understood");
+        refused(list(&[error("403 Forbidden", "InvalidAccessKeyId")]).await, Kind::Denied, "InvalidAccessKeyId");
+        refused(list(&[error("404 Not Found", "NoSuchBucket")]).await, Kind::NoBucket, "NoSuchBucket");
+    }
+
+    #[tokio::test]
+    async fn a_page_is_asked_again_after_a_transient_error() {
+        let found =
+            list(&[error("503 Slow", "SlowDown"), page(&more("1"), &["p/a"]), error("500 x", "InternalError"), page(LAST, &["p/b"])]).await;
+        assert_eq!(found.as_deref(), Ok("a b"));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_know_encoding_type_is_asked_without() {
+        let refuses = error("501 Not Implemented", "NotImplemented");
+        let (bucket, asked) = bucket_answering(&[&refuses, &page(LAST, &["p/x/a"]), &page(LAST, &[])]).await;
+        assert_eq!(bucket.list("x/", &|_| ()).await.unwrap().len(), 1);
+        assert!(bucket.list("x/", &|_| ()).await.unwrap().is_empty());
+        let lines = asked.lines();
+        assert_eq!(lines[0], "GET /b/?list-type=2&encoding-type=url&prefix=p%2Fx%2F");
+        assert_eq!(lines[1..], ["GET /b/?list-type=2&prefix=p%2Fx%2F"; 2]);
+    }
+
+    #[tokio::test]
+    async fn the_prefixs_own_marker_is_no_object() {
+        let marker = page(LAST, &["p/", "p/a"]).replacen("<Size>1<", "<Size>0<", 1);
+        assert_eq!(list(&[marker]).await.as_deref(), Ok("a"));
     }
 }

@@ -4,6 +4,8 @@
 //! may heal, `connector` carries it over HTTP/1.1 (`dial` opens connections, `flow` notices when bytes stop), `classify` turns what came
 //! back into an [`error::Error`].
 pub mod bucket;
+#[cfg(test)]
+mod canned;
 mod classify;
 pub mod connect;
 mod connector;

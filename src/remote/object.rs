@@ -233,10 +233,15 @@ impl Bucket {
         }
     }
 
-    /// Copies an object inside the bucket, if it still has `etag`, metadata included.
+    /// Copies an object inside the bucket, if it still has `etag`, metadata included. A HEAD comes first, because not every store honours
+    /// the condition.
     pub async fn copy(&self, from: &str, etag: &ETag, to: &str) -> Result<(), Error> {
         let source = format!("{}/{}", self.name(), percent_encode(&self.whole_key(from)));
         let mut tries = self.tries("copy", from);
+        let found = self.head(from).await?.ok_or_else(|| tries.wrong(Kind::NotFound, "it is not there"))?;
+        if let Some(why) = Guard::Is(etag.clone(), found.size).broken_by(Some(&found)) {
+            return Err(tries.wrong(Kind::Precondition, why));
+        }
         loop {
             let request = self
                 .client()
@@ -315,4 +320,141 @@ fn percent_encode(key: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::{HANG_UP, NONCE_HERE, answer, bucket_answering, bucket_at, error};
+    use super::*;
+    use crate::digest::digest_one;
+
+    const PUT_OK: &str = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\n\r\n";
+    const ABSENT: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+
+    fn here(etag: &str, nonce: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 3\r\nx-amz-meta-lsync-id: {nonce}\r\n\r\n")
+    }
+
+    fn small(guard: Guard, enforce: Enforce) -> Put {
+        Put { key: "k".into(), body: Bytes::from_static(b"abc"), md5: digest_one(b"abc"), guard, enforce, about: About::default() }
+    }
+
+    async fn put(guard: Guard, enforce: Enforce, answers: &[&str]) -> (Result<String, Kind>, String) {
+        let (bucket, asked) = bucket_answering(answers).await;
+        let result = bucket.put(small(guard, enforce)).await;
+        let methods: Vec<String> = asked.lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+        (result.map(|stored| stored.etag.to_string()).map_err(|error| error.kind), methods.join(" "))
+    }
+
+    #[track_caller]
+    fn check(found: &(Result<String, Kind>, String), expected: Result<&str, Kind>, methods: &str) {
+        assert_eq!((found.0.as_deref().map_err(|kind| *kind), found.1.as_str()), (expected, methods));
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_settled_by_the_nonce() {
+        use Enforce::{Conditional, Head};
+        let (ours, theirs) = (here("\"seen\"", NONCE_HERE), here("\"other\"", "m"));
+        let conflict = error("412 Precondition Failed", "PreconditionFailed");
+        check(&put(Guard::Absent, Conditional, &[PUT_OK]).await, Ok("e"), "PUT");
+        check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
+        check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &theirs]).await, Err(Kind::Precondition), "PUT PUT HEAD");
+        check(&put(Guard::Absent, Conditional, &[&conflict, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
+        check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &ours]).await, Ok("seen"), "HEAD PUT HEAD");
+        check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &theirs]).await, Err(Kind::Precondition), "HEAD PUT HEAD");
+        check(&put(Guard::Absent, Head, &[&theirs]).await, Err(Kind::Precondition), "HEAD");
+        check(&put(Guard::Any, Head, &[HANG_UP, PUT_OK]).await, Ok("e"), "PUT PUT");
+        let old = Guard::Is(ETag::parse("\"old\""), 3);
+        check(&put(old.clone(), Head, &[&here("\"old\"", "m"), PUT_OK]).await, Ok("e"), "HEAD PUT");
+        check(&put(old, Head, &[ABSENT]).await, Err(Kind::Precondition), "HEAD");
+        let no_etag = answer("200 OK", "");
+        check(&put(Guard::Any, Head, &[&no_etag, &ours]).await, Ok("seen"), "PUT HEAD");
+        check(&put(Guard::Any, Head, &[&no_etag, ABSENT]).await, Err(Kind::Protocol), "PUT HEAD");
+    }
+
+    #[tokio::test]
+    async fn what_will_not_heal_is_not_tried_again() {
+        let (bad, denied) = (error("400 Bad Request", "BadDigest"), error("403 Forbidden", "AccessDenied"));
+        check(&put(Guard::Any, Enforce::Head, &[&bad, PUT_OK]).await, Ok("e"), "PUT PUT");
+        check(&put(Guard::Any, Enforce::Head, &[&bad, &bad]).await, Err(Kind::Integrity), "PUT PUT");
+        check(&put(Guard::Any, Enforce::Head, &[&denied]).await, Err(Kind::Denied), "PUT");
+        check(&put(Guard::Any, Enforce::Head, &[&error("404 Not Found", "NoSuchBucket")]).await, Err(Kind::NoBucket), "PUT");
+    }
+
+    #[tokio::test]
+    async fn a_put_carries_md5_condition_and_nonce_and_no_other_digest() {
+        let (bucket, asked) = bucket_answering(&[PUT_OK, PUT_OK]).await;
+        bucket.put(Put { key: "ä b/+%.txt".into(), ..small(Guard::Absent, Enforce::Conditional) }).await.unwrap();
+        bucket.put(small(Guard::Is(ETag::parse("\"o\""), 1), Enforce::Conditional)).await.unwrap();
+        assert_eq!(asked.lines(), ["PUT /b/p/%C3%A4%20b/%2B%25.txt?x-id=PutObject", "PUT /b/p/k?x-id=PutObject"]);
+        assert_eq!(asked.header(0, "content-md5"), Some(digest_one(b"abc").base64()));
+        assert_eq!(asked.header(0, "x-amz-content-sha256").as_deref(), Some("UNSIGNED-PAYLOAD"));
+        assert_eq!((asked.header(0, "if-none-match").as_deref(), asked.header(1, "if-match").as_deref()), (Some("*"), Some("\"o\"")));
+        assert!(asked.header(0, "x-amz-meta-lsync-id").is_some_and(|nonce| nonce.len() == 32));
+        assert!(asked.header(0, "user-agent").is_some_and(|agent| agent.contains("app/lsync")));
+        for absent in ["x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm", "x-amz-trailer", "content-encoding", "expect"] {
+            assert_eq!(asked.header(0, absent), None, "{absent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_tells_presence_metadata_and_what_the_etag_is_worth() {
+        let kms =
+            "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 7\r\nx-amz-server-side-encryption: aws:kms\r\nx-amz-meta-Mtime: 1.5\r\n\r\n";
+        let forbidden = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+        let (bucket, asked) = bucket_answering(&[kms, ABSENT, forbidden, kms, ABSENT]).await;
+        let head = bucket.head("k").await.unwrap().unwrap();
+        assert_eq!((head.size, head.etag_is_no_digest, head.metadata.get("mtime").map(String::as_str)), (7, true, Some("1.5")));
+        assert!(bucket.head("k").await.unwrap().is_none());
+        assert_eq!(bucket.head("k").await.unwrap_err().kind, Kind::Denied);
+        assert!(bucket.lookup_absolute(".lsync/mount-1").await.unwrap());
+        assert!(!bucket.lookup_absolute(".lsync/mount-1").await.unwrap());
+        assert_eq!(asked.lines()[3], "HEAD /b/.lsync/mount-1");
+    }
+
+    #[tokio::test]
+    async fn only_what_the_guard_names_is_removed() {
+        let guard = Guard::Is(ETag::parse("\"old\""), 3);
+        let (old, new, gone) = (here("\"old\"", "n"), here("\"new\"", "n"), "HTTP/1.1 204 No Content\r\n\r\n");
+        let unknown = error("501 Not Implemented", "NotImplemented");
+        let (bucket, asked) = bucket_answering(&[&old, gone, &new, ABSENT, &old, &unknown, &old, gone, &old, gone]).await;
+        bucket.delete("k", &guard, Enforce::Conditional).await.unwrap();
+        assert_eq!(bucket.delete("k", &guard, Enforce::Conditional).await.unwrap_err().kind, Kind::Precondition);
+        bucket.delete("k", &guard, Enforce::Conditional).await.unwrap();
+        bucket.delete("k", &guard, Enforce::Conditional).await.unwrap();
+        bucket.delete("k", &guard, Enforce::Conditional).await.unwrap();
+        let conditions: Vec<_> = [1, 5, 7, 9].map(|number| asked.header(number, "if-match").is_some()).to_vec();
+        assert_eq!(conditions, [true, true, false, false], "a store that does not take If-Match is not asked twice");
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_done_when_the_answer_says_so_and_not_when_it_is_an_error_inside_a_200() {
+        let done = answer("200 OK", "<CopyObjectResult><ETag>\"c\"</ETag></CopyObjectResult>");
+        let (source, conflict) = (here("\"e\"", "n"), error("412 x", "PreconditionFailed"));
+        let (bucket, asked) =
+            bucket_answering(&[&source, &error("200 OK", "InternalError"), &done, &source, &conflict, &source, ABSENT]).await;
+        let etag = ETag::parse("e");
+        bucket.copy("a ü", &etag, "c").await.unwrap();
+        assert_eq!(asked.header(2, "x-amz-copy-source").as_deref(), Some("b/p/a%20%C3%BC"));
+        assert_eq!(asked.header(2, "x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
+        assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, Kind::Precondition);
+        assert_eq!(bucket.copy("a", &ETag::parse("f"), "c").await.unwrap_err().kind, Kind::Precondition);
+        assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let moved = "HTTP/1.1 301 Moved Permanently\r\nLocation: http://127.0.0.1:1/b/p/k\r\nx-amz-bucket-region: eu-west-1\r\nContent-Length: 0\r\n\r\n";
+        let (bucket, asked) = bucket_answering(&[moved, moved]).await;
+        let error = bucket.put(small(Guard::Any, Enforce::Head)).await.unwrap_err();
+        assert_eq!((error.kind, error.hint.is_some_and(|hint| hint.contains("eu-west-1")), asked.lines().len()), (Kind::Config, true, 1));
+        assert_eq!(bucket.head("k").await.unwrap_err().kind, Kind::Config);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_where_nothing_listens_is_named_as_such() {
+        let error = bucket_at("http://127.0.0.1:1").await.head_once("k").await.unwrap_err();
+        assert_eq!((error.kind, error.doing.as_str()), (Kind::Unreachable, "cannot look at s3://b/p/k"));
+        assert_eq!(error.hint.as_deref(), Some("nothing listens there: check `endpoint_url`"), "{}", error.message);
+    }
 }

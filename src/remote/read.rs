@@ -184,3 +184,99 @@ fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (first, last, total) = (first.parse().ok()?, last.parse::<u64>().ok()?, total.parse().ok()?);
     (first <= last && last < total).then(|| (first..last + 1, total))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::{answer, bucket_answering, error};
+    use super::*;
+
+    /// Gets an object of ten bytes that was listed as `"x"`; what arrived, and how it ended.
+    async fn get(response: &str, range: Option<Range<u64>>) -> (String, Result<u64, Kind>) {
+        let (bucket, _) = bucket_answering(&[response]).await;
+        let mut got = Vec::new();
+        let etag = ETag::parse("x");
+        let mut sink = |piece: Bytes| {
+            got.extend_from_slice(&piece);
+            true
+        };
+        let result = bucket.get("k", Some((&etag, 10)), range, &mut sink).await;
+        let result = result.map(|head| head.size).map_err(|error| error.kind);
+        (String::from_utf8(got).unwrap(), result)
+    }
+
+    #[track_caller]
+    fn check(found: &(String, Result<u64, Kind>), got: &str, result: Result<u64, Kind>) {
+        assert_eq!((found.0.as_str(), found.1), (got, result));
+    }
+
+    #[tokio::test]
+    async fn exactly_the_bytes_that_were_asked_for_or_an_error() {
+        let ok = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\n";
+        let whole = get(&format!("{ok}Content-Length: 10\r\n\r\n0123456789"), None).await;
+        check(&whole, "0123456789", Ok(10));
+        let gzip_by_its_owner = get(&format!("{ok}Content-Encoding: gzip\r\nContent-Length: 10\r\n\r\n0123456789"), None).await;
+        check(&gzip_by_its_owner, "0123456789", Ok(10));
+        let cut = get(&format!("{ok}Connection: close\r\nContent-Length: 10\r\n\r\n01234"), None).await;
+        check(&cut, "01234", Err(Kind::Unreachable));
+        let no_length = get(&format!("{ok}Connection: close\r\n\r\n0123456789"), None).await;
+        check(&no_length, "", Err(Kind::Protocol));
+        let chunked = get(&format!("{ok}Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"), None).await;
+        check(&chunked, "", Err(Kind::Protocol));
+        let shorter = get(&format!("{ok}Content-Length: 5\r\n\r\n01234"), None).await;
+        check(&shorter, "", Err(Kind::Precondition));
+        let no_etag = get(&answer("200 OK", "0123456789"), None).await;
+        check(&no_etag, "", Err(Kind::Protocol));
+        let other = get("HTTP/1.1 200 OK\r\nETag: \"y\"\r\nContent-Length: 10\r\n\r\n0123456789", None).await;
+        check(&other, "", Err(Kind::Precondition));
+        check(&get(&error("412 Precondition Failed", "PreconditionFailed"), None).await, "", Err(Kind::Precondition));
+        check(&get(&error("404 Not Found", "NoSuchKey"), None).await, "", Err(Kind::NotFound));
+        check(&get(&error("404 Not Found", "NoSuchBucket"), None).await, "", Err(Kind::NoBucket));
+    }
+
+    #[tokio::test]
+    async fn a_range_is_the_range_that_was_asked_for() {
+        let part = |range: &str, body: &str| {
+            let len = body.len();
+            format!("HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\nContent-Range: {range}\r\nContent-Length: {len}\r\n\r\n{body}")
+        };
+        check(&get(&part("bytes 2-4/10", "234"), Some(2..5)).await, "234", Ok(10));
+        check(&get(&part("bytes 3-5/10", "345"), Some(2..5)).await, "", Err(Kind::Protocol));
+        check(&get(&part("bytes 2-4/10", "2345"), Some(2..5)).await, "", Err(Kind::Protocol));
+        check(&get(&part("bytes 2-4/11", "234"), Some(2..5)).await, "", Err(Kind::Precondition));
+        check(&get(&part("bytes 2-4/*", "234"), Some(2..5)).await, "", Err(Kind::Protocol));
+        let ignored = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 10\r\n\r\n0123456789";
+        check(&get(ignored, Some(2..5)).await, "", Err(Kind::Protocol));
+        check(&get(ignored, Some(0..10)).await, "0123456789", Ok(10));
+        check(&get(&error("416 Requested Range Not Satisfiable", "InvalidRange"), Some(2..5)).await, "", Err(Kind::Precondition));
+    }
+
+    #[tokio::test]
+    async fn a_sink_may_end_it() {
+        let (bucket, asked) = bucket_answering(&["HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 3\r\n\r\nabc"]).await;
+        let etag = ETag::parse("x");
+        let result = bucket.get("k", Some((&etag, 3)), None, &mut |_| false).await;
+        assert_eq!(result.map_err(|error| error.kind).unwrap_err(), Kind::Stopped);
+        assert_eq!(
+            (asked.header(0, "if-match").as_deref(), asked.header(0, "accept-encoding").as_deref()),
+            (Some("\"x\""), Some("identity"))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_of_a_shorter_object_are_all_of_it() {
+        let part = "HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\nContent-Range: bytes 0-2/3\r\nContent-Length: 3\r\n\r\nabc";
+        let broken = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nConnection: close\r\nContent-Length: 30\r\n\r\nabc";
+        for (answers, first, expected) in [
+            (vec![part.to_owned()], Some(100), Some("abc")),
+            (vec![answer("200 OK", "abcdef")], Some(4), Some("abcd")),
+            (vec![answer("200 OK", "abcdef")], None, Some("abcdef")),
+            (vec![error("416 x", "InvalidRange"), answer("200 OK", "")], Some(4), Some("")),
+            (vec![error("404 x", "NoSuchKey")], Some(4), None),
+            (vec![broken.to_owned(), answer("200 OK", "abc")], None, Some("abc")),
+        ] {
+            let (bucket, _) = bucket_answering(&answers.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            let got = bucket.get_whole("k", first).await.unwrap();
+            assert_eq!(got.as_deref(), expected.map(str::as_bytes), "{answers:?}");
+        }
+    }
+}

@@ -64,7 +64,7 @@ impl<'a> Tries<'a> {
     async fn no_first_answer(&self) {
         tokio::time::sleep_until(self.started + FIRST_ANSWER).await;
         if self.learnt.answered() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -74,7 +74,10 @@ impl<'a> Tries<'a> {
         let wait = match failed.heals {
             Heals::Never => None,
             Heals::Once => (self.failed == 1).then_some(Duration::ZERO),
-            Heals::Later => Some(wait_before(self.failed, failed.wait, random())).filter(|wait| self.allows(*wait)),
+            Heals::Later => {
+                let wait = wait_before(self.failed, failed.wait, random());
+                allows(self.learnt.answered(), self.failed, self.started.elapsed() + wait).then_some(wait)
+            }
         };
         match wait {
             Some(wait) => {
@@ -83,14 +86,6 @@ impl<'a> Tries<'a> {
             }
             None => Err(self.error(failed)),
         }
-    }
-
-    fn allows(&self, wait: Duration) -> bool {
-        let then = self.started.elapsed() + wait;
-        if !self.learnt.answered() {
-            return then < FIRST_ANSWER;
-        }
-        self.failed < FEWEST || (self.failed < MOST && then < BUDGET)
     }
 
     /// The failure as the operation's error.
@@ -102,6 +97,11 @@ impl<'a> Tries<'a> {
     pub(super) fn wrong(&self, kind: Kind, message: impl Into<String>) -> Error {
         self.error(Failed::new(kind, message))
     }
+}
+
+/// Whether a try may begin `then` after the first one began, with so many `failed` before it.
+fn allows(answered: bool, failed: u32, then: Duration) -> bool {
+    if answered { failed < FEWEST || (failed < MOST && then < BUDGET) } else { then < FIRST_ANSWER }
 }
 
 /// The wait after `failed` failures: up to twice as long each time, cut by a random share, at least what the store asks for.
@@ -127,44 +127,29 @@ mod tests {
         assert_eq!((seconds(4, None, 0), seconds(4, Some(3), 0), seconds(4, Some(600), 0)), (0.0, 3.0, 20.0));
     }
 
-    /// How long it goes on, and how many tries there are, when each fails after `each`.
-    async fn exhaust(learnt: &Learnt, each: Duration, failed: &Failed) -> (Duration, u32) {
-        let (began, mut tries, mut count) = (Instant::now(), Tries::new(learnt, "cannot x".into()), 0);
-        loop {
-            let never = async {
-                tokio::time::sleep(each).await;
-                std::future::pending::<Result<(), SdkError<aws_sdk_s3::operation::get_object::GetObjectError, HttpResponse>>>().await
-            };
-            count += 1;
-            let result = tokio::time::timeout(each, tries.send(never)).await;
-            let failed = result.map_or(failed.clone(), Result::unwrap_err);
-            if tries.again(failed).await.is_err() {
-                return (began.elapsed(), count);
-            }
-        }
+    #[test]
+    fn the_first_answer_is_waited_for_15_seconds_in_all_and_later_ones_for_two_minutes() {
+        let check = |answered, failed, seconds, expected| {
+            assert_eq!(allows(answered, failed, Duration::from_secs(seconds)), expected, "{failed} failed, {seconds} s");
+        };
+        check(false, 1, 14, true);
+        check(false, 1, 15, false);
+        check(true, 1, 119, true);
+        check(true, 3, 119, true);
+        check(true, 3, 121, false);
+        check(true, 2, 1000, true);
+        check(true, 10, 5, false);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_answer_is_waited_for_15_seconds_in_all() {
+    #[tokio::test]
+    async fn what_heals_once_is_tried_once_more_and_what_never_heals_not_at_all() {
         let learnt = Learnt::new();
-        let refused = Failed::new(Kind::Unreachable, "refused");
-        for each in [0, 4, 60] {
-            let (took, _) = exhaust(&learnt, Duration::from_secs(each), &refused).await;
-            assert!(took <= FIRST_ANSWER, "{took:?}");
+        for (kind, heals, expected) in [(Kind::Integrity, Heals::Once, 1), (Kind::Denied, Heals::Never, 0)] {
+            let (mut tries, mut again) = (Tries::new(&learnt, "cannot x".into()), 0);
+            while tries.again(Failed { heals, ..Failed::new(kind, "no") }).await.is_ok() {
+                again += 1;
+            }
+            assert_eq!((again, tries.is_again()), (expected, true));
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn later_ones_go_on_for_about_two_minutes() {
-        let learnt = Learnt::answered_already();
-        let refused = Failed::new(Kind::Unreachable, "refused");
-        let (took, count) = exhaust(&learnt, Duration::from_secs(30), &refused).await;
-        assert!(took < BUDGET + Duration::from_secs(30) && (3..=5).contains(&count), "{count} in {took:?}");
-        let (took, count) = exhaust(&learnt, Duration::from_secs(300), &refused).await;
-        assert!(count == FEWEST, "{count} in {took:?}");
-        let (_, count) = exhaust(&learnt, Duration::ZERO, &refused).await;
-        assert!(count <= MOST);
-        let (_, count) = exhaust(&learnt, Duration::ZERO, &Failed::new(Kind::Denied, "no")).await;
-        assert_eq!(count, 1);
     }
 }

@@ -60,7 +60,7 @@ impl S3 for Api {
         if !self.store.create(&name).map_err(broken)? {
             return Err(s3_error!(BucketAlreadyOwnedByYou, "the bucket is there already"));
         }
-        Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{name}")), ..Default::default() }))
+        Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{name}")) }))
     }
 
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {

@@ -234,10 +234,7 @@ mod tests {
 
     fn everything(bucket: &Bucket) -> Vec<(String, Vec<u8>)> {
         bucket.look(|objects, _| {
-            objects
-                .iter()
-                .map(|(key, object)| (key.clone(), object.content.read(0, object.content.bytes()).read_to_end().unwrap()))
-                .collect()
+            objects.iter().map(|(key, object)| (key.clone(), object.content.read(0, object.facts.bytes).read_to_end().unwrap())).collect()
         })
     }
 

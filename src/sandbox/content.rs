@@ -32,14 +32,6 @@ pub(super) struct Piece {
 }
 
 impl Content {
-    /// Size in bytes.
-    pub(super) fn bytes(&self) -> u64 {
-        match self {
-            Content::InLog { bytes, .. } => *bytes,
-            Content::Files(pieces) => pieces.iter().map(|piece| piece.bytes).sum(),
-        }
-    }
-
     /// A reader of the bytes from `start` up to and without `end`, which the caller has checked against the size.
     pub(super) fn read(&self, start: u64, end: u64) -> Reader {
         let mut reader = Reader { content: self.clone(), piece: 0, skip: start, left: end.saturating_sub(start), file: None };
@@ -148,7 +140,6 @@ mod tests {
             pieces.push(Piece { blob: writer.finish().unwrap(), bytes: bytes as u64 });
         }
         let content = Content::Files(pieces.into());
-        assert_eq!(content.bytes(), 700_000);
         for (start, end) in
             [(0, 700_000), (0, 0), (0, 1), (1, 2), (300_000, 300_002), (300_001, 700_000), (699_999, 700_000), (700_000, 700_000)]
         {

@@ -42,7 +42,7 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
         About {
             metadata: metadata(input.metadata)?,
             content_type: input.content_type,
-            content_encoding: content_encoding(input.content_encoding),
+            content_encoding: content_encoding(input.content_encoding.as_deref()),
             content_disposition: input.content_disposition,
             content_language: input.content_language,
             cache_control: input.cache_control,

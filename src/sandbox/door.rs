@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use s3s::StdError;
 use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +52,8 @@ impl Door {
         // Without this, answers wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| self.answer(request));
-        let http = http1::Builder::new().timer(TokioTimer::new()).pipeline_flush(true).serve_connection(TokioIo::new(stream), service);
+        let http = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        // hyper's pipeline_flush would gather whole answers in memory, and its timer would close connections that rest.
         // An error is a client that went away, or a fault that closes the connection.
         let _ = http.await;
     }

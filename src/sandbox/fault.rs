@@ -139,7 +139,7 @@ mod tests {
     fn a_rule_lets_some_pass_hits_some_and_is_gone() {
         let faults = Faults::default();
         faults.push(Rule { skip: 1, times: 2, key_contains: Some("b/".into()), ..Rule::once("PutObject", Action::DropAnswer) });
-        let mut hit = |operation, key| faults.next(operation, key).is_some();
+        let hit = |operation, key| faults.next(operation, key).is_some();
         assert!(!hit("GetObject", "a/b/c"), "another operation");
         assert!(!hit("PutObject", "a/c"), "another key");
         assert!(!hit("PutObject", "a/b/c"), "skipped");

@@ -2,7 +2,7 @@
 //! without versions, tags, ACLs or encryption.
 //!
 //! The protocol and signatures are the s3s crate's. Storage is ours: per bucket an index log and content files under random names
-//! (see [`journal`] and [`shelf`]), so that every key S3 allows can be stored and none of them is a path. A server that is started
+//! (see `journal` and `shelf`), so that every key S3 allows can be stored and none of them is a path. A server that is started
 //! again on the same directory serves the same.
 
 mod api;
@@ -23,6 +23,8 @@ mod replay;
 mod requests;
 mod shelf;
 mod store;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod wire;
 

@@ -15,6 +15,9 @@ use super::content::Piece;
 use super::shelf::{BlobWriter, Shelf};
 use crate::digest::{Md5, Stream};
 
+/// Most bytes of an object or part in one request, as in S3.
+const MAX_BODY_BYTES: u64 = 5 << 30;
+
 /// A body that arrived whole and as announced.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -52,6 +55,9 @@ pub(super) async fn receive(
             let chunk = chunk.map_err(|error| broken_body(&*error))?;
             hasher.update(&chunk);
             taker.take(&chunk)?;
+            if taker.bytes > MAX_BODY_BYTES {
+                return Err(s3_error!(EntityTooLarge, "one request carries at most {MAX_BODY_BYTES} bytes"));
+            }
         }
     }
     let mut received = taker.finish()?;

@@ -29,7 +29,7 @@ pub(super) fn create(api: &Api, request: S3Request<CreateMultipartUploadInput>) 
     let about = About {
         metadata: metadata(input.metadata)?,
         content_type: input.content_type,
-        content_encoding: content_encoding(input.content_encoding),
+        content_encoding: content_encoding(input.content_encoding.as_deref()),
         content_disposition: input.content_disposition,
         content_language: input.content_language,
         cache_control: input.cache_control,

@@ -113,6 +113,12 @@ impl Environment {
         self.os("NO_COLOR").is_some()
     }
 
+    /// A terminal that cannot move its cursor.
+    #[must_use]
+    pub(crate) fn is_dumb_terminal(&self) -> bool {
+        self.text("TERM").is_none_or(|term| term == "dumb")
+    }
+
     /// All variables but our secrets, for programs that lsync starts.
     pub(crate) fn for_children(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.vars.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.as_os_str() == *secret))
