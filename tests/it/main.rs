@@ -4,5 +4,6 @@
 
 mod foreign;
 mod roundtrip;
+mod setup;
 mod support;
 mod tidy;
