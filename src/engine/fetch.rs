@@ -134,9 +134,9 @@ impl Fetcher<'_> {
         if learnt.same(&source.digests) == Some(true) {
             return Ok((learnt, Proof::Strong));
         }
-        let sizes = match (&source.digests.parts, source.digests.composite) {
+        let sizes = match (&source.digests.parts, source.digests.composite.as_deref()) {
             (Some(parts), _) => vec![parts.part_bytes],
-            (None, Some((_, count))) => candidate_part_bytes(source.size, count),
+            (None, Some((_, count))) => candidate_part_bytes(source.size, *count),
             (None, None) => Vec::new(),
         };
         let whole = source.digests.whole.is_some();
@@ -253,7 +253,7 @@ fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {
         learnt.parts = Some(Box::new(arrived));
         return same.then_some((learnt, Proof::Strong));
     }
-    if let Some((_, count)) = wanted.composite {
+    if let Some((_, count)) = wanted.composite.as_deref().copied() {
         for part_bytes in candidate_part_bytes(buffer.len() as u64, count) {
             let arrived = Digests::of_parts(parts_of(buffer, part_bytes));
             if arrived.same(wanted) == Some(true) {

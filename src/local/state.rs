@@ -24,6 +24,7 @@
 //! fit makes the whole file absent, never a shorter state.
 
 use std::io;
+use std::sync::Arc;
 
 pub use super::clock::Clock;
 use super::internal;
@@ -66,13 +67,13 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// What both sides last agreed on. A file's `etag` is what the bucket listed then.
-    pub base: Option<Entry>,
+    pub base: Option<Arc<Entry>>,
     /// What the published manifests (merged) say; equal to `base` in nearly all cases, and then stored once.
-    pub published: Option<Entry>,
+    pub published: Option<Arc<Entry>>,
     /// The hash cache: digests of the local file while it carries this stamp.
     pub seen: Option<(Stamp, Digests)>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
-    pub foreign: Option<(ETag, Digests, Option<Nanos>)>,
+    pub foreign: Option<Box<(ETag, Digests, Option<Nanos>)>>,
     /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
     pub removed: bool,
 }
