@@ -2,6 +2,7 @@
 //!
 //! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
 
+mod decide;
 mod foreign;
 mod roundtrip;
 mod setup;
