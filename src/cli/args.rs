@@ -26,10 +26,10 @@ again), 4 permission refused, 5 not confirmed or refused, 6 conflicts wait
 for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
 --check found something, 11 another run is active, 12 not enough space.";
 
-/// Keep working data safe across rented machines: send it to a bucket, bring it back.
+/// Keep working data safe across rented machines
 #[derive(Debug, Parser)]
 #[command(name = "lsync", version, after_help = EXAMPLES, max_term_width = 80, args_override_self = true)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
     /// Flags before the command.
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 #[command(args_override_self = true)]
 pub(crate) enum Command {
-    /// Prepare a new machine: write the configuration, wire git, check the bucket
+    /// Prepare a new machine: configure, wire git, check the bucket
     Setup(SetupArgs),
     /// Send what is new or changed here to the bucket
     #[command(after_help = "\
@@ -133,11 +133,11 @@ pub(crate) struct StatusArgs {
 /// Which direction `status --check` looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
-    /// Both
+    // Both
     Any,
-    /// Files that are not in the bucket yet
+    // Files that are not in the bucket yet
     Upload,
-    /// Files that are not on this machine yet
+    // Files that are not on this machine yet
     Download,
 }
 
@@ -238,7 +238,7 @@ pub(crate) struct Common {
     /// Say more; twice for every request
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
-    /// Use colour
+    /// Use colour (auto: on a terminal, unless NO_COLOR is set)
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Output")]
     pub color: Option<When>,
     /// No progress bars
@@ -287,21 +287,21 @@ pub(crate) struct Moving {
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR is set
+    // On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
+    // Always
     Always,
-    /// Never
+    // Never
     Never,
 }
 
 /// `--compare`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compare {
-    /// Read the object
+    // Read the object
     Content,
-    /// Trust equal size and recorded time
+    // Trust equal size and recorded time
     Size,
 }
 

@@ -65,7 +65,7 @@ impl Signal {
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
                     if flag.swap(code.code(), Ordering::SeqCst) != 0 {
-                        std::process::exit(i32::from(code.code()));
+                        code.at_once();
                     }
                     stop.ask();
                     if !quiet {

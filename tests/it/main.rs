@@ -7,5 +7,6 @@ mod bad_input_names;
 mod bad_input_store;
 mod foreign;
 mod roundtrip;
+mod setup;
 mod support;
 mod tidy;
