@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
 
@@ -108,7 +109,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Flags after the command.
     #[command(flatten)]
@@ -119,7 +120,7 @@ pub(crate) struct TransferArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Exit with code 10 when this direction has something to send, a conflict or a problem
     #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
@@ -340,6 +341,11 @@ impl Common {
             prefix: after.prefix.or(self.prefix),
         }
     }
+}
+
+/// Takes an empty word too: what an unset shell variable leaves is refused later, in words that say so.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 fn rate(text: &str) -> Result<u64, BadValue> {

@@ -10,6 +10,7 @@ mod fetch;
 mod learn;
 mod look;
 mod manifests;
+mod near;
 mod pace;
 mod publish;
 mod remember;
