@@ -40,9 +40,7 @@ fn every_kind_takes_the_place_of_every_other_in_both_directions() {
     let keys = two.s3.keys();
     assert_eq!(
         keys,
-        [
-            "empty-file", "empty-full/below", "file-full/below", "full-file", "link-file", "link-full/below", "other",
-        ],
+        ["empty-file", "empty-full/below", "file-full/below", "full-file", "link-file", "link-full/below", "other",],
         "what a link or directory replaced is gone from the bucket"
     );
     for (verb, mount) in [("upload", &two.a), ("download", &two.b)] {
@@ -88,7 +86,10 @@ fn a_download_makes_room_through_the_trash_and_only_for_what_is_proven() {
     two.a("upload --yes").expect(0);
     two.b.write("e/mine", "not agreed on");
     assert_eq!(two.b("download --yes --json").expect(6).summary()["conflicts"], 3);
-    assert_eq!((two.b.text("d"), two.b.text("f/below"), two.b.text("e/mine")), ("a file now".into(), "below".into(), "not agreed on".into()));
+    assert_eq!(
+        (two.b.text("d"), two.b.text("f/below"), two.b.text("e/mine")),
+        ("a file now".into(), "below".into(), "not agreed on".into())
+    );
     let mut trash = two.b.trash();
     trash.sort();
     assert_eq!(trash, ["file", "x", "y"]);

@@ -97,7 +97,17 @@ impl Ran {
     #[track_caller]
     pub(crate) fn counts(&self) -> String {
         const NAMES: [&str; 11] = [
-            "uploaded", "downloaded", "updated", "deleted", "unchanged", "protected", "conflicts", "unknown", "problems", "failed", "kept",
+            "uploaded",
+            "downloaded",
+            "updated",
+            "deleted",
+            "unchanged",
+            "protected",
+            "conflicts",
+            "unknown",
+            "problems",
+            "failed",
+            "kept",
         ];
         let summary = self.summary();
         let known = NAMES.iter().filter(|name| summary[**name] != 0);
