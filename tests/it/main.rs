@@ -2,8 +2,13 @@
 //!
 //! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
 
+mod bad_input_config;
+mod bad_input_names;
+mod bad_input_store;
 mod decide;
 mod foreign;
+mod manifests;
 mod roundtrip;
+mod setup;
 mod support;
 mod tidy;
