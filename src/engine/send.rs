@@ -101,14 +101,12 @@ impl Sender<'_> {
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
         let _turn = self.pace.turn(stamp.size).await?;
-        let (mount, at, buffers) = (self.ends.mount.clone(), path.clone(), self.pace.buffers.clone());
+        let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
-            let len = usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?;
-            let mut buffer = buffers.take(len);
-            source.read(0, len, buffer.fill())?;
+            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            let md5 = digest_one(buffer.as_ref());
+            let md5 = digest_one(&buffer.vec);
             Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;
@@ -167,12 +165,10 @@ impl Sender<'_> {
                 let offset = index * part_bytes;
                 let len = part_bytes.min(size - offset);
                 let _turn = self.pace.turn(len).await?;
-                let (source, buffers) = (source.clone(), self.pace.buffers.clone());
+                let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
-                    let len = usize::try_from(len).map_err(|_| ReadError::Changed)?;
-                    let mut buffer = buffers.take(len);
-                    source.read(offset, len, buffer.fill())?;
-                    let md5 = digest_one(buffer.as_ref());
+                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    let md5 = digest_one(&buffer.vec);
                     Ok((Bytes::from_owner(buffer), md5))
                 })
                 .await??;
