@@ -9,7 +9,7 @@ use lsync::engine::{Ask, Ends, Error, Stop};
 use lsync::event::{Event, Observer};
 use lsync::local::mount::Mount;
 use lsync::path::RelPath;
-use lsync::plan::{Choices, MaxDelete};
+use lsync::plan::{Choices, Direction, MaxDelete, Refusal};
 use lsync::remote::connect::connect;
 
 use super::args::{Compare, Flags};
@@ -205,9 +205,15 @@ impl From<Error> for Failure {
             Error::Mount(e) => e.into(),
             Error::Scan(e) => e.into(),
             Error::Lock(e) => e.into(),
-            Error::Refused(_) => {
-                Failure::new(Exit::Refused, chain(&error)).hint("look at the plan with --dry-run; if it is right, raise --max-delete")
-            }
+            Error::Refused(ref why) => Failure::new(Exit::Refused, chain(&error)).hint(match why {
+                Refusal::TooManyDeletes { .. } => "look at what the plan deletes; if that is right, raise --max-delete",
+                Refusal::EmptySource(Direction::Upload) => {
+                    "is it mounted, and is it the right one? To upload without deleting, leave out --delete"
+                }
+                Refusal::EmptySource(Direction::Download) => {
+                    "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete"
+                }
+            }),
             Error::SelfSync { .. } => {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }

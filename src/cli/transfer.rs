@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lsync::engine::{self, FailureKind, Report, Sight};
+use lsync::event::Event;
 use lsync::path::Shown;
 use lsync::plan::{Direction, Plan};
 
@@ -41,6 +42,9 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
     let sight = engine::look(&session.ends, &session.ask).await?;
     let plan = sight.plan(direction, session.choices);
     session.bars.clear();
+    if let Some(warning) = empty_source(session, &plan) {
+        (session.ends.observer)(Event::Warning(warning));
+    }
     if let Err(refusal) = plan.check(session.max_delete) {
         show(session, &plan, &sight)?;
         return Err(engine::Error::from(refusal).into());
@@ -80,6 +84,17 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
     let report = engine::run(&session.ends, &session.ask, &sight, &plan).await?;
     session.bars.clear();
     ends(session, &sight, report, began)
+}
+
+/// A source that is empty and a destination that is not: nothing is wrong with it, and seldom is it what was meant.
+fn empty_source(session: &Session, plan: &Plan) -> Option<String> {
+    if plan.may_delete || plan.source_entries > 0 || plan.destination_entries == 0 || !plan.problems.is_empty() || !session.ask.is_whole() {
+        return None;
+    }
+    Some(match plan.direction {
+        Direction::Upload => "the mount is empty and the bucket is not: is it mounted?".into(),
+        Direction::Download => format!("{} is empty and the mount is not: are `bucket` and `prefix` right?", session.ends.bucket.url()),
+    })
 }
 
 /// The plan as the result of a command that changes nothing.
