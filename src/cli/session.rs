@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
 use lsync::engine::{Ask, Ends, Error, Stop};
@@ -39,12 +39,15 @@ pub(crate) struct Session {
 
 /// The signal that asked the run to stop, if one did.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Signal(Arc<AtomicU8>);
+pub(crate) struct Signal {
+    code: Arc<AtomicU8>,
+    asking: Arc<AtomicBool>,
+}
 
 impl Signal {
     /// Its exit code.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.code.load(Ordering::SeqCst) {
             129 => Some(Exit::HungUp),
             130 => Some(Exit::Interrupted),
             143 => Some(Exit::Terminated),
@@ -52,23 +55,31 @@ impl Signal {
         }
     }
 
+    /// A question is on the screen, or no longer: nothing is under way that a signal would have to stop.
+    pub(crate) fn asking(&self, asking: bool) {
+        self.asking.store(asking, Ordering::SeqCst);
+    }
+
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
     fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
+        use tokio::signal::unix::SignalKind;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
             (SignalKind::terminate(), Exit::Terminated),
             (SignalKind::hangup(), Exit::HungUp),
         ] {
-            let mut signals = signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
-            let (flag, stop, bars) = (self.0.clone(), stop.clone(), bars.clone());
+            let mut signals =
+                tokio::signal::unix::signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
+            let (signal, stop, bars) = (self.clone(), stop.clone(), bars.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if flag.swap(code.code(), Ordering::SeqCst) != 0 {
+                    if signal.code.swap(code.code(), Ordering::SeqCst) != 0 {
                         code.at_once();
                     }
                     stop.ask();
-                    if !quiet {
+                    if signal.asking.load(Ordering::SeqCst) {
+                        output::say(""); // the cursor stands behind the question
+                    } else if !quiet {
                         bars.clear();
                         output::say("stopping cleanly; once more to stop at once");
                     }

@@ -26,6 +26,7 @@ pub(crate) fn run(direction: Direction, args: &TransferArgs, flags: Flags, env: 
         let ended = work(direction, &session, &args.paths, env, began).await;
         session.bars.clear();
         match (ended, session.signal.exit()) {
+            (Err(failure), Some(exit)) if failure.exit == exit => Err(failure),
             // What was asked to stop did stop: the signal is the exit code, whatever it interrupted.
             (Err(failure), Some(exit)) => Err(Failure { exit, message: format!("interrupted: {}", failure.message), hint: Some(again()) }),
             (ended, _) => ended,
@@ -58,11 +59,14 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
             show(session, &plan, &sight)?;
             let exit = preview_ends(session, &plan, &sight, Exit::Refused, began)?;
             output::say("nothing was changed: there is no terminal to ask on. To apply this plan:");
-            output::say(&command(direction, &session.flags, paths));
+            output::say(&command(&env.called, direction, &session.flags, paths));
             return Ok(exit);
         }
         output::say(&screen(session, &plan, &sight));
-        match confirm::ask(&render::question(&plan), &session.ends.stop).await {
+        session.signal.asking(true);
+        let answer = confirm::ask(&render::question(&plan), &session.ends.stop).await;
+        session.signal.asking(false);
+        match answer {
             Answer::Yes => {}
             Answer::No => {
                 output::say("declined: nothing was changed");
@@ -155,8 +159,8 @@ fn plan_exit(plan: &Plan) -> Exit {
 }
 
 /// The command that applies the plan without asking.
-fn command(direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
-    let mut words = vec!["lsync".to_owned(), direction.verb().to_owned(), "--yes".to_owned()];
+fn command(called: &str, direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
+    let mut words = vec![called.to_owned(), direction.verb().to_owned(), "--yes".to_owned()];
     let (common, moving) = (&flags.common, &flags.moving);
     let mut flag = |on: bool, name: &str| {
         if on {
