@@ -140,13 +140,13 @@ pub(super) async fn list(ends: &Ends, ask: &Ask) -> Result<Vec<Listed>, Error> {
 pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
     let remembered = |path: &str| {
         find(&state.entries, path).map_or_else(Remembered::default, |known| Remembered {
-            base: known.base.as_ref(),
-            published: known.published.as_ref(),
-            foreign: known.foreign.as_ref(),
+            base: known.base.as_deref(),
+            published: known.published.as_deref(),
+            foreign: known.foreign.as_deref(),
         })
     };
     let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
-    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
+    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_deref()?)));
     view::read(listing, &remembered, &mut published, &scope)
 }
 
@@ -194,7 +194,7 @@ impl Sight {
     #[must_use]
     pub fn plan(&self, direction: Direction, choices: Choices) -> Plan {
         let base: Vec<(RelPath, &Entry)> =
-            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_ref()?))).collect();
+            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_deref()?))).collect();
         let removed = |path: &RelPath| {
             !self.manifest_unreadable
                 && find(&self.state.entries, path.as_str()).is_some_and(|known| known.removed && known.published.is_none())

@@ -106,14 +106,13 @@ impl Sender<'_> {
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
         let _turn = self.pace.turn(stamp.size).await?;
-        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
-            let mut buffer = Vec::new();
-            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer)?;
+            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            let md5 = digest_one(&buffer);
-            Ok((Bytes::from(buffer), md5))
+            let md5 = digest_one(&buffer.vec);
+            Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;
         let mut about = about(path, stamp);
@@ -171,12 +170,11 @@ impl Sender<'_> {
                 let offset = index * part_bytes;
                 let len = part_bytes.min(size - offset);
                 let _turn = self.pace.turn(len).await?;
-                let source = source.clone();
+                let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
-                    let mut buffer = Vec::new();
-                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer)?;
-                    let md5 = digest_one(&buffer);
-                    Ok((Bytes::from(buffer), md5))
+                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    let md5 = digest_one(&buffer.vec);
+                    Ok((Bytes::from_owner(buffer), md5))
                 })
                 .await??;
                 let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;
