@@ -97,7 +97,7 @@ impl Want {
             self.whole = true;
         } else if let Some(parts) = &digests.parts {
             self.part(parts.part_bytes);
-        } else if let Some((_, count)) = digests.composite {
+        } else if let Some((_, count)) = digests.composite.as_deref().copied() {
             for part_bytes in candidate_part_bytes(size, count) {
                 self.part(part_bytes);
             }

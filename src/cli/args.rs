@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
 
@@ -25,10 +26,10 @@ again), 4 permission refused, 5 not confirmed or refused, 6 conflicts wait
 for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
 --check found something, 11 another run is active, 12 not enough space.";
 
-/// Keep working data safe across rented machines: send it to a bucket, bring it back.
+/// Keep working data safe across rented machines
 #[derive(Debug, Parser)]
 #[command(name = "lsync", version, after_help = EXAMPLES, max_term_width = 80, args_override_self = true)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
     /// Flags before the command.
     #[command(flatten)]
@@ -42,7 +43,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 #[command(args_override_self = true)]
 pub(crate) enum Command {
-    /// Prepare a new machine: write the configuration, wire git, check the bucket
+    /// Prepare a new machine: configure, wire git, check the bucket
     Setup(SetupArgs),
     /// Send what is new or changed here to the bucket
     #[command(after_help = "\
@@ -108,7 +109,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Flags after the command.
     #[command(flatten)]
@@ -119,7 +120,7 @@ pub(crate) struct TransferArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Exit with code 10 when this direction has something to send, a conflict or a problem
     #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
@@ -132,11 +133,11 @@ pub(crate) struct StatusArgs {
 /// Which direction `status --check` looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
-    /// Both
+    // Both
     Any,
-    /// Files that are not in the bucket yet
+    // Files that are not in the bucket yet
     Upload,
-    /// Files that are not on this machine yet
+    // Files that are not on this machine yet
     Download,
 }
 
@@ -237,7 +238,7 @@ pub(crate) struct Common {
     /// Say more; twice for every request
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
-    /// Use colour
+    /// Use colour (auto: on a terminal, unless NO_COLOR is set)
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Output")]
     pub color: Option<When>,
     /// No progress bars
@@ -286,21 +287,21 @@ pub(crate) struct Moving {
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR is set
+    // On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
+    // Always
     Always,
-    /// Never
+    // Never
     Never,
 }
 
 /// `--compare`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compare {
-    /// Read the object
+    // Read the object
     Content,
-    /// Trust equal size and recorded time
+    // Trust equal size and recorded time
     Size,
 }
 
@@ -340,6 +341,11 @@ impl Common {
             prefix: after.prefix.or(self.prefix),
         }
     }
+}
+
+/// Takes an empty word too: what an unset shell variable leaves is refused later, in words that say so.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 fn rate(text: &str) -> Result<u64, BadValue> {

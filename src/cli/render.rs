@@ -45,6 +45,7 @@ pub(crate) fn plan(plan: &Plan, sight: &Sight, around: &Around<'_>) -> String {
     {
         named(&mut out, title, list, around.width);
     }
+    skipped(&mut out, plan);
     problems(&mut out, plan.problems.iter().map(lsync::problem::Problem::line), plan.problems.len());
     losses(&mut out, plan);
     room_and_time(&mut out, plan, around);
@@ -137,8 +138,7 @@ fn table(out: &mut String, plan: &Plan, sight: &Sight, around: &Around<'_>) {
         row(out, "ignored", n, Some(size), &ignored);
     }
     if !plan.skipped.is_empty() {
-        let first = &plan.skipped[0];
-        row(out, "skipped", plan.skipped.len() as u64, None, &fit(&format!("{}: {}", first.path, first.why), 40));
+        row(out, "skipped", plan.skipped.len() as u64, None, "listed below");
     }
     if !plan.problems.is_empty() {
         row(out, "problems", plan.problems.len() as u64, None, "cannot be synced");
@@ -204,6 +204,18 @@ fn more(out: &mut String, n: usize) {
     if n > NAMED {
         let _ = writeln!(out, "  … and {} more (-v lists all)", count((n - NAMED) as u64));
     }
+}
+
+/// What is skipped, by name.
+fn skipped(out: &mut String, plan: &Plan) {
+    if plan.skipped.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nSkipped:");
+    for item in plan.skipped.iter().take(NAMED) {
+        let _ = writeln!(out, "  {}: {}", item.path, item.why);
+    }
+    more(out, plan.skipped.len());
 }
 
 /// Problems, by name and with the line that accepts them.
@@ -274,6 +286,12 @@ pub(crate) fn every_item(plan: &Plan) -> String {
     for k in plan.protected.iter().chain(&plan.conflicts).chain(&plan.unknown).chain(&plan.kept) {
         let _ = writeln!(out, "  {:>10}  keep {} ({})", bytes(k.bytes), k.path, k.why);
     }
+    for s in plan.skipped.iter().skip(NAMED) {
+        let _ = writeln!(out, "  {:>10}  skip {} ({})", "", s.path, s.why);
+    }
+    for p in plan.problems.iter().skip(NAMED) {
+        let _ = writeln!(out, "  {:>10}  problem {}", "", p.line());
+    }
     out
 }
 
@@ -310,6 +328,15 @@ pub(crate) fn after(report: &Report, width: usize, all: bool) -> String {
         }
         if !all {
             more(&mut out, report.failures.len());
+        }
+    }
+    if !report.problems.is_empty() {
+        let _ = writeln!(out, "{}:", style("Cannot be synced").red());
+        for problem in report.problems.iter().take(most) {
+            let _ = writeln!(out, "  {}", problem.line());
+        }
+        if !all {
+            more(&mut out, report.problems.len());
         }
     }
     let verb = report.direction.verb();

@@ -22,6 +22,8 @@ use super::{json, output};
 
 /// Requests in flight when `jobs` is `"auto"`.
 const AUTO_JOBS: usize = 48;
+/// Buffers in flight when `jobs` is `"auto"`, bytes: twelve parts of 8 MiB keep any link of an instance busy.
+const AUTO_MEMORY: u64 = 96 << 20;
 /// Threads for blocking work: reading, hashing, writing, and waiting for fsync.
 const BLOCKING_THREADS: usize = 16;
 
@@ -65,7 +67,7 @@ impl Signal {
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
                     if flag.swap(code.code(), Ordering::SeqCst) != 0 {
-                        std::process::exit(i32::from(code.code()));
+                        code.at_once();
                     }
                     stop.ask();
                     if !quiet {
@@ -121,7 +123,10 @@ impl Session {
                 Jobs::Auto => AUTO_JOBS,
                 Jobs::Count(n) => n.get(),
             },
-            max_memory: settings.max_memory_bytes,
+            max_memory: match settings.jobs {
+                Jobs::Auto => settings.max_memory_bytes.min(AUTO_MEMORY),
+                Jobs::Count(_) => settings.max_memory_bytes,
+            },
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
         };

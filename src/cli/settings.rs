@@ -7,7 +7,7 @@ pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 
-use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Git, Jobs, Limit, Links, Store};
+use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Store};
 use lsync::filter::Patterns;
 use lsync::local::mount::{Lookup, Mount};
 use lsync::local::place::TrashLimits;
@@ -44,8 +44,6 @@ pub(crate) struct Settings {
     pub trash: TrashLimits,
     /// Which links a download restores.
     pub links: Links,
-    /// `[git]`.
-    pub git: Git,
 }
 
 impl Settings {
@@ -80,7 +78,6 @@ impl Settings {
             max_memory_bytes: sync.max_memory_bytes.unwrap_or(DEFAULT_MAX_MEMORY_BYTES),
             trash: TrashLimits { age_seconds: trash.age_seconds, share: trash.share },
             links: sync.links.unwrap_or_default(),
-            git: file.git,
         })
     }
 }

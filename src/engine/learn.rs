@@ -59,7 +59,7 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
         let triple = Triple {
             local: row.local.map(|l| &l.entry),
             bucket: row.bucket.map(|r| &r.entry),
-            base: row.base.and_then(|known| known.base.as_ref()),
+            base: row.base.and_then(|known| known.base.as_deref()),
         };
         if row.local.is_some()
             && let Some(picked) = pick(triple)
@@ -73,7 +73,7 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
 /// Asks the metadata of objects of equal size whose ETag tells nothing, once per (key, ETag).
 pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let known = |path: &RelPath, etag: &ETag| {
-        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|(of, _, _)| of == etag)
+        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|told| told.0 == *etag)
     };
     let undecided: Vec<At> = rows(sight, |at| {
         let open = at.local.zip(at.bucket).is_some_and(|(l, r)| l.same_content(r).is_none());

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::near::near;
 use super::{Ask, Ends, Error, blocking, learn, manifests};
 use crate::entry::{Entry, Local, find};
 use crate::event::{Event, Phase};
@@ -10,7 +11,7 @@ use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
 use crate::local::state::{self, Loaded, State};
 use crate::manifest::Name;
-use crate::path::{MAX_KEY_BYTES, RelPath, is_at_or_below};
+use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::remote::list::Listed;
@@ -89,7 +90,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         state,
     };
     for path in &ask.paths {
-        must_exist(path, &local, &sight)?;
+        must_exist(ends, path, &local, &sight)?;
     }
     learn::from_cache(&mut local, &sight.state);
     sight.local = local;
@@ -138,13 +139,13 @@ pub(super) async fn list(ends: &Ends, ask: &Ask) -> Result<Vec<Listed>, Error> {
 pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
     let remembered = |path: &str| {
         find(&state.entries, path).map_or_else(Remembered::default, |known| Remembered {
-            base: known.base.as_ref(),
-            published: known.published.as_ref(),
-            foreign: known.foreign.as_ref(),
+            base: known.base.as_deref(),
+            published: known.published.as_deref(),
+            foreign: known.foreign.as_deref(),
         })
     };
     let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
-    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
+    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_deref()?)));
     view::read(listing, &remembered, &mut published, &scope)
 }
 
@@ -162,7 +163,7 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
     .collect()
 }
 
-fn must_exist(path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
+fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
     let at = |p: &RelPath| p.is_at_or_below(path.as_str());
     let exists = local.iter().any(|(p, _)| at(p))
         || sight.view.entries.iter().any(|(p, _)| at(p))
@@ -175,28 +176,16 @@ fn must_exist(path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Resu
     if exists {
         return Ok(());
     }
-    let near = near_names(path, sight);
+    let near = near_names(ends, path, sight);
     Err(Error::NoSuchPath { path: path.clone(), near })
 }
 
-/// Names in what is remembered that share the path's beginning, at most three, without reading the whole mount.
-fn near_names(path: &RelPath, sight: &Sight) -> Vec<String> {
-    let wanted = path.name().to_lowercase();
-    let start: String = wanted.chars().take(3).collect();
-    let mut near: Vec<String> = Vec::new();
-    for (known, _) in &sight.state.entries {
-        for candidate in std::iter::once(known.as_str()).chain(known.ancestors()) {
-            let name = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
-            if name.starts_with(&start) && !near.iter().any(|n| n == candidate) {
-                near.push(candidate.to_owned());
-            }
-        }
-        if near.len() >= 3 {
-            break;
-        }
-    }
-    near.truncate(3);
-    near
+/// What the PATH may have meant: of what is remembered, and of what lies beside it in the mount.
+fn near_names(ends: &Ends, path: &RelPath, sight: &Sight) -> Vec<String> {
+    let beside = ends.mount.beside(path);
+    let remembered = sight.state.entries.iter().map(|(known, _)| known.as_str());
+    let near = near(path, beside.iter().map(String::as_str).chain(remembered));
+    near.into_iter().map(|name| Shown(&name).to_string()).collect()
 }
 
 impl Sight {
@@ -204,7 +193,7 @@ impl Sight {
     #[must_use]
     pub fn plan(&self, direction: Direction, choices: Choices) -> Plan {
         let base: Vec<(RelPath, &Entry)> =
-            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_ref()?))).collect();
+            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_deref()?))).collect();
         let removed = |path: &RelPath| {
             !self.manifest_unreadable
                 && find(&self.state.entries, path.as_str()).is_some_and(|known| known.removed && known.published.is_none())

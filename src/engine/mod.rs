@@ -6,10 +6,12 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
+mod buffers;
 mod fetch;
 mod learn;
 mod look;
 mod manifests;
+mod near;
 mod pace;
 mod publish;
 mod remember;

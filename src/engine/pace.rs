@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::buffers::Buffers;
 use super::{Ask, Error};
 
 /// The bounds of one run.
@@ -14,6 +15,8 @@ pub(super) struct Pace {
     most_kib: u32,
     bytes_per_second: Option<u64>,
     next: Mutex<Instant>,
+    /// Where buffers come from and go back to.
+    pub(super) buffers: Buffers,
 }
 
 /// A place in flight, with the memory that goes with it; given back when dropped.
@@ -32,6 +35,7 @@ impl Pace {
             most_kib,
             bytes_per_second: ask.bytes_per_second.filter(|rate| *rate > 0),
             next: Mutex::new(Instant::now()),
+            buffers: Buffers::default(),
         }
     }
 

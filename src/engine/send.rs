@@ -101,14 +101,15 @@ impl Sender<'_> {
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
         let _turn = self.pace.turn(stamp.size).await?;
-        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        let (mount, at, buffers) = (self.ends.mount.clone(), path.clone(), self.pace.buffers.clone());
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
-            let mut buffer = Vec::new();
-            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer)?;
+            let len = usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?;
+            let mut buffer = buffers.take(len);
+            source.read(0, len, buffer.fill())?;
             source.unchanged()?;
-            let md5 = digest_one(&buffer);
-            Ok((Bytes::from(buffer), md5))
+            let md5 = digest_one(buffer.as_ref());
+            Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;
         let mut about = about(path, stamp);
@@ -166,12 +167,13 @@ impl Sender<'_> {
                 let offset = index * part_bytes;
                 let len = part_bytes.min(size - offset);
                 let _turn = self.pace.turn(len).await?;
-                let source = source.clone();
+                let (source, buffers) = (source.clone(), self.pace.buffers.clone());
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
-                    let mut buffer = Vec::new();
-                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer)?;
-                    let md5 = digest_one(&buffer);
-                    Ok((Bytes::from(buffer), md5))
+                    let len = usize::try_from(len).map_err(|_| ReadError::Changed)?;
+                    let mut buffer = buffers.take(len);
+                    source.read(offset, len, buffer.fill())?;
+                    let md5 = digest_one(buffer.as_ref());
+                    Ok((Bytes::from_owner(buffer), md5))
                 })
                 .await??;
                 let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;

@@ -249,6 +249,17 @@ impl Mount {
         })
     }
 
+    /// What lies in the nearest directory above `path` that exists, as paths; nothing where it cannot be read.
+    pub(crate) fn beside(&self, path: &RelPath) -> Vec<String> {
+        for dir in path.ancestors().chain([""]) {
+            if let Ok(names) = self.top.dir(dir).and_then(|opened| opened.names()) {
+                let names = names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| name != RESERVED);
+                return names.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }).collect();
+            }
+        }
+        Vec::new()
+    }
+
     fn look_at(&self, path: &RelPath) -> io::Result<Option<Looked>> {
         let (parent, name) = self.top.parent_of(path.as_str())?;
         let Some(found) = parent.status(name)? else { return Ok(None) };

@@ -104,7 +104,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::entry::Kind;
+    use crate::entry::{Kind, Stamp};
     use crate::filter::Scope;
 
     /// Makes `a/` directories, `a -> b` links and files of as many bytes as their name has.

@@ -110,7 +110,10 @@ impl Builder<'_, '_> {
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
         for root in clashes {
-            self.clash(&root);
+            // The problem says what is to be done; advice for a conflict would not help.
+            if !self.input.is_problem(&root) {
+                self.clash(&root);
+            }
         }
     }
 

@@ -92,9 +92,13 @@ impl Sources<'_> {
         const FIX: &str = "run lsync setup, or set LSYNC_BUCKET, LSYNC_REGION, LSYNC_ACCESS_KEY_ID and LSYNC_SECRET_ACCESS_KEY";
         let Some(loaded) = self.loaded else {
             let failure = Failure::usage("there is no configuration: no sync.toml here or above, and no LSYNC_BUCKET");
-            return match find::legacy_nearby(self.env) {
-                Some(old) => failure.hint(format!("take over the old one: lsync setup --import {}", find::quoted(&old))),
-                None => failure.hint(FIX),
+            return match (find::legacy_nearby(self.env), find::in_a_mount(self.env)) {
+                (Some(old), _) => failure.hint(format!("take over the old one: lsync setup --import {}", find::quoted(&old))),
+                (None, Some(there)) => {
+                    let (dir, there) = (find::quoted(there.parent().unwrap_or(&there)), find::quoted(&there));
+                    failure.hint(format!("run it in {dir}, or pass --config {there}"))
+                }
+                (None, None) => failure.hint(FIX),
             };
         };
         match loaded.blank("bucket") {

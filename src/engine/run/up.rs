@@ -126,7 +126,7 @@ impl Work<'_> {
 
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
-        let pace = std::mem::replace(&mut self.pace, crate::engine::pace::Pace::new(self.ask));
+        let pace = self.pace.clone();
         let sender = Sender { ends, pace: &pace, enforce: self.enforce };
         let sender = &sender;
         let mut queue = stream::iter(sends)

@@ -46,7 +46,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("eprint!", ONLY_CLI),
     ("eprintln!", ONLY_CLI),
     ("dbg!", &[]),
-    ("process::exit", &["src/main.rs"]),
+    ("process::exit", &["src/cli/exit.rs"]),
 ];
 
 /// What floors 0 and 1 have no use for.
