@@ -101,6 +101,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         must_exist(ends, path, &local, &sight)?;
     }
     learn::from_cache(&mut local, &sight.state);
+    sight.problems.extend(learn::unreadable(ends, &local).await?);
     sight.local = local;
     learn::from_metadata(ends, ask, &mut sight).await?;
     sight.began = Instant::now();

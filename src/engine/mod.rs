@@ -6,7 +6,6 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
-mod buffers;
 mod fetch;
 mod learn;
 mod look;

@@ -85,7 +85,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         plan,
         operation,
         enforce: Enforce::Head,
-        pace: Arc::new(Pace::new(ask)),
+        pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
         done: HashMap::new(),
         report,

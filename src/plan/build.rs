@@ -31,6 +31,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         same_bytes: 0,
         problems: input.problems.to_vec(),
         skipped: input.skipped.to_vec(),
+        may_delete: choices.delete,
         source_entries,
         destination_entries,
     };
@@ -573,7 +574,7 @@ mod tests {
         assert!(plan.check(MaxDelete::Percent(67.0)).is_ok());
         assert!(plan.check(MaxDelete::Paths(1)).is_err() && plan.check(MaxDelete::Paths(2)).is_ok());
         let empty = with(true, false).plan(Upload, "", "a=a1", "a=a1");
-        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource("mount"))));
+        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource(Direction::Upload))));
     }
 
     #[test]
