@@ -113,7 +113,10 @@ impl Sender<'_> {
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
         let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
-        let stored = self.ends.stop.or(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
+        if self.ends.stop.asked() {
+            return Err(Once::Run(Error::Stopped));
+        }
+        let stored = self.ends.stop.or_soon(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
         self.ends.tell(Event::Moved { path: path.clone(), bytes: stamp.size });
         Ok((stored, Digests::of_whole(md5)))
     }

@@ -7,6 +7,7 @@ mod bad_input_names;
 mod bad_input_store;
 mod decide;
 mod foreign;
+mod interrupt;
 mod roundtrip;
 mod setup;
 mod support;
