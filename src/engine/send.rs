@@ -77,6 +77,14 @@ impl Sender<'_> {
         Err(NotSent::Item(FailureKind::StillWritten, "it is still being written".into()))
     }
 
+    /// Sends a file whose guard the store says is broken, if only because it lists another ETag than its conditions take.
+    pub(super) async fn file_again(&self, path: &RelPath, stamp: Stamp, guard: &Guard, broken: NotSent) -> Result<Sent, NotSent> {
+        match guard_as_answered(self.ends, path.as_str(), guard, &broken).await {
+            Some(guard) => self.file(path, stamp, &guard).await,
+            None => Err(broken),
+        }
+    }
+
     async fn stamp_now(&self, path: &RelPath) -> Result<Stamp, NotSent> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         match blocking(move || mount.look(&at)).await? {
@@ -236,6 +244,15 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
             NotSent::Item(FailureKind::Failed, chain(&error))
         }
     }
+}
+
+/// After a refusal: the guard in the words of a store whose listings show another ETag than its conditions take, when what is listed
+/// still is what the guard asks for.
+pub(super) async fn guard_as_answered(ends: &Ends, key: &str, guard: &Guard, broken: &NotSent) -> Option<Guard> {
+    let (Guard::Is(etag, size), NotSent::Item(FailureKind::Stale, _)) = (guard, broken) else { return None };
+    let asked = ends.stop.or(ends.bucket.answered_etag(key, etag, *size)).await?;
+    // An error leaves the refusal as it is.
+    Some(Guard::Is(asked.ok()??, *size))
 }
 
 /// Type and metadata of an object: names that rclone, s5cmd and the aws CLI read.

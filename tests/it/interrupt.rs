@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::cmd::Cmd;
-use crate::support::mount::Mount;
+use crate::support::mount::{Mount, noise};
 use crate::support::s3::S3;
 use crate::support::wait::until;
 use lsync::sandbox::{Action, Rule};
@@ -64,7 +64,7 @@ fn sighup_in_an_upload_of_many_small_files_keeps_what_was_sent() {
 #[test]
 fn ctrl_c_in_a_large_upload_leaves_no_open_upload() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", large(20 << 20));
+    mount.write("large.bin", noise(20 << 20));
     s3.faults().push(hold("UploadPart", "large.bin", 1, 2));
     let run = upload(&s3, &mount).start();
     s3.until_all_hit();
@@ -74,7 +74,7 @@ fn ctrl_c_in_a_large_upload_leaves_no_open_upload() {
     assert!(mount.left_behind().is_empty(), "{:?}", mount.left_behind());
     let again = upload(&s3, &mount).run().expect(0);
     assert!(again.last_line().starts_with("complete: files=1 "), "{}", again.stdout);
-    assert_eq!(s3.content("large.bin"), large(20 << 20));
+    assert_eq!(s3.content("large.bin"), noise(20 << 20));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn ctrl_c_in_a_large_download_leaves_the_old_file() {
     let (s3, mount) = (S3::start(), Mount::new());
     mount.write("large.bin", "first");
     upload(&s3, &mount).run().expect(0);
-    s3.put("large.bin", large(20 << 20));
+    s3.put("large.bin", noise(20 << 20));
     s3.faults().push(hold("GetObject", "large.bin", 1, 2));
     let run = download(&s3, &mount).start();
     s3.until_all_hit();
@@ -114,14 +114,14 @@ fn ctrl_c_in_a_large_download_leaves_the_old_file() {
     assert_eq!(mount.text("large.bin"), "first");
     assert!(mount.left_behind().is_empty(), "{:?}", mount.left_behind());
     download(&s3, &mount).run().expect(0);
-    assert_eq!(std::fs::read(mount.path("large.bin")).expect("it is there"), large(20 << 20));
+    assert_eq!(std::fs::read(mount.path("large.bin")).expect("it is there"), noise(20 << 20));
 }
 
 /// "A second one stops at once": even what must not be cut off, and the next run goes on.
 #[test]
 fn a_second_signal_stops_at_once() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", large(20 << 20));
+    mount.write("large.bin", noise(20 << 20));
     s3.faults().push(hold("CompleteMultipartUpload", "large.bin", 0, 1));
     let mut run = upload(&s3, &mount).start();
     s3.until_all_hit();
@@ -162,16 +162,11 @@ fn ctrl_c_is_heard_while_the_listing_is_waited_for() {
 #[test]
 fn ctrl_c_is_heard_while_a_slow_line_is_waited_for() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("a", large(1 << 20)).write("b", large(1 << 20));
+    mount.write("a", noise(1 << 20)).write("b", noise(1 << 20));
     let run = upload(&s3, &mount).args("--bwlimit 4KiB").start();
     until("the first is there", || !s3.keys().is_empty());
     run.signal(Signal::INT);
     let ended = run.wait().expect(130);
     assert!(ended.last_line().starts_with("incomplete: interrupted"), "{}", ended.stdout);
     assert_eq!(s3.keys().len(), 1);
-}
-
-/// Bytes that differ from place to place.
-fn large(len: usize) -> Vec<u8> {
-    (0..len as u64).step_by(8).flat_map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).take(len).collect()
 }

@@ -5,6 +5,7 @@
 mod bad_input_config;
 mod bad_input_names;
 mod bad_input_store;
+mod complete;
 mod decide;
 mod foreign;
 mod interrupt;
