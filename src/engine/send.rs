@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::learn::write_mtime;
+use super::learn::{not_read, write_mtime};
 use super::pace::Pace;
 use super::report::{FailureKind, chain};
 use super::{Ends, Error, blocking};
@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
 use crate::local::mount::Looked;
 use crate::path::RelPath;
+use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::multipart::Upload;
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
@@ -68,6 +69,10 @@ impl Sender<'_> {
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });
                 }
                 Err(Once::Read(ReadError::Stopped) | Once::Run(Error::Stopped)) => return Err(NotSent::Run(Error::Stopped)),
+                Err(Once::Read(e @ ReadError::Failed(_))) => {
+                    let why = format!("{} (to leave it out: --exclude '{}')", not_read(&e), exclude_line(path.as_str()));
+                    return Err(NotSent::Item(FailureKind::Failed, why));
+                }
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
