@@ -57,6 +57,8 @@ pub(super) struct Work<'a> {
 
 /// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
 pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+    // What ends this run early is nobody else's business.
+    let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored.files + if plan.direction == Direction::Download { sight.view.ignored.0 } else { 0 };
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
@@ -147,7 +149,7 @@ impl Work<'_> {
             Some(known) => (known, None),
             None => {
                 let probe = self.ends.bucket.honours_conditional_writes();
-                let found = self.ends.stop.or(probe).await.ok_or(Error::Stopped)??;
+                let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
                 (found, Some(found))
             }
         };
@@ -261,6 +263,8 @@ impl Work<'_> {
     /// Notes an item that was not done, or that ends the run.
     pub(super) fn item_not_done(&mut self, path: &RelPath, verb: Verb, bytes: u64, why: NotSent) {
         let (kind, why) = match why {
+            // It was not tried, or not to its end: no failure, but no reason to say more than that the run was stopped.
+            NotSent::Run(Error::Stopped) => return self.end(Error::Stopped),
             NotSent::Run(e) => {
                 let text = e.to_string();
                 self.end(e);
