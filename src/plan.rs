@@ -125,6 +125,8 @@ pub struct Transfer {
     pub path: RelPath,
     /// What the source holds.
     pub source: Entry,
+    /// The permission bits that the path has at the destination afterwards, where known.
+    pub mode: Option<u32>,
     /// The stamp of a local source file.
     pub stamp: Option<Stamp>,
     /// When the source object was written; a foreign object's mtime where its metadata has none.

@@ -12,6 +12,8 @@ mod import;
 mod json;
 mod output;
 mod render;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod session;
 mod settings;
 mod setup;
@@ -81,17 +83,13 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
-            common(&args.common);
-            Err(not_built_yet())
+            let common = common(&args.common);
+            sandbox::run(args, &common, env)
         }
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { command } => completions::man(command.as_deref()),
         Command::GitCredential { config, operation } => git_credential::run(&operation, config.or(before.common.config), env),
     }
-}
-
-fn not_built_yet() -> Failure {
-    Failure::new(Exit::Failed, "this command is not built yet")
 }
 
 /// Prints what ended a command: for people on stderr and, with `--json`, as the last line of stdout.

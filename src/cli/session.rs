@@ -127,6 +127,7 @@ impl Session {
             paths: scope,
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,
+            compare_size: moving.compare == Some(Compare::Size),
             compare_content: moving.compare == Some(Compare::Content),
             jobs: match settings.jobs {
                 Jobs::Auto => AUTO_JOBS,

@@ -6,7 +6,7 @@ mod check;
 mod git;
 mod instead_of;
 mod report;
-mod write;
+pub(crate) mod write;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

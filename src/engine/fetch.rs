@@ -58,7 +58,7 @@ impl Fetcher<'_> {
             self.in_ranges(path, source, etag, &temp).await?
         };
         let mtime = mtime(source, head.as_ref(), transfer.last_modified);
-        let mode = transfer.source.mode.or(transfer.found_mode);
+        let mode = transfer.mode.or(transfer.found_mode);
         let (mount, workplace, at) = (self.ends.mount.clone(), self.workplace.clone(), path.clone());
         let placed = blocking(move || -> Result<Stamp, PlaceError> {
             temp.finish(mtime, mode)?;

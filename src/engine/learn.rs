@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use futures_util::stream::{self, StreamExt};
 
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::diff::{Triple, Want, may_ask_metadata, merge, wanted};
+use crate::diff::{Standing, Triple, Want, may_ask_metadata, merge, same_size_and_time, standing, travelling, wanted};
 use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
@@ -164,7 +164,11 @@ pub(super) fn write_mtime(mtime: Nanos) -> String {
 pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let refused: BTreeSet<&str> = sight.problems.iter().filter(|p| p.side == Side::Local).map(|p| p.name.as_str()).collect();
     let todo: Vec<(usize, Option<usize>, Want)> = rows(sight, |at| {
-        let want = wanted(at, ask.removals);
+        let mut want = wanted(at, ask.removals);
+        let taken = ask.compare_size && want.is_empty() && standing(at) == Some(Standing::Unknown) && same_size_and_time(at);
+        if let (true, Some(file)) = (taken, at.local.and_then(Entry::file)) {
+            want = travelling(file.size);
+        }
         (!want.is_empty()).then_some(want)
     })
     .into_iter()

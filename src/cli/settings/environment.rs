@@ -92,6 +92,19 @@ impl Environment {
         self.path("LSYNC_MOUNTS").unwrap_or_else(|| "/lambda/nfs".into())
     }
 
+    /// Where temporary files belong.
+    #[cfg(feature = "sandbox")]
+    #[must_use]
+    pub(crate) fn temporary_dir(&self) -> PathBuf {
+        self.path("TMPDIR").unwrap_or_else(|| "/tmp".into())
+    }
+
+    /// Names of our own variables that are set: they count more than any file.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = &str> {
+        self.vars.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.to_str()).filter(|n| n.starts_with("LSYNC_"))
+    }
+
     /// `$XDG_CONFIG_HOME/lsync/sync.toml`.
     #[must_use]
     pub(crate) fn user_config(&self) -> Option<PathBuf> {

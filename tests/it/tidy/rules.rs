@@ -35,7 +35,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hyper_util", WIRE),
     ("hyper_rustls", &["src/remote/"]),
     ("rustls", &["src/remote/"]),
-    ("walkdir", &["src/local/"]),
+    ("walkdir", &["src/cli/sandbox/"]),
     ("env::", ONLY_CLI),
     ("std::env", ONLY_CLI),
     ("stdin()", ONLY_CLI),
