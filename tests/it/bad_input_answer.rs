@@ -16,7 +16,7 @@ fn lsync(mount: &Mount, s3: &S3, line: &str) -> Cmd {
 fn in_a_shell(mount: &Mount, s3: &S3, line: &str) -> Cmd {
     let mut cmd = lsync(mount, s3, "");
     let dir = cmd.program.parent().expect("a directory").to_owned();
-    let path = std::env::join_paths(std::iter::once(dir).chain(std::env::split_paths(&cmd.env["PATH"]))).unwrap();
+    let path = std::env::join_paths(std::iter::once(dir).chain(std::env::split_paths(&cmd.env["PATH"]))).expect("no colon in it");
     cmd.program = "/bin/sh".into();
     cmd.env("PATH", path).arg("-c").arg(line)
 }
@@ -117,7 +117,9 @@ fn a_reader_that_goes_away_stops_nothing() {
     let s3 = S3::start();
     let names: Vec<String> = (0..40).map(|n| format!("d/{n:02}")).collect();
     let mount = Mount::new();
-    names.iter().for_each(|name| drop(mount.write(name, name)));
+    for name in &names {
+        mount.write(name, name);
+    }
     let lines = [
         ("lsync upload -n -v | head -1", "Upload  from"),
         ("lsync upload --json | head -1", "{"),

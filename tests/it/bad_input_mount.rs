@@ -24,8 +24,8 @@ fn synced() -> (Mount, S3) {
 
 /// Takes the mount away, as an unmounted filesystem goes: its place is there, with nothing in it.
 fn unmount(mount: &Mount) {
-    fs::rename(mount.root(), mount.mounts().join("away")).unwrap();
-    fs::create_dir(mount.root()).unwrap();
+    fs::rename(mount.root(), mount.mounts().join("away")).expect("the test's own directory");
+    fs::create_dir(mount.root()).expect("the test's own directory");
 }
 
 /// "A source without any entry deletes nothing (5)".
@@ -112,8 +112,12 @@ fn a_mount_that_vanishes_at_the_question() {
 fn a_mount_that_vanishes_while_files_are_sent() {
     for command in ["upload", "download"] {
         let (mount, s3) = synced();
-        (0..3).for_each(|n| drop(mount.write(&format!("new/{n}"), "xyz")));
-        (0..3).for_each(|n| drop(s3.put(&format!("other/{n}"), "xyz")));
+        for n in 0..3 {
+            mount.write(&format!("new/{n}"), "xyz");
+        }
+        for n in 0..3 {
+            s3.put(&format!("other/{n}"), "xyz");
+        }
         let operation = if command == "upload" { "PutObject" } else { "GetObject" };
         let part = if command == "upload" { "new/" } else { "other/" };
         let slow = Action::Delay(std::time::Duration::from_millis(300));
@@ -142,14 +146,14 @@ fn as_nobody(cmd: &Cmd, mount: &Mount) -> Cmd {
     if !rustix::process::geteuid().is_root() {
         return cmd;
     }
-    for dir in [mount.mounts().parent().unwrap().to_owned(), mount.mounts(), mount.home()] {
-        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for dir in [mount.mounts().parent().expect("the test's own directory").to_owned(), mount.mounts(), mount.home()] {
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("the test's own directory");
     }
     give(mount.root());
     // The binary may lie where nobody else may go.
     let binary = mount.home().join("lsync");
     if !binary.exists() && fs::hard_link(&cmd.program, &binary).is_err() {
-        fs::copy(&cmd.program, &binary).unwrap();
+        fs::copy(&cmd.program, &binary).expect("the test's own directory");
     }
     cmd.program = "setpriv".into();
     let mut args: Vec<std::ffi::OsString> = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"].map(Into::into).into();
@@ -162,7 +166,8 @@ fn as_nobody(cmd: &Cmd, mount: &Mount) -> Cmd {
 /// Hands everything over, as it is.
 fn give(dir: &Path) {
     for entry in walkdir::WalkDir::new(dir) {
-        std::os::unix::fs::lchown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
+        std::os::unix::fs::lchown(entry.expect("the test's own directory").path(), Some(65534), Some(65534))
+            .expect("the test's own directory");
     }
 }
 

@@ -41,7 +41,7 @@ fn key(key: &str, shown: &str, why: &str, excludable: bool) {
     assert_eq!(ran.last_line(), "incomplete: 1 cannot be synced");
     problem(&ran, shown, why);
     let left: Vec<String> = mount.tree().into_iter().map(|node| node.path).collect();
-    assert_eq!((left, mount.mounts().read_dir().unwrap().count()), (vec!["fine".to_owned()], 1), "{key:?}");
+    assert_eq!((left, mount.mounts().read_dir().map(Iterator::count).unwrap_or(0)), (vec!["fine".to_owned()], 1), "{key:?}");
     let json = lsync(&mount, &s3, "download --yes --json").run().expect(3).json();
     let line = json.iter().find(|line| line["type"] == "problem").expect("a problem");
     assert_eq!((line["path"].as_str(), &json[json.len() - 1]["problems"]), (Some(key), &1.into()));
@@ -215,7 +215,9 @@ fn a_beside_a_b() {
 fn names_that_differ_in_case_or_normalisation_come_down_side_by_side() {
     let s3 = S3::start();
     let names = ["A", "a", "Data/x", "data/x", "e\u{301}", "\u{e9}"];
-    names.iter().for_each(|name| drop(s3.put(name, name)));
+    for name in &names {
+        s3.put(name, name);
+    }
     let mount = Mount::new();
     lsync(&mount, &s3, "download --yes").run().expect(0);
     names.iter().for_each(|name| assert_eq!(mount.text(name), *name));

@@ -150,8 +150,12 @@ fn quiet_prints_the_last_line_alone() {
 fn verbose_names_every_item() {
     let (mount, s3) = (Mount::new(), S3::start());
     let names: Vec<String> = (0..12).map(|n| format!("file-{n:02}")).collect();
-    names.iter().for_each(|name| drop(mount.write(name, name)));
-    (0..12).for_each(|n| drop(s3.put(&format!("bad-{n:02}//x"), "x")));
+    for name in &names {
+        mount.write(name, name);
+    }
+    for n in 0..12 {
+        s3.put(&format!("bad-{n:02}//x"), "x");
+    }
     let few = lsync(&mount, &s3, "upload -n").run().expect(3);
     assert!(!names.iter().all(|name| few.says(name)) && few.says("more (-v"), "{}", few.stdout);
     let all = lsync(&mount, &s3, "upload -n -v").run().expect(3);
