@@ -39,9 +39,8 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
     builder.rows();
     builder.emptied();
     builder.vanished();
-    let mut plan = builder.plan;
-    plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
-    plan
+    builder.plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
+    builder.plan
 }
 
 struct Builder<'a, 'b> {
@@ -78,11 +77,9 @@ impl Builder<'_, '_> {
             }
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
-        for root in clashes {
-            // The problem says what is to be done; advice for a conflict would not help.
-            if !self.input.is_problem(&root) {
-                self.clash(&root);
-            }
+        let input = self.input; // a problem says itself what is to be done
+        for root in clashes.iter().filter(|root| !input.is_problem(root)) {
+            self.clash(root);
         }
     }
 
