@@ -62,6 +62,8 @@ pub struct View {
     pub bytes: u64,
     /// Objects that patterns leave out, and their bytes.
     pub ignored: (u64, u64),
+    /// Where those lie, sorted.
+    pub left_out: Vec<RelPath>,
 }
 
 /// Reads a listing (sorted by key). `remembered` is asked once per key, `published` gives all manifest entries in path order, and
@@ -85,6 +87,7 @@ pub fn read<'a>(
         }
         read_object(&mut view, object, remembered, scope);
     }
+    view.left_out.sort_unstable();
     // Markers sort apart from their paths: `a/` comes after `a-b`.
     view.entries.sort_by(|a, b| a.0.cmp(&b.0));
     view.entries.dedup_by(|later, first| later.0 == first.0 && later.1.entry.file().is_none());
@@ -119,6 +122,7 @@ fn read_object<'a>(
         Some(Scope::Ignored | Scope::Keys) => {
             view.ignored.0 += 1;
             view.ignored.1 += object.size;
+            view.left_out.push(path);
             return;
         }
         Some(Scope::In) => {}

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
 use lsync::engine::{Ask, Ends, Error, Stop};
 use lsync::event::{Event, Observer};
 use lsync::local::mount::Mount;
 use lsync::path::RelPath;
-use lsync::plan::{Choices, MaxDelete};
+use lsync::plan::{Choices, Direction, MaxDelete, Refusal};
 use lsync::remote::connect::connect;
 
 use super::args::{Compare, Flags};
@@ -22,8 +22,6 @@ use super::{json, output};
 
 /// Requests in flight when `jobs` is `"auto"`.
 const AUTO_JOBS: usize = 48;
-/// Buffers in flight when `jobs` is `"auto"`, bytes: twelve parts of 8 MiB keep any link of an instance busy.
-const AUTO_MEMORY: u64 = 96 << 20;
 /// Threads for blocking work: reading, hashing, writing, and waiting for fsync.
 const BLOCKING_THREADS: usize = 16;
 
@@ -41,12 +39,15 @@ pub(crate) struct Session {
 
 /// The signal that asked the run to stop, if one did.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Signal(Arc<AtomicU8>);
+pub(crate) struct Signal {
+    code: Arc<AtomicU8>,
+    asking: Arc<AtomicBool>,
+}
 
 impl Signal {
     /// Its exit code.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.code.load(Ordering::SeqCst) {
             129 => Some(Exit::HungUp),
             130 => Some(Exit::Interrupted),
             143 => Some(Exit::Terminated),
@@ -54,23 +55,31 @@ impl Signal {
         }
     }
 
+    /// A question is on the screen, or no longer: nothing is under way that a signal would have to stop.
+    pub(crate) fn asking(&self, asking: bool) {
+        self.asking.store(asking, Ordering::SeqCst);
+    }
+
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
     fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
+        use tokio::signal::unix::SignalKind;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
             (SignalKind::terminate(), Exit::Terminated),
             (SignalKind::hangup(), Exit::HungUp),
         ] {
-            let mut signals = signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
-            let (flag, stop, bars) = (self.0.clone(), stop.clone(), bars.clone());
+            let mut signals =
+                tokio::signal::unix::signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
+            let (signal, stop, bars) = (self.clone(), stop.clone(), bars.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if flag.swap(code.code(), Ordering::SeqCst) != 0 {
+                    if signal.code.swap(code.code(), Ordering::SeqCst) != 0 {
                         code.at_once();
                     }
                     stop.ask();
-                    if !quiet {
+                    if signal.asking.load(Ordering::SeqCst) {
+                        output::say(""); // the cursor stands behind the question
+                    } else if !quiet {
                         bars.clear();
                         output::say("stopping cleanly; once more to stop at once");
                     }
@@ -118,15 +127,13 @@ impl Session {
             paths: scope,
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,
+            compare_size: moving.compare == Some(Compare::Size),
             compare_content: moving.compare == Some(Compare::Content),
             jobs: match settings.jobs {
                 Jobs::Auto => AUTO_JOBS,
                 Jobs::Count(n) => n.get(),
             },
-            max_memory: match settings.jobs {
-                Jobs::Auto => settings.max_memory_bytes.min(AUTO_MEMORY),
-                Jobs::Count(_) => settings.max_memory_bytes,
-            },
+            max_memory: settings.max_memory_bytes,
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
         };
@@ -210,9 +217,15 @@ impl From<Error> for Failure {
             Error::Mount(e) => e.into(),
             Error::Scan(e) => e.into(),
             Error::Lock(e) => e.into(),
-            Error::Refused(_) => {
-                Failure::new(Exit::Refused, chain(&error)).hint("look at the plan with --dry-run; if it is right, raise --max-delete")
-            }
+            Error::Refused(ref why) => Failure::new(Exit::Refused, chain(&error)).hint(match why {
+                Refusal::TooManyDeletes { .. } => "look at what the plan deletes; if that is right, raise --max-delete",
+                Refusal::EmptySource(Direction::Upload) => {
+                    "is it mounted, and is it the right one? To upload without deleting, leave out --delete"
+                }
+                Refusal::EmptySource(Direction::Download) => {
+                    "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete"
+                }
+            }),
             Error::SelfSync { .. } => {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }

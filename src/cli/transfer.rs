@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lsync::engine::{self, FailureKind, Report, Sight};
+use lsync::event::Event;
 use lsync::path::Shown;
 use lsync::plan::{Direction, Plan};
 
@@ -25,6 +26,7 @@ pub(crate) fn run(direction: Direction, args: &TransferArgs, flags: Flags, env: 
         let ended = work(direction, &session, &args.paths, env, began).await;
         session.bars.clear();
         match (ended, session.signal.exit()) {
+            (Err(failure), Some(exit)) if failure.exit == exit => Err(failure),
             // What was asked to stop did stop: the signal is the exit code, whatever it interrupted.
             (Err(failure), Some(exit)) => Err(Failure { exit, message: format!("interrupted: {}", failure.message), hint: Some(again()) }),
             (ended, _) => ended,
@@ -41,6 +43,9 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
     let sight = engine::look(&session.ends, &session.ask).await?;
     let plan = sight.plan(direction, session.choices);
     session.bars.clear();
+    if let Some(warning) = empty_source(session, &plan) {
+        (session.ends.observer)(Event::Warning(warning));
+    }
     if let Err(refusal) = plan.check(session.max_delete) {
         show(session, &plan, &sight)?;
         return Err(engine::Error::from(refusal).into());
@@ -54,11 +59,14 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
             show(session, &plan, &sight)?;
             let exit = preview_ends(session, &plan, &sight, Exit::Refused, began)?;
             output::say("nothing was changed: there is no terminal to ask on. To apply this plan:");
-            output::say(&command(direction, &session.flags, paths));
+            output::say(&command(&env.called, direction, &session.flags, paths));
             return Ok(exit);
         }
         output::say(&screen(session, &plan, &sight));
-        match confirm::ask(&render::question(&plan), &session.ends.stop).await {
+        session.signal.asking(true);
+        let answer = confirm::ask(&render::question(&plan), &session.ends.stop).await;
+        session.signal.asking(false);
+        match answer {
             Answer::Yes => {}
             Answer::No => {
                 output::say("declined: nothing was changed");
@@ -80,6 +88,17 @@ async fn work(direction: Direction, session: &Session, paths: &[PathBuf], env: &
     let report = engine::run(&session.ends, &session.ask, &sight, &plan).await?;
     session.bars.clear();
     ends(session, &sight, report, began)
+}
+
+/// A source that is empty and a destination that is not: nothing is wrong with it, and seldom is it what was meant.
+fn empty_source(session: &Session, plan: &Plan) -> Option<String> {
+    if plan.may_delete || plan.source_entries > 0 || plan.destination_entries == 0 || !plan.problems.is_empty() || !session.ask.is_whole() {
+        return None;
+    }
+    Some(match plan.direction {
+        Direction::Upload => "the mount is empty and the bucket is not: is it mounted?".into(),
+        Direction::Download => format!("{} is empty and the mount is not: are `bucket` and `prefix` right?", session.ends.bucket.url()),
+    })
 }
 
 /// The plan as the result of a command that changes nothing.
@@ -140,8 +159,8 @@ fn plan_exit(plan: &Plan) -> Exit {
 }
 
 /// The command that applies the plan without asking.
-fn command(direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
-    let mut words = vec!["lsync".to_owned(), direction.verb().to_owned(), "--yes".to_owned()];
+fn command(called: &str, direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
+    let mut words = vec![called.to_owned(), direction.verb().to_owned(), "--yes".to_owned()];
     let (common, moving) = (&flags.common, &flags.moving);
     let mut flag = |on: bool, name: &str| {
         if on {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::near::near;
 use super::{Ask, Ends, Error, blocking, learn, manifests};
-use crate::entry::{Entry, Local, find};
+use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
@@ -29,6 +29,8 @@ pub struct Sight {
     pub problems: Vec<Problem>,
     /// Sockets, FIFOs, devices.
     pub skipped: Vec<Skipped>,
+    /// Directories of the mount with nothing in them but what patterns left out.
+    pub hollow: Vec<RelPath>,
     /// What patterns left out of the mount.
     pub ignored: Ignored,
     /// The newest published manifest's header, for "last upload".
@@ -43,13 +45,12 @@ pub struct Sight {
     pub(super) heads: Vec<Name>,
     /// Hash cache entries and HEADs that this look has learnt.
     pub(super) learnt: learn::Learnt,
-    /// When the look began; the mount's clock then is that much earlier than when it is read later.
+    /// When the first file was read; the mount's clock then is that much earlier than when it is read later.
     pub(super) began: Instant,
 }
 
 /// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
 pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
-    let began = Instant::now();
     ends.phase(Phase::Scan);
     let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));
     // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
@@ -70,14 +71,16 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
     }
     let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
-    let Scan { entries: mut local, mut problems, skipped, ignored, filter, .. } = scan;
+    let Scan { entries: mut local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
+    problems.extend(files_over_ignored_objects(&view, &local));
     let mut sight = Sight {
         view,
         problems,
         skipped,
+        hollow,
         ignored,
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
@@ -85,7 +88,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         filter,
         heads: published.heads,
         learnt: learn::Learnt::default(),
-        began,
+        began: Instant::now(),
         local: Vec::new(),
         state,
     };
@@ -93,8 +96,10 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         must_exist(ends, path, &local, &sight)?;
     }
     learn::from_cache(&mut local, &sight.state);
+    sight.problems.extend(learn::unreadable(ends, &local).await?);
     sight.local = local;
     learn::from_metadata(ends, ask, &mut sight).await?;
+    sight.began = Instant::now();
     learn::by_hashing(ends, ask, &mut sight).await?;
     if ask.compare_content {
         learn::by_reading_the_bucket(ends, ask, &mut sight).await?;
@@ -146,7 +151,9 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Li
     };
     let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
     let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_deref()?)));
-    view::read(listing, &remembered, &mut published, &scope)
+    let mut view = view::read(listing, &remembered, &mut published, &scope);
+    view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
+    view
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
@@ -161,6 +168,29 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
         exclude: Some(exclude_line(path.as_str())),
     })
     .collect()
+}
+
+/// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
+fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
+    let covered = |path: &RelPath| {
+        let start = format!("{path}/", path = path.as_str());
+        let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());
+        view.left_out.get(at).filter(|ignored| ignored.as_str().starts_with(&start))
+    };
+    let files = local.iter().filter(|(_, local)| local.stamp.is_some());
+    files
+        .filter_map(|(path, _)| Some((path, covered(path)?)))
+        .map(|(path, ignored)| Problem {
+            name: path.as_str().to_owned(),
+            path: Some(path.clone()),
+            below: true,
+            side: Side::Bucket,
+            why: format!(
+                "it is a file here, and the bucket holds objects below it that the patterns ignore ({ignored}); remove those first"
+            ),
+            exclude: Some(exclude_line(path.as_str())),
+        })
+        .collect()
 }
 
 fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
@@ -207,6 +237,7 @@ impl Sight {
             base_is_of_this_mount: self.base_is_of_this_mount && !self.manifest_unreadable,
             problems: &self.problems,
             skipped: &self.skipped,
+            hollow: &self.hollow,
         };
         build(direction, choices, &input)
     }

@@ -6,7 +6,6 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
-mod buffers;
 mod fetch;
 mod learn;
 mod look;
@@ -74,6 +73,8 @@ pub struct Ask {
     pub narrowed: bool,
     /// The run may delete: a file without a counterpart is compared with the base too.
     pub removals: bool,
+    /// Equal size and equal recorded mtime count as equal content: what is taken for equal is hashed here, to know it again.
+    pub compare_size: bool,
     /// Object content may be read to compare it.
     pub compare_content: bool,
     /// Requests in flight.

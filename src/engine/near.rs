@@ -64,7 +64,7 @@ mod tests {
         check("Results", &known, &["results"]);
         check("result", &known, &["results"]);
         check("results/run-3.npy", &known, &["results/run-1.npy", "results/run-2.npy"]);
-        check("reslts/run-1.npy", &known, &["results", "results/run-1.npy"]);
+        check("reslts/run-1.npy", &known, &["results/run-1.npy", "results"]);
         check("main.rs", &known, &["src/main.rs"]);
         check("note.md", &known, &["notes.md"]);
         check("quite-different", &known, &[]);

@@ -17,12 +17,19 @@ use crate::plan::{Direction, Plan};
 /// What comes with the items.
 pub(super) struct Change {
     pub(super) mount_id: String,
-    /// The mount's clock when the look began.
-    pub(super) clock: Clock,
+    /// The mount's clock when files were read.
+    pub(super) clocks: Clocks,
     /// What was learnt about conditional writes.
     pub(super) conditional: Option<bool>,
     /// What was published.
     pub(super) published: Option<Made>,
+}
+
+/// The mount's clock before the first file was read to be hashed, and before the first was read to be sent: what changed after that shows.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks {
+    pub(super) hashing: Clock,
+    pub(super) sending: Clock,
 }
 
 /// True when paths that are the same on both sides would change the base.
@@ -89,7 +96,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
     if placed.is_empty() {
         return Ok(Stamps::new());
     }
-    let granularity = std::time::Duration::from_nanos(u64::try_from(change.clock.granularity).unwrap_or(0));
+    let granularity = std::time::Duration::from_nanos(u64::try_from(change.clocks.sending.granularity).unwrap_or(0));
     tokio::time::sleep(granularity.min(std::time::Duration::from_secs(2))).await;
     let mount = work.ends.mount.clone();
     blocking(move || {
@@ -129,7 +136,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
     }
     for (path, (stamp, digests)) in &sight.learnt.seen {
         let known = entries.entry(path.clone()).or_default();
-        known.seen = (!change.clock.is_racy(stamp)).then(|| (*stamp, digests.clone()));
+        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| (*stamp, digests.clone()));
     }
     for (path, foreign) in &sight.learnt.foreign {
         entries.entry(path.clone()).or_default().foreign = Some(Box::new(foreign.clone()));
@@ -144,10 +151,10 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
     for (path, done) in &work.done {
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
-        known.base = done.entry.clone().map(Arc::new);
+        known.base = work.agreed(path, done).map(Arc::new);
         let file = done.entry.as_ref().and_then(Entry::file);
         let stamp = match done.verb {
-            Verb::Upload => done.stamp.filter(|stamp| !change.clock.is_racy(stamp)),
+            Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
         };
         match (file, stamp) {

@@ -64,7 +64,7 @@ fn download_deletes_what_a_later_manifest_no_longer_has() {
     let two = Two::agreed(&[("gone", "g"), ("changed", "c"), ("d/deep/x", "x"), ("stays", "s")]);
     two.b.write("changed", "here").write("mine", "m");
     two.a.remove("gone").remove("changed").remove("d");
-    two.a("upload --yes --delete").expect(0);
+    two.a("upload --yes --delete --max-delete 3").expect(0);
     assert_eq!(two.b("download --yes --json").expect(0).counts(), "unchanged=1 kept=4", "not without --delete");
     assert_eq!(two.b("download --yes --delete --json").expect(6).counts(), "deleted=2 unchanged=1 conflicts=1 kept=1");
     assert_eq!(two.b.tree().iter().map(|node| node.path.as_str()).collect::<Vec<_>>(), ["changed", "mine", "stays"]);
