@@ -9,6 +9,7 @@ mod bad_input_names;
 mod bad_input_store;
 mod decide;
 mod foreign;
+mod readme;
 mod roundtrip;
 mod setup;
 mod support;
