@@ -114,9 +114,6 @@ impl Sources<'_> {
         let Some(chosen) = chosen else { return Ok(Prefix::default()) };
         let wrong = |why: String| Failure::usage(format!("{}: {}: {why}", chosen.origin, Shown(&chosen.value)));
         let prefix = Prefix::new(&chosen.value).map_err(|e| wrong(e.to_string()).hint("a prefix looks like team/ada"))?;
-        if prefix.as_str().split('/').any(|segment| segment == lsync::path::RESERVED) {
-            return Err(wrong("`.lsync` is reserved".into()));
-        }
         Ok(prefix)
     }
 
@@ -455,6 +452,6 @@ mod tests {
         let bad = made_at(home.path(), Some("bucket = \"b\""), &[], Some("a/../b")).unwrap_err();
         assert_eq!(bad.message, "--prefix: a/../b: the name has a `.` or `..` segment");
         let reserved = made_at(home.path(), Some("bucket = \"b\""), &[], Some(".lsync/x")).unwrap_err();
-        assert_eq!(reserved.message, "--prefix: .lsync/x: `.lsync` is reserved");
+        assert_eq!(reserved.message, "--prefix: .lsync/x: `.lsync` is where lsync keeps its own things");
     }
 }
