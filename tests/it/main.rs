@@ -14,6 +14,7 @@ mod exits;
 mod foreign;
 mod manifests;
 mod interrupt;
+mod readme;
 mod roundtrip;
 mod setup;
 mod support;
