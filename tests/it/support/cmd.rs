@@ -227,6 +227,13 @@ impl Ran {
         self.stdout.lines().map(parse).collect()
     }
 
+    /// True when it printed these words on either stream, whatever blanks and line breaks stand between them.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = plain(words);
+        plain(&self.stdout).contains(&words) || plain(&self.stderr).contains(&words)
+    }
+
     /// The last line of standard output.
     pub(crate) fn last_line(&self) -> &str {
         self.stdout.lines().last().unwrap_or_default()
