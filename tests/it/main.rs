@@ -10,6 +10,7 @@ mod bad_input_store;
 mod decide;
 mod foreign;
 mod manifests;
+mod model;
 mod roundtrip;
 mod setup;
 mod support;
