@@ -15,6 +15,7 @@ mod foreign;
 mod manifests;
 mod interrupt;
 mod readme;
+mod model;
 mod roundtrip;
 mod setup;
 mod support;
