@@ -153,6 +153,19 @@ impl Running {
         }
     }
 
+    /// Waits until its standard output has shown `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_stdout(&mut self, text: &str) {
+        while !self.stdout().contains(text) {
+            assert!(self.take_output(), "{} ended without {text:?} on stdout:\n{}", self.command, self.so_far());
+        }
+    }
+
+    /// What it has written to its standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
