@@ -55,7 +55,7 @@ impl Work<'_> {
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
-                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false };
                 self.item_done(&update.path, done);
             }
         }
@@ -64,7 +64,7 @@ impl Work<'_> {
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {
-        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
+        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload, counted: false };
         self.item_done(path, done);
     }
 
@@ -96,9 +96,7 @@ impl Work<'_> {
                                 self.item_not_done(&path, Verb::Delete, 0, why);
                             }
                         } else if path != transfer.path {
-                            let entry = None;
-                            self.done
-                                .insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
+                            self.done.insert(path.clone(), Done::removed());
                         }
                         cleared.insert(path, ok);
                         ok
@@ -159,6 +157,7 @@ impl Work<'_> {
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,
                         verb: Verb::Upload,
+                        counted: false,
                     };
                     self.item_done(&send.path, done);
                 }
@@ -201,7 +200,7 @@ impl Work<'_> {
             }
             match self.remove_object(&removal.path, &removal.found).await {
                 Ok(()) => {
-                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    let done = Done::removed();
                     self.item_done(&removal.path, done);
                 }
                 Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
@@ -240,12 +239,6 @@ impl Work<'_> {
             let (again, left): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.may_send);
             if again.is_empty() {
                 return settle::judge(self, &closing, left).await;
-            }
-            for late in &again {
-                // It counts again as what it becomes now.
-                if self.done.remove(&late.path).is_some() {
-                    self.report.counts.uploaded -= 1;
-                }
             }
             self.ends.phase(Phase::Transfer);
             let mut sends = Vec::new();
