@@ -4,8 +4,10 @@
 
 mod build;
 mod clash;
+mod input;
 
-pub use build::{Input, build};
+pub use build::build;
+pub use input::Input;
 
 use crate::digest::ETag;
 use crate::entry::{Entry, Stamp};

@@ -37,6 +37,10 @@ pub struct Sight {
     pub last_upload: Option<crate::manifest::Header>,
     /// A manifest could not be read: nothing is deleted.
     pub manifest_unreadable: bool,
+    /// Paths that two hosts published differently at the same time, sorted.
+    pub torn: Vec<RelPath>,
+    /// What this mount has sent is not published yet.
+    pub(super) owed: bool,
     /// What the base was written for is this mount.
     pub base_is_of_this_mount: bool,
     /// The rules as they hold for this run.
@@ -60,8 +64,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     if let Some(warning) = warning {
         ends.tell(Event::Warning(warning));
     }
-    let own: Vec<Name> = listing.iter().filter_map(|o| o.key.strip_prefix(crate::manifest::FOLDER).and_then(Name::parse)).collect();
-    let published = manifests::fold(ends, &mut state, &own, &listing).await?;
+    let published = manifests::fold(ends, ask, &mut state, &listing).await?;
     let view = read_view(ask, &scan.filter, &state, &listing);
     drop(listing);
     let id = ends.mount.id()?;
@@ -84,6 +87,8 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         ignored,
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
+        torn: published.torn,
+        owed: base_is_of_this_mount && owes(&state, published.vanished),
         base_is_of_this_mount,
         filter,
         heads: published.heads,
@@ -154,6 +159,12 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Li
     let mut view = view::read(listing, &remembered, &mut published, &scope);
     view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
     view
+}
+
+/// True when a run sent something and could not publish it, or what was published is gone.
+fn owes(state: &State, vanished: bool) -> bool {
+    (vanished && !state.entries.is_empty())
+        || state.owed && state.entries.iter().any(|(_, known)| known.base.is_some() && known.base != known.published)
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
@@ -238,6 +249,7 @@ impl Sight {
             problems: &self.problems,
             skipped: &self.skipped,
             hollow: &self.hollow,
+            torn: &self.torn,
         };
         build(direction, choices, &input)
     }

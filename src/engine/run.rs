@@ -71,7 +71,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored.files + if plan.direction == Direction::Download { sight.view.ignored.0 } else { 0 };
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt {
+    if plan.is_empty() && !learnt && !owes(sight, plan) {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -86,7 +86,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         Ok((id, Clocks { hashing: earlier(sending, elapsed), sending }))
     })
     .await??;
-    if !plan.is_empty() {
+    if !plan.is_empty() || owes(sight, plan) {
         refuse_self_sync(ends, &id).await?;
     }
     let mut work = Work {
@@ -111,6 +111,11 @@ fn earlier(clock: Clock, elapsed: Duration) -> Clock {
     let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
     let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
     Clock { now: clock.now.saturating_sub(back), ..clock }
+}
+
+/// True for an upload that publishes although it may change nothing, because an earlier one could not.
+fn owes(sight: &Sight, plan: &Plan) -> bool {
+    sight.owed && plan.direction == Direction::Upload
 }
 
 fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
@@ -185,8 +190,7 @@ impl Work<'_> {
         lock: Lock,
     ) -> Result<Report, Error> {
         let mut published = None;
-        let changed_bucket = self.plan.direction == Direction::Upload && !self.done.is_empty();
-        if changed_bucket {
+        if self.changed_bucket() || owes(self.sight, self.plan) {
             self.ends.phase(Phase::Publish);
             match publish(&self, &mount_id).await {
                 Ok(made) => published = Some(made),
@@ -210,6 +214,11 @@ impl Work<'_> {
         drop(lock);
         report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
         Ok(report)
+    }
+
+    /// True when a manifest has to follow.
+    pub(super) fn changed_bucket(&self) -> bool {
+        self.plan.direction == Direction::Upload && !self.done.is_empty()
     }
 
     /// Notes what ended the run; the first reason stays.

@@ -115,9 +115,7 @@ impl Tour<'_> {
         if self.common.no_progress {
             command.arg("--no-progress");
         }
-        if self.common.json {
-            command.arg("--json");
-        } else if self.common.quiet {
+        if self.common.json || self.common.quiet {
             command.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null());
         } else {
             // What it shows is the tour's result: both streams in one, in order.
@@ -138,6 +136,10 @@ impl Tour<'_> {
         if code != Some(i32::from(expected.code())) {
             let how = code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"));
             return Err(Failure::new(Exit::Failed, format!("lsync {line} ended {how}, not with {}", expected.code())));
+        }
+        if self.common.json {
+            let ran = json!({ "v": 1, "type": "command", "command": format!("lsync {line}"), "region": on.region, "exit": code });
+            return output::line(&ran.to_string());
         }
         if expected == Exit::Done { Ok(()) } else { self.say(&style(format!("(exit code {})", expected.code())).dim().to_string()) }
     }

@@ -105,7 +105,7 @@ fn an_empty_source_deletes_nothing() {
     assert_eq!(two.s3.keys(), ["x", "y"]);
     two.a("upload --yes").expect(0);
     two.s3.keys().iter().for_each(|key| two.remove_object(key));
-    two.b("download --yes --delete --max-delete 100%").expect(0);
+    two.b("download --yes --delete --max-delete 100%").expect(5);
     assert!(two.b.has("x") && two.b.has("y"));
 }
 

@@ -10,7 +10,9 @@ const NOON: u64 = 1_700_000_000_000_000_000;
 fn an_edit_of_the_same_size_is_found_whatever_its_time() {
     let two = Two::empty();
     let files = ["old", "equal", "future"];
-    files.iter().for_each(|file| drop(two.a.write(file, "before").mtime(file, NOON)));
+    for file in files {
+        two.a.write(file, "before").mtime(file, NOON);
+    }
     two.share();
     let edit = |mount: &crate::support::mount::Mount, content: &str| {
         for (file, time) in files.iter().zip([NOON - 1000 * DAY, NOON, 4 * NOON]) {
