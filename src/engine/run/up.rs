@@ -13,6 +13,7 @@ use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Event, Phase, Verb};
 use crate::path::RelPath;
 use crate::plan::Found;
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::Guard;
 
 /// One file to send.
@@ -32,6 +33,9 @@ impl Work<'_> {
         let mut sends = Vec::new();
         for transfer in &self.plan.transfers {
             if blocked.contains(&transfer.path) {
+                if self.is_ending() {
+                    continue;
+                }
                 let why = "what stands in its place in the bucket could not be removed".to_owned();
                 self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
                 continue;
@@ -42,8 +46,11 @@ impl Work<'_> {
                         Found::Object { etag, size, marker: false } => Guard::Is(etag.clone(), *size),
                         _ => Guard::Absent,
                     };
-                    if transfer.class.loses() {
-                        self.keep_copy(&transfer.path, &transfer.found).await;
+                    if transfer.class.loses()
+                        && let Err(why) = self.keep_copy(&transfer.path, &transfer.found).await
+                    {
+                        self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
+                        continue;
                     }
                     sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
                 }
@@ -84,15 +91,17 @@ impl Work<'_> {
             for (path, found) in in_the_way {
                 let gone = match cleared.get(&path) {
                     Some(gone) => *gone,
+                    None if self.is_ending() => false,
                     None => {
-                        if transfer.class.loses() {
-                            self.keep_copy(&path, &found).await;
-                        }
-                        let gone = self.remove_object(&path, &found).await;
+                        let kept = if transfer.class.loses() { self.keep_copy(&path, &found).await } else { Ok(()) };
+                        let gone = match kept {
+                            Ok(()) => self.remove_object(&path, &found).await,
+                            Err(why) => Err(why),
+                        };
                         let ok = gone.is_ok();
                         if let Err(why) = gone {
                             // The transfer itself, where it is its own old self that could not go, is told once.
-                            if path != transfer.path {
+                            if path != transfer.path || matches!(why, NotSent::Run(_)) {
                                 self.item_not_done(&path, Verb::Delete, 0, why);
                             }
                         } else if path != transfer.path {
@@ -121,12 +130,30 @@ impl Work<'_> {
         }
     }
 
-    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy.
-    async fn keep_copy(&mut self, path: &RelPath, found: &Found) {
-        let Found::Object { etag, marker: false, .. } = found else { return };
+    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy. Where it can and
+    /// did not, nothing is overwritten.
+    async fn keep_copy(&mut self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
+        let Found::Object { etag, size, marker: false } = found else { return Ok(()) };
+        if self.is_ending() {
+            return Err(NotSent::Run(Error::Stopped));
+        }
         let to = format!(".lsync/history/{}/{}", self.operation, path.as_str());
-        if let Err(e) = self.ends.bucket.copy(path.as_str(), etag, &to).await {
-            self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+        let bucket = &self.ends.bucket;
+        let mut copied = bucket.copy(path.as_str(), etag, &to).await;
+        if copied.as_ref().is_err_and(|e| e.kind == RemoteKind::Precondition)
+            && let Ok(Some(answered)) = bucket.answered_etag(path.as_str(), etag, *size).await
+        {
+            copied = bucket.copy(path.as_str(), &answered, &to).await;
+        }
+        match copied {
+            Ok(()) => Ok(()),
+            // Nothing is there to be lost; the guard of what follows decides.
+            Err(e) if e.kind == RemoteKind::NotFound => Ok(()),
+            Err(e) if matches!(e.kind, RemoteKind::Unsupported | RemoteKind::Denied) => {
+                self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+                Ok(())
+            }
+            Err(e) => Err(not_sent(e)),
         }
     }
 
