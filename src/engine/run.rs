@@ -17,7 +17,7 @@ use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
-use crate::local::lock::{Lock, now};
+use crate::local::lock::{Lock, LockError, now};
 use crate::local::state::{Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -39,6 +39,15 @@ pub(super) struct Done {
     pub(super) proof: Proof,
     /// What was done.
     pub(super) verb: Verb,
+    /// It is counted under its verb in the report.
+    pub(super) counted: bool,
+}
+
+impl Done {
+    /// What was there is gone.
+    fn removed() -> Done {
+        Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete, counted: false }
+    }
 }
 
 /// A run under way.
@@ -48,6 +57,8 @@ pub(super) struct Work<'a> {
     pub(super) sight: &'a Sight,
     pub(super) plan: &'a Plan,
     pub(super) operation: String,
+    /// The mount's clock when the look and when the run began.
+    pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
     pub(super) pace: Arc<Pace>,
     pub(super) journal: Option<Arc<Journal>>,
@@ -86,6 +97,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         sight,
         plan,
         operation,
+        clocks,
         enforce: Enforce::Head,
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
@@ -94,7 +106,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     };
     let conditional = work.begin().await?;
     let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
-    work.finish(id, clocks, conditional, settled, lock).await
+    work.finish(id, conditional, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -175,7 +187,6 @@ impl Work<'_> {
     async fn finish(
         mut self,
         mount_id: String,
-        clocks: Clocks,
         conditional: Option<bool>,
         settled: Option<settle::Proofs>,
         lock: Lock,
@@ -192,10 +203,16 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
-        let change = Change { mount_id, clocks, conditional, published };
-        match remember(&self, change).await {
-            Ok(()) => {}
-            Err(e) => self.end(e),
+        let change = Change { mount_id, clocks: self.clocks, conditional, published };
+        let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
+        // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
+        let remembered = match held {
+            Ok(true) => remember(&self, change).await,
+            Ok(false) => Err(LockError::Lost.into()),
+            Err(e) => Err(e.into()),
+        };
+        if let Err(e) = remembered {
+            self.end(e);
         }
         let mut report = self.report;
         let (mount, still) = (self.ends.mount.clone(), &mut report);
@@ -225,6 +242,8 @@ impl Work<'_> {
     /// Notes a finished item, in the journal first.
     pub(super) fn item_done(&mut self, path: &RelPath, done: Done) {
         let seen = match (&done.entry, done.stamp) {
+            // It could still change under the stamp that it was read with.
+            (_, Some(stamp)) if done.verb == Verb::Upload && self.clocks.sending.is_racy(&stamp) => None,
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
@@ -234,18 +253,14 @@ impl Work<'_> {
             self.end(e.into());
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
-        let counts = &mut self.report.counts;
-        match done.verb {
-            Verb::Upload => counts.uploaded += 1,
-            Verb::Download => counts.downloaded += 1,
-            Verb::Update => counts.updated += 1,
-            Verb::Delete => counts.deleted += 1,
-        }
+        // Sent again by a further pass, it still is one item.
+        self.uncount(path);
+        *self.count_of(done.verb) += 1;
         if matches!(done.verb, Verb::Upload | Verb::Download) {
             self.report.bytes += bytes;
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
-        self.done.insert(path.clone(), done);
+        self.done.insert(path.clone(), Done { counted: true, ..done });
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
@@ -277,8 +292,30 @@ impl Work<'_> {
         self.fail(path, kind, why);
     }
 
+    /// Notes that an item is not as it should be, whatever was done about it before: what was done stands, and is published.
     pub(super) fn fail(&mut self, path: &RelPath, kind: FailureKind, why: String) {
+        self.uncount(path);
         self.report.counts.failed += 1;
         self.report.failures.push(Failure { path: path.clone(), kind, why });
+    }
+
+    fn count_of(&mut self, verb: Verb) -> &mut u64 {
+        let counts = &mut self.report.counts;
+        match verb {
+            Verb::Upload => &mut counts.uploaded,
+            Verb::Download => &mut counts.downloaded,
+            Verb::Update => &mut counts.updated,
+            Verb::Delete => &mut counts.deleted,
+        }
+    }
+
+    /// An item is counted once, as what it became last.
+    fn uncount(&mut self, path: &RelPath) {
+        if let Some(done) = self.done.get_mut(path)
+            && std::mem::take(&mut done.counted)
+        {
+            let verb = done.verb;
+            *self.count_of(verb) -= 1;
+        }
     }
 }

@@ -184,6 +184,7 @@ impl Sender<'_> {
                 let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
                     source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    source.unchanged()?; // or all the parts to come would be sent for nothing
                     let md5 = digest_one(&buffer.vec);
                     Ok((Bytes::from_owner(buffer), md5))
                 })

@@ -164,7 +164,8 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
-        if left_alone.contains(path) {
+        // Rules that came or went during the run count from the next one on.
+        if left_alone.contains(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
             continue;
         }
         match work.done.get(path) {
@@ -181,6 +182,9 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
                         false if remote.entry.file().is_none() => proofs.add(Proof::Strong, 0),
                         false => work.fail(path, FailureKind::Stale, "the bucket changed it while the run was under way".into()),
                     }
+                } else if local.entry.file().is_some() {
+                    // No plan leaves a file out without a word; if one did, this is where it shows.
+                    work.fail(path, FailureKind::Failed, "it was not sent".into());
                 }
             }
         }

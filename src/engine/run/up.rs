@@ -13,6 +13,7 @@ use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Event, Phase, Verb};
 use crate::path::RelPath;
 use crate::plan::Found;
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::Guard;
 
 /// One file to send.
@@ -32,6 +33,9 @@ impl Work<'_> {
         let mut sends = Vec::new();
         for transfer in &self.plan.transfers {
             if blocked.contains(&transfer.path) {
+                if self.is_ending() {
+                    continue;
+                }
                 let why = "what stands in its place in the bucket could not be removed".to_owned();
                 self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
                 continue;
@@ -42,8 +46,11 @@ impl Work<'_> {
                         Found::Object { etag, size, marker: false } => Guard::Is(etag.clone(), *size),
                         _ => Guard::Absent,
                     };
-                    if transfer.class.loses() {
-                        self.keep_copy(&transfer.path, &transfer.found).await;
+                    if transfer.class.loses()
+                        && let Err(why) = self.keep_copy(&transfer.path, &transfer.found).await
+                    {
+                        self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
+                        continue;
                     }
                     sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
                 }
@@ -55,7 +62,7 @@ impl Work<'_> {
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
-                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false };
                 self.item_done(&update.path, done);
             }
         }
@@ -64,7 +71,7 @@ impl Work<'_> {
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {
-        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
+        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload, counted: false };
         self.item_done(path, done);
     }
 
@@ -84,21 +91,21 @@ impl Work<'_> {
             for (path, found) in in_the_way {
                 let gone = match cleared.get(&path) {
                     Some(gone) => *gone,
+                    None if self.is_ending() => false,
                     None => {
-                        if transfer.class.loses() {
-                            self.keep_copy(&path, &found).await;
-                        }
-                        let gone = self.remove_object(&path, &found).await;
+                        let kept = if transfer.class.loses() { self.keep_copy(&path, &found).await } else { Ok(()) };
+                        let gone = match kept {
+                            Ok(()) => self.remove_object(&path, &found).await,
+                            Err(why) => Err(why),
+                        };
                         let ok = gone.is_ok();
                         if let Err(why) = gone {
                             // The transfer itself, where it is its own old self that could not go, is told once.
-                            if path != transfer.path {
+                            if path != transfer.path || matches!(why, NotSent::Run(_)) {
                                 self.item_not_done(&path, Verb::Delete, 0, why);
                             }
                         } else if path != transfer.path {
-                            let entry = None;
-                            self.done
-                                .insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
+                            self.done.insert(path.clone(), Done::removed());
                         }
                         cleared.insert(path, ok);
                         ok
@@ -123,12 +130,30 @@ impl Work<'_> {
         }
     }
 
-    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy.
-    async fn keep_copy(&mut self, path: &RelPath, found: &Found) {
-        let Found::Object { etag, marker: false, .. } = found else { return };
+    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy. Where it can and
+    /// did not, nothing is overwritten.
+    async fn keep_copy(&mut self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
+        let Found::Object { etag, size, marker: false } = found else { return Ok(()) };
+        if self.is_ending() {
+            return Err(NotSent::Run(Error::Stopped));
+        }
         let to = format!(".lsync/history/{}/{}", self.operation, path.as_str());
-        if let Err(e) = self.ends.bucket.copy(path.as_str(), etag, &to).await {
-            self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+        let bucket = &self.ends.bucket;
+        let mut copied = bucket.copy(path.as_str(), etag, &to).await;
+        if copied.as_ref().is_err_and(|e| e.kind == RemoteKind::Precondition)
+            && let Ok(Some(answered)) = bucket.answered_etag(path.as_str(), etag, *size).await
+        {
+            copied = bucket.copy(path.as_str(), &answered, &to).await;
+        }
+        match copied {
+            Ok(()) => Ok(()),
+            // Nothing is there to be lost; the guard of what follows decides.
+            Err(e) if e.kind == RemoteKind::NotFound => Ok(()),
+            Err(e) if matches!(e.kind, RemoteKind::Unsupported | RemoteKind::Denied) => {
+                self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+                Ok(())
+            }
+            Err(e) => Err(not_sent(e)),
         }
     }
 
@@ -159,6 +184,7 @@ impl Work<'_> {
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,
                         verb: Verb::Upload,
+                        counted: false,
                     };
                     self.item_done(&send.path, done);
                 }
@@ -201,7 +227,7 @@ impl Work<'_> {
             }
             match self.remove_object(&removal.path, &removal.found).await {
                 Ok(()) => {
-                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    let done = Done::removed();
                     self.item_done(&removal.path, done);
                 }
                 Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
@@ -240,12 +266,6 @@ impl Work<'_> {
             let (again, left): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.may_send);
             if again.is_empty() {
                 return settle::judge(self, &closing, left).await;
-            }
-            for late in &again {
-                // It counts again as what it becomes now.
-                if self.done.remove(&late.path).is_some() {
-                    self.report.counts.uploaded -= 1;
-                }
             }
             self.ends.phase(Phase::Transfer);
             let mut sends = Vec::new();
