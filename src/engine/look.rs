@@ -125,7 +125,7 @@ async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
     let walked = blocking(move || {
         let progress = move |entries, bytes| observer(Event::Scanned { entries, bytes });
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &progress, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &paths, progress: &progress, stop: &stop })
     });
     Ok(walked.await??)
 }
