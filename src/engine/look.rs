@@ -215,6 +215,7 @@ fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &S
     let at = |p: &RelPath| p.is_at_or_below(path.as_str());
     let exists = local.iter().any(|(p, _)| at(p))
         || sight.view.entries.iter().any(|(p, _)| at(p))
+        || sight.view.left_out.iter().any(at)
         || sight.state.entries.iter().any(|(p, _)| at(p))
         || sight.problems.iter().any(|p| p.path.as_ref().is_some_and(at))
         || sight.skipped.iter().any(|s| at(&s.path))
