@@ -57,6 +57,22 @@ fn an_emptied_mount_deletes_nothing() {
     assert!(s3.keys().is_empty());
 }
 
+/// A directory that was removed is no unmounted mount: naming it deletes what it held.
+#[test]
+fn a_path_that_was_emptied_deletes_what_it_held_while_the_mount_holds_more() {
+    let (mount, s3) = synced();
+    let there = Mount::new();
+    lsync(&there, &s3, "download --yes").run().expect(0);
+    mount.remove("d");
+    lsync(&mount, &s3, "upload --yes --delete --max-delete 1 d").run().expect(0);
+    assert_eq!(s3.keys(), ["a"]);
+    lsync(&there, &s3, "download --yes --delete --max-delete 1 d").run().expect(0);
+    assert!(there.has("a") && !there.has("d"));
+    mount.remove("a");
+    lsync(&mount, &s3, "upload --yes --delete --max-delete 1 a").run().expect(5);
+    assert_eq!(s3.keys(), ["a"]);
+}
+
 #[test]
 fn an_unmounted_mount_deletes_nothing_and_says_so() {
     let (mount, s3) = synced();

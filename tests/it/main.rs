@@ -17,6 +17,7 @@ mod interrupt;
 mod killed;
 mod manifests;
 mod readme;
+mod model;
 mod roundtrip;
 mod setup;
 mod support;

@@ -20,7 +20,7 @@ use crate::cli::settings::environment::Environment;
 use crate::cli::settings::find::shown;
 use crate::cli::text::{bytes, count};
 
-/// How long a command that was interrupted together with the tour may take to end by itself.
+/// How long a command may take to end when the tour is interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A rented machine of the story.
@@ -125,6 +125,10 @@ impl Tour<'_> {
         let status = tokio::select! {
             biased;
             signal = self.signals.next() => {
+                // It stops cleanly, and at once when the terminal has told it too.
+                if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+                }
                 if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
                     let _ = child.kill().await;
                 }

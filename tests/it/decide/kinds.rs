@@ -3,6 +3,9 @@
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
+/// Makes something at a path.
+type Make = fn(&Mount, &str);
+
 /// Replaces what lies at a path in the mount.
 fn swap(mount: &Mount, path: &str, make: impl FnOnce(&Mount)) {
     mount.remove(path);
@@ -13,7 +16,7 @@ fn swap(mount: &Mount, path: &str, make: impl FnOnce(&Mount)) {
 /// of every other, up and down; "such removals need no `--delete`, are shown as overwritten".
 #[test]
 fn every_kind_takes_the_place_of_every_other_in_both_directions() {
-    let kinds: [(&str, fn(&Mount, &str)); 4] = [
+    let kinds: [(&str, Make); 4] = [
         ("file", |mount, path| _ = mount.write(path, "content")),
         ("link", |mount, path| _ = mount.link(path, "target")),
         ("empty", |mount, path| _ = mount.dir(path)),
