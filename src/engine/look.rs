@@ -95,7 +95,8 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
         torn: published.torn,
-        owed: base_is_of_this_mount && owes(&state, published.vanished),
+        // Journals of a first run that died before it saved name no mount; they lie in this one.
+        owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
         base_is_of_this_mount,
         filter,
         heads: published.heads,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::publish::publish;
 use super::remember::{Change, Clocks, remember};
-use super::report::{Failure, FailureKind, Proof, Report};
+use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
@@ -25,6 +25,9 @@ use crate::remote::object::Enforce;
 
 /// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
 const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
+
+/// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
+const UNANSWERED_MOST: u32 = 3;
 
 /// One item that was done.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub(super) struct Work<'a> {
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
+    /// Items in a row for which the bucket could not be reached.
+    unanswered: u32,
 }
 
 /// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
@@ -103,6 +108,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         journal: None,
         done: HashMap::new(),
         report,
+        unanswered: 0,
     };
     let conditional = work.begin().await?;
     let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
@@ -255,6 +261,7 @@ impl Work<'_> {
             self.end(e.into());
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
+        self.unanswered = 0;
         // Sent again by a further pass, it still is one item.
         self.uncount(path);
         *self.count_of(done.verb) += 1;
@@ -285,6 +292,14 @@ impl Work<'_> {
             NotSent::Run(e) => {
                 let text = e.to_string();
                 self.end(e);
+                (FailureKind::Failed, text)
+            }
+            NotSent::Unanswered(e) => {
+                let text = chain(&e);
+                self.unanswered += 1;
+                if self.unanswered >= UNANSWERED_MOST {
+                    self.end(e.into());
+                }
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),

@@ -41,6 +41,8 @@ pub(super) struct Sent {
 pub(super) enum NotSent {
     /// This file only.
     Item(FailureKind, String),
+    /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
+    Unanswered(crate::remote::error::Error),
     /// The whole run must end.
     Run(Error),
 }
@@ -246,9 +248,8 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
         RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
         RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
         RemoteKind::Stopped => NotSent::Run(Error::Stopped),
-        RemoteKind::NotFound | RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Unsupported | RemoteKind::Protocol => {
-            NotSent::Item(FailureKind::Failed, chain(&error))
-        }
+        RemoteKind::Unreachable | RemoteKind::Throttled => NotSent::Unanswered(error),
+        RemoteKind::NotFound | RemoteKind::Unsupported | RemoteKind::Protocol => NotSent::Item(FailureKind::Failed, chain(&error)),
     }
 }
 
