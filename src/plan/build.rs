@@ -143,7 +143,7 @@ impl Builder<'_, '_> {
         match stands {
             Standing::Same => self.same(at),
             Standing::Unknown if self.choices.overwrite => self.transfer(at, Class::OverwriteUnknown),
-            Standing::Unknown => keep(&mut self.plan.unknown, at, "equal size, and nothing tells whether the content is equal"),
+            Standing::Unknown => keep(&mut self.plan.unknown, at, "equal size, and nothing tells about the content"),
             Standing::BothChanged if self.choices.overwrite => self.transfer(at, Class::OverwriteConflict),
             Standing::BothChanged => keep(&mut self.plan.conflicts, at, both_changed(at)),
             Standing::LocalChanged | Standing::BucketChanged => {
@@ -200,18 +200,20 @@ impl Builder<'_, '_> {
         if source_below && entry.is_some_and(|e| e.kind == Kind::Dir) {
             return; // empty here and full there: it fills, and is neither kept apart nor removed
         }
-        let proven = if self.upload() { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
+        let upload = self.upload();
+        let proven = if upload { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
         match since {
             Since::Unchanged if self.choices.delete && proven => {
                 let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
                 self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
             }
-            Since::Unchanged => keep(&mut self.plan.kept, at, "removed at the source"),
+            Since::Unchanged => keep(&mut self.plan.kept, at, if upload { "removed in the mount" } else { "removed in the bucket" }),
             Since::Changed if self.choices.delete => {
                 keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
             }
-            Since::Changed => keep(&mut self.plan.kept, at, "removed at the source, changed here"),
-            Since::New => keep(&mut self.plan.kept, at, "only here"),
+            Since::Changed if upload => keep(&mut self.plan.kept, at, "removed in the mount, changed in the bucket"),
+            Since::Changed => keep(&mut self.plan.kept, at, "removed in the bucket, changed in the mount"),
+            Since::New => keep(&mut self.plan.kept, at, if upload { "only in the bucket" } else { "only in the mount" }),
         }
     }
 
@@ -270,7 +272,7 @@ impl Builder<'_, '_> {
         };
         let rows: Vec<Seen<'_>> = clash_rows(self.input, root);
         let Some(class) = class else {
-            let why = "a directory on one side and no directory on the other";
+            let why = "a directory on one side only";
             for at in rows.iter().filter(|at| at.local.is_some() || at.bucket.is_some()) {
                 match verdict {
                     Verdict::DestinationChanged => keep(&mut self.plan.protected, at, why),
@@ -337,7 +339,7 @@ fn both_changed(at: &Seen<'_>) -> &'static str {
     match (at.base, at.local.map(|l| l.entry.kind_name()) == at.bucket.map(|r| r.entry.kind_name())) {
         (_, false) => "of different kinds on the two sides",
         (Some(_), true) => "changed on both sides",
-        (None, true) => "different on the two sides, and never agreed on",
+        (None, true) => "different, and never agreed on",
     }
 }
 
