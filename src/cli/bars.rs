@@ -5,6 +5,7 @@
 mod frame;
 mod meter;
 mod numbers;
+mod screen;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use lsync::plan::Direction;
 use super::output::say;
 use super::text::{bytes, wrap};
 use numbers::Numbers;
+use screen::{Screen, columns};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Bars {
     /// A display. `items`: every item by name, as it ends. `direction` is what the bars call a transfer.
     pub(crate) fn new(detail: Detail, items: bool, direction: Option<Direction>) -> Bars {
-        let target = if detail == Detail::Bars { ProgressDrawTarget::stderr_with_hz(20) } else { ProgressDrawTarget::hidden() };
+        let target = match detail {
+            Detail::Bars => ProgressDrawTarget::term_like_with_hz(Box::<Screen>::default(), 20),
+            Detail::Off | Detail::Lines => ProgressDrawTarget::hidden(),
+        };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(ProgressStyle::with_template("{msg}").expect("a literal template"));
         let shared = Shared { numbers: Mutex::new(Numbers::new(direction)), bar, began: Instant::now() };
@@ -161,9 +166,4 @@ fn done_word(verb: Verb) -> &'static str {
         Verb::Update => "permissions set",
         Verb::Delete => "deleted",
     }
-}
-
-/// Columns of the terminal that the bars are on; one is left free, because some terminals wrap there.
-fn columns() -> usize {
-    console::Term::stderr().size_checked().map_or(79, |(_, columns)| usize::from(columns).saturating_sub(1)).max(20)
 }

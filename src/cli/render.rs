@@ -102,7 +102,7 @@ pub(crate) fn plan(plan: &Plan, around: &Around, bounds: &Bounds, page: &Page) -
     problems(&mut out, &plan.problems, page);
     out.push('\n');
     if plan.is_empty() {
-        let _ = writeln!(out, "There is nothing to {}.", plan.direction.verb());
+        let _ = writeln!(out, "There is nothing to {}.\n", plan.direction.verb());
     }
     rows::table(&mut out, &rows(plan, bounds), page);
     warnings(&mut out, plan, bounds, page);

@@ -86,8 +86,8 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
     largest(&mut out, up, down, page);
     render::kept(&mut out, "Conflicts", page, &up.conflicts);
     render::kept(&mut out, "Unknown", page, &up.unknown);
-    render::kept(&mut out, "Protected from an upload", page, &up.protected);
-    render::kept(&mut out, "Protected from a download", page, &down.protected);
+    render::kept(&mut out, "Protected", page, &up.protected);
+    render::kept(&mut out, "Protected", page, &down.protected);
     render::problems(&mut out, &union(up, down), page);
     out.push('\n');
     table(&mut out, &render::rows(up, status.up.1), &render::rows(down, status.down.1));

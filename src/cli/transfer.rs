@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::render::{self, After};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::count;
+use super::text::{count, items};
 use super::{again, json, output};
 
 /// Runs one direction.
@@ -80,7 +80,7 @@ impl Transfer<'_> {
                 Answer::Interrupted => return Err(engine::Error::Stopped.into()),
             }
         } else if !common.json && !common.quiet {
-            output::print_err(&self.screen(&plan, &sight, false));
+            output::print_err(&format!("{}\n", self.screen(&plan, &sight, false)));
         }
         let confirmed = Instant::now();
         let report = engine::run(&session.ends, &session.ask, &sight, &plan).await?;
@@ -202,8 +202,8 @@ fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     let counts = &report.counts;
     let mut reasons = Vec::new();
     if stopped {
-        let left = if counts.pending > 0 { format!(", {} left", count(counts.pending)) } else { String::new() };
-        reasons.push(format!("interrupted{left}; run the same command again, it goes on where it stopped"));
+        let left = if counts.pending > 0 { format!(" with {} left", items(counts.pending)) } else { String::new() };
+        reasons.push(format!("interrupted{left}"));
     }
     if let Some(failure) = failure {
         reasons.push(failure.message.clone());
@@ -224,7 +224,8 @@ fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     if reasons.is_empty() {
         reasons.push("the closing check did not take place".into());
     }
-    Shown(&reasons.join(", ")).to_string()
+    let advice = if stopped { "; the same command goes on from here" } else { "" };
+    format!("{}{advice}", Shown(&reasons.join(", ")))
 }
 
 /// Several may hold: signal > 1 > 8 > what stops a run > 6 > 3.

@@ -240,6 +240,8 @@ impl Work<'_> {
     /// Notes an item that was not done, or that ends the run.
     pub(super) fn item_not_done(&mut self, path: &RelPath, verb: Verb, bytes: u64, why: NotSent) {
         let (kind, why) = match why {
+            // What a stop interrupts has not failed: it is as it was, and a rerun goes on with it.
+            NotSent::Run(e @ Error::Stopped) => return self.end(e),
             NotSent::Run(e) => {
                 let text = e.to_string();
                 self.end(e);
