@@ -6,6 +6,7 @@ mod values;
 
 use crate::path::Prefix;
 
+pub(crate) use file::distance;
 pub use file::{At, BadConfig, File, Git, KEYS, LocalTable, Remote, SyncTable, is_blank};
 pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Trash, parse_bytes};
 

@@ -97,7 +97,7 @@ impl Want {
             self.whole = true;
         } else if let Some(parts) = &digests.parts {
             self.part(parts.part_bytes);
-        } else if let Some((_, count)) = digests.composite {
+        } else if let Some((_, count)) = digests.composite.as_deref().copied() {
             for part_bytes in candidate_part_bytes(size, count) {
                 self.part(part_bytes);
             }
@@ -168,6 +168,28 @@ pub fn mode_to_carry(source: &Entry, destination: &Entry, base: Option<&Entry>) 
     let (from, to) = (source.mode?, destination.mode?);
     let agreed = base.and_then(|base| base.mode);
     (from != to && agreed != Some(from)).then_some(from)
+}
+
+/// The permission bits that a destination has after content came to it: the source's, unless only the destination changed them.
+#[must_use]
+pub fn mode_after(source: &Entry, destination: Option<&Entry>, base: Option<&Entry>) -> Option<u32> {
+    let mode = |entry: Option<&Entry>| entry.filter(|e| e.kind_name() == source.kind_name()).and_then(|e| e.mode);
+    match (source.mode, mode(destination), mode(base)) {
+        (Some(from), Some(to), Some(agreed)) if from == agreed => Some(to),
+        (from, _, _) => from,
+    }
+}
+
+/// `--compare size`: files of equal size whose recorded times are equal.
+#[must_use]
+pub fn same_size_and_time(at: Triple<'_>) -> bool {
+    const SECOND: i64 = 1_000_000_000;
+    let (Some(local), Some(bucket)) = (at.local.and_then(Entry::file), at.bucket.and_then(Entry::file)) else { return false };
+    match (local.mtime, bucket.mtime) {
+        // Tools record whole seconds: compare at that precision when one side has no fraction.
+        (Some(a), Some(b)) if local.size == bucket.size => a == b || (b % SECOND == 0 && a.div_euclid(SECOND) == b.div_euclid(SECOND)),
+        _ => false,
+    }
 }
 
 /// The part size that a local file of this size would travel in, as a want: what an upload learns anyway.

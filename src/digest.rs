@@ -214,7 +214,7 @@ pub struct Digests {
     /// MD5 of every part.
     pub parts: Option<Box<Parts>>,
     /// Only the composite of parts, with their count: what a foreign multipart upload's ETag tells.
-    pub composite: Option<(Md5, u32)>,
+    pub composite: Option<Box<(Md5, u32)>>,
 }
 
 impl Digests {
@@ -236,7 +236,7 @@ impl Digests {
         match etag {
             _ if etag.written_over_nfs() => Digests::default(),
             ETag::Hex(md5) => Digests::of_whole(*md5),
-            ETag::Composite(md5, count) => Digests { composite: Some((*md5, *count)), ..Digests::default() },
+            ETag::Composite(md5, count) => Digests { composite: Some(Box::new((*md5, *count))), ..Digests::default() },
             ETag::Opaque(_) => Digests::default(),
         }
     }
@@ -268,7 +268,7 @@ impl Digests {
     fn as_composite(&self) -> Option<(Md5, u32)> {
         match &self.parts {
             Some(parts) => Some((parts.composite(), u32::try_from(parts.md5s.len()).ok()?)),
-            None => self.composite,
+            None => self.composite.as_deref().copied(),
         }
     }
 
@@ -281,7 +281,7 @@ impl Digests {
             self.parts.clone_from(&other.parts);
         }
         if self.composite.is_none() {
-            self.composite = other.composite;
+            self.composite.clone_from(&other.composite);
         }
     }
 }

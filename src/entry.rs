@@ -174,7 +174,7 @@ impl From<&Digests> for DigestRecord {
             d: digests.whole.map(|md5| md5.hex()),
             pb: digests.parts.as_ref().map(|parts| parts.part_bytes),
             p: digests.parts.as_ref().map(|parts| parts.md5s.iter().map(Md5::hex).collect()),
-            c: digests.composite.map(|(md5, count)| ETag::Composite(md5, count).to_string()),
+            c: digests.composite.as_deref().map(|(md5, count)| ETag::Composite(*md5, *count).to_string()),
         }
     }
 }
@@ -197,7 +197,7 @@ impl DigestRecord {
         };
         let composite = match &self.c {
             Some(text) => match ETag::parse(text) {
-                ETag::Composite(md5, count) => Some((md5, count)),
+                ETag::Composite(md5, count) => Some(Box::new((md5, count))),
                 ETag::Hex(_) | ETag::Opaque(_) => return None,
             },
             None => None,
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn records_come_back_as_they_were() {
         let parts = Digests::of_parts(Parts { part_bytes: 8, md5s: vec![digest_one(b"1"), digest_one(b"2")] });
-        let mut all = Digests { composite: Some((digest_one(b"c"), 3)), ..Digests::of_whole(digest_one(b"w")) };
+        let mut all = Digests { composite: Some(Box::new((digest_one(b"c"), 3))), ..Digests::of_whole(digest_one(b"w")) };
         all.learn(&parts);
         for entry in [
             file(9, all, Some("weird \"etag\"")),

@@ -124,6 +124,12 @@ impl Filter {
         Scope::In
     }
 
+    /// Whether an empty directory, which is in scope as a way to what lies below, travels itself: it too must match an include pattern.
+    #[must_use]
+    pub fn includes_empty_dir(&self, path: &RelPath) -> bool {
+        self.include.is_empty() || self.include.matched_path_or_any_parents(path.as_str(), true).is_ignore()
+    }
+
     fn ignores(&self, path: &str, is_dir: bool) -> bool {
         let decided = |rules: &Gitignore, path: &str| match rules.matched(path, is_dir) {
             Match::None => None,
@@ -343,6 +349,9 @@ mod tests {
         includes(&["*.npy"], &["big.npy"], &["big.npy", "x/big.npy"], &["a.npy"]);
         includes(&["*.npy"], &["old/"], &["old/a.npy", "old/"], &["a.npy"]);
         includes(&[".venv/"], &[], &[".venv/x", "a"], &[]);
+        let filter = Filter::new(&Patterns { include: owned(&["*.npy", "data/"]), ..Patterns::default() }).unwrap();
+        let travels = |path: &str| filter.includes_empty_dir(&RelPath::new(path).unwrap());
+        assert!(travels("data") && travels("x/data/y") && travels("d.npy") && !travels("x"));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum BadPath {
     /// A segment over [`MAX_SEGMENT_BYTES`].
     #[error("a part of the name is longer than 255 bytes")]
     LongSegment,
+    /// A `.lsync` segment where none may be.
+    #[error("`.lsync` is where lsync keeps its own things")]
+    Reserved,
     /// Bytes that are no UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
@@ -158,6 +161,9 @@ impl Prefix {
             return Ok(Prefix::default());
         }
         check(text)?;
+        if text.split('/').any(|segment| segment == RESERVED) {
+            return Err(BadPath::Reserved);
+        }
         Ok(Prefix(format!("{text}/")))
     }
 
@@ -223,5 +229,6 @@ mod tests {
         assert_eq!(Prefix::new("p/").map(|p| p.0), Ok("p/".into()));
         assert_eq!(Prefix::new("").map(|p| p.0), Ok(String::new()));
         assert_eq!(Prefix::new("../x"), Err(BadPath::DotSegment));
+        assert_eq!(Prefix::new("a/.lsync/"), Err(BadPath::Reserved));
     }
 }

@@ -125,6 +125,8 @@ pub struct Transfer {
     pub path: RelPath,
     /// What the source holds.
     pub source: Entry,
+    /// The permission bits that the path has at the destination afterwards, where known.
+    pub mode: Option<u32>,
     /// The stamp of a local source file.
     pub stamp: Option<Stamp>,
     /// When the source object was written; a foreign object's mtime where its metadata has none.
@@ -201,6 +203,8 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What holds no bytes to lose.
     pub skipped: Vec<Skipped>,
+    /// Deletions were asked for, whether there are any or not.
+    pub may_delete: bool,
     /// Entries at the source, in scope.
     pub source_entries: u64,
     /// Entries at the destination, in scope.
@@ -221,8 +225,15 @@ pub enum Refusal {
         limit: String,
     },
     /// An unmounted or emptied source.
-    #[error("the {0} has no entry at all, and a source without any entry deletes nothing")]
-    EmptySource(&'static str),
+    #[error("the {} has no entry at all, and a source without any entry deletes nothing", source_name(.0))]
+    EmptySource(Direction),
+}
+
+fn source_name(direction: &Direction) -> &'static str {
+    match direction {
+        Direction::Upload => "mount",
+        Direction::Download => "bucket",
+    }
 }
 
 impl Plan {
@@ -246,14 +257,12 @@ impl Plan {
     /// Whether the whole plan must not start.
     pub fn check(&self, max_delete: MaxDelete) -> Result<(), Refusal> {
         let (deletes, of) = (self.removals.len() as u64, self.destination_entries);
+        // Also when nothing is proven to have been removed: whoever asks for deletions must hear that the source is not what it was.
+        if self.may_delete && self.source_entries == 0 && of > 0 {
+            return Err(Refusal::EmptySource(self.direction));
+        }
         if deletes == 0 {
             return Ok(());
-        }
-        if self.source_entries == 0 {
-            return Err(Refusal::EmptySource(match self.direction {
-                Direction::Upload => "mount",
-                Direction::Download => "bucket",
-            }));
         }
         let (too_many, limit) = match max_delete {
             MaxDelete::Paths(most) => (deletes > most, most.to_string()),

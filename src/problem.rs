@@ -35,6 +35,11 @@ impl Problem {
     pub fn line(&self) -> String {
         let name = Shown(&self.name);
         match &self.exclude {
+            // It names a directory above, and with it more than the problem.
+            Some(pattern) if pattern.ends_with('/') => {
+                let dir = Shown(pattern.trim_start_matches('/'));
+                format!("{name}: {} (to leave out all of {dir}: --exclude '{}')", self.why, Shown(pattern))
+            }
             Some(pattern) => format!("{name}: {} (to leave it out: --exclude '{}')", self.why, Shown(pattern)),
             None => format!("{name}: {}", self.why),
         }

@@ -64,6 +64,8 @@ pub struct View {
     pub ignored: (u64, u64),
     /// The topmost paths of those (a directory ends in `/`), at most 100, with the bytes below.
     pub ignored_samples: std::collections::BTreeMap<String, u64>,
+    /// Where those lie, sorted.
+    pub left_out: Vec<RelPath>,
 }
 
 /// Reads a listing (sorted by key). `remembered` is asked once per key, `published` gives all manifest entries in path order, and
@@ -87,6 +89,7 @@ pub fn read<'a>(
         }
         read_object(&mut view, object, remembered, scope);
     }
+    view.left_out.sort_unstable();
     // Markers sort apart from their paths: `a/` comes after `a-b`.
     view.entries.sort_by(|a, b| a.0.cmp(&b.0));
     view.entries.dedup_by(|later, first| later.0 == first.0 && later.1.entry.file().is_none());
@@ -122,6 +125,7 @@ fn read_object<'a>(
             view.ignored.0 += 1;
             view.ignored.1 += object.size;
             note_ignored(view, &path, object.size, scope);
+            view.left_out.push(path);
             return;
         }
         Some(Scope::In) => {}

@@ -9,9 +9,9 @@ use lsync::plan::Direction;
 use super::args::{Common, Compare, Flags};
 use super::text::shell_word;
 
-/// The command that applies the plan of these flags without asking.
-pub(crate) fn without_asking(direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
-    let mut words: Vec<OsString> = ["lsync", direction.verb(), "--yes"].map(OsString::from).into();
+/// The command that applies the plan of these flags without asking. `called`: what the program was called as.
+pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
+    let mut words: Vec<OsString> = [called, direction.verb(), "--yes"].map(OsString::from).into();
     let moving = &flags.moving;
     for (on, name) in [(moving.delete, "--delete"), (moving.overwrite, "--overwrite"), (flags.common.json, "--json")] {
         words.extend(on.then(|| name.into()));
@@ -39,12 +39,21 @@ pub(crate) fn without_asking(direction: Direction, flags: &Flags, paths: &[PathB
     line(&words)
 }
 
-/// A command for one path of the mount, as it is typed in `current_dir`.
-pub(crate) fn for_path(verb: Direction, extra: &str, common: &Common, (root, current_dir): (&Path, &Path), path: &RelPath) -> String {
-    let mut words: Vec<OsString> = ["lsync", verb.verb()].map(OsString::from).into();
+/// Where commands are typed, and how.
+pub(crate) struct Here<'a> {
+    /// What the program was called as.
+    pub called: &'a str,
+    pub common: &'a Common,
+    pub root: &'a Path,
+    pub current_dir: &'a Path,
+}
+
+/// A command for one path of the mount.
+pub(crate) fn for_path(at: &Here<'_>, verb: Direction, extra: &str, path: &RelPath) -> String {
+    let mut words: Vec<OsString> = [at.called, verb.verb()].map(OsString::from).into();
     words.extend(extra.split_whitespace().map(OsString::from));
-    words.extend(place(common));
-    let typed = from(root, current_dir, path);
+    words.extend(place(at.common));
+    let typed = from(at.root, at.current_dir, path);
     if typed.as_os_str().as_encoded_bytes().starts_with(b"-") {
         words.push("--".into());
     }
@@ -106,7 +115,7 @@ mod tests {
             let parsed = crate::cli::args::CommandLine::try_parse_from(words).unwrap();
             let crate::cli::args::Command::Upload(args) = parsed.command else { panic!("{line}") };
             let flags = parsed.flags.merge(args.flags);
-            assert_eq!(without_asking(Direction::Upload, &flags, &args.paths), expected);
+            assert_eq!(without_asking("lsync", Direction::Upload, &flags, &args.paths), expected);
             let again = crate::cli::args::CommandLine::try_parse_from(expected.replace('\'', "").split(' '));
             assert!(again.is_ok(), "{expected}");
         };
@@ -125,8 +134,8 @@ mod tests {
     #[test]
     fn the_way_on_for_a_path_says_where() {
         let common = Common { root: Some("/m".into()), ..Common::default() };
-        let at = (Path::new("/m"), Path::new("/m/data"));
+        let at = Here { called: "lsync", common: &common, root: Path::new("/m"), current_dir: Path::new("/m/data") };
         let path = RelPath::new("data/a b").unwrap();
-        assert_eq!(for_path(Direction::Download, "--overwrite", &common, at, &path), "lsync download --overwrite --root=/m 'a b'");
+        assert_eq!(for_path(&at, Direction::Download, "--overwrite", &path), "lsync download --overwrite --root=/m 'a b'");
     }
 }

@@ -1,8 +1,10 @@
 //! The command line's grammar, and nothing else: the doc comments here are the help. Flags may stand before and after the command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
 
 const EXAMPLES: &str = "\
@@ -15,6 +17,7 @@ Examples:
   lsync upload --dry-run        show the plan, change nothing
   lsync upload --yes            without the question, for scripts
   lsync status --check=upload   exit code 10 if something is not uploaded yet
+  lsync upload --help           all that upload can do
 
 Run it from anywhere inside your filesystem. Nothing is deleted unless you
 pass --delete, and what is newer on the other side is never overwritten
@@ -25,10 +28,10 @@ again), 4 permission refused, 5 not confirmed or refused, 6 conflicts wait
 for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
 --check found something, 11 another run is active, 12 not enough space.";
 
-/// Keep working data safe across rented machines: send it to a bucket, bring it back.
+/// Keep working data safe across rented machines
 #[derive(Debug, Parser)]
 #[command(name = "lsync", version, after_help = EXAMPLES, max_term_width = 80, args_override_self = true)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
     /// Flags before the command.
     #[command(flatten)]
@@ -42,7 +45,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 #[command(args_override_self = true)]
 pub(crate) enum Command {
-    /// Prepare a new machine: write the configuration, wire git, check the bucket
+    /// Prepare a new machine: configure, wire git, check the bucket
     Setup(SetupArgs),
     /// Send what is new or changed here to the bucket
     #[command(after_help = "\
@@ -108,7 +111,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Flags after the command.
     #[command(flatten)]
@@ -119,7 +122,7 @@ pub(crate) struct TransferArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Only these files and folders; without any, everything
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// Exit with code 10 when this direction has something to send, a conflict or a problem
     #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
@@ -132,11 +135,11 @@ pub(crate) struct StatusArgs {
 /// Which direction `status --check` looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
-    /// Both
+    // Both
     Any,
-    /// Files that are not in the bucket yet
+    // Files that are not in the bucket yet
     Upload,
-    /// Files that are not on this machine yet
+    // Files that are not on this machine yet
     Download,
 }
 
@@ -222,10 +225,10 @@ pub(crate) struct Flags {
 /// Flags of every command.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Common {
-    /// Show what would happen and stop
+    /// Show the plan and stop; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask; do what the plan says
     #[arg(short = 'y', long)]
     pub yes: bool,
     /// Print one JSON object per line instead of text
@@ -234,13 +237,13 @@ pub(crate) struct Common {
     /// Only the result and errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Say more; twice for every request
+    /// Name every item, not only the first few
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
-    /// Use colour
+    /// Use colour (auto: on a terminal, unless NO_COLOR is set)
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Output")]
     pub color: Option<When>,
-    /// No progress bars
+    /// No progress bars or lines
     #[arg(long, help_heading = "Output")]
     pub no_progress: bool,
     /// The configuration file, instead of the sync.toml that is found
@@ -266,7 +269,7 @@ pub(crate) struct Moving {
     /// Also replace what is newer on the other side or was changed on both
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
-    /// Decide files of equal size whose digest is not known: content reads them from the bucket, size trusts size and time
+    /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time
     #[arg(long, value_name = "HOW", value_enum, help_heading = "What travels")]
     pub compare: Option<Compare>,
     /// Only files that match this pattern (as in .gitignore; may be repeated)
@@ -286,22 +289,43 @@ pub(crate) struct Moving {
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR is set
+    // On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
+    // Always
     Always,
-    /// Never
+    // Never
     Never,
 }
 
 /// `--compare`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compare {
-    /// Read the object
+    // Read the object
     Content,
-    /// Trust equal size and recorded time
+    // Trust equal size and recorded time
     Size,
+}
+
+/// Flags that say nothing without a plan to apply.
+const ASKING: &[&str] = &["dry_run", "yes"];
+/// Flags of upload, download and status.
+const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "jobs", "bwlimit"];
+
+impl CommandLine {
+    /// The grammar as it is used: all flags are accepted everywhere, and each help shows those that say something there.
+    pub(crate) fn grammar() -> clap::Command {
+        let hide = |command: clap::Command, names: &'static [&'static str]| {
+            command.mut_args(move |arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
+        };
+        hide(hide(CommandLine::command(), MOVING), ASKING)
+            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+    }
+
+    /// Reads a command line.
+    pub(crate) fn read(words: &[OsString]) -> Result<CommandLine, clap::Error> {
+        CommandLine::from_arg_matches(&CommandLine::grammar().try_get_matches_from(words)?)
+    }
 }
 
 impl Flags {
@@ -342,14 +366,17 @@ impl Common {
     }
 }
 
+/// Takes an empty word too: what an unset shell variable leaves is refused later, in words that say so.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn rate(text: &str) -> Result<u64, BadValue> {
     parse_bytes(text).and_then(|bytes| if bytes == 0 { parse_bytes("") } else { Ok(bytes) })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn flags(line: &str) -> Flags {
@@ -369,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_grammar_is_consistent() {
-        CommandLine::command().debug_assert();
+        CommandLine::grammar().debug_assert();
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) enum Answer {
     Interrupted,
 }
 
-/// Asks on stderr, reads a line from stdin. Leaves the cursor at the beginning of a line.
+/// Asks on stderr, reads a line from stdin.
 pub(crate) async fn ask(question: &str, stop: &Stop) -> Answer {
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "{question} [y/N] ");
@@ -25,10 +25,7 @@ pub(crate) async fn ask(question: &str, stop: &Stop) -> Answer {
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     });
     match stop.or(read).await {
-        None => {
-            let _ = writeln!(stderr); // the cursor is still behind the question
-            Answer::Interrupted
-        }
+        None => Answer::Interrupted,
         Some(Ok(Ok(line))) => {
             if !line.ends_with('\n') {
                 let _ = writeln!(stderr); // the end of input leaves the cursor behind the question

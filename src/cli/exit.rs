@@ -53,6 +53,11 @@ impl Exit {
         if other.rank() > self.rank() { other } else { self }
     }
 
+    /// Ends the process here and now: for a second signal only, when the user does not want to wait for a clean end.
+    pub(crate) fn at_once(self) -> ! {
+        std::process::exit(i32::from(self.code()))
+    }
+
     fn rank(self) -> u8 {
         match self {
             Exit::Done => 0,

@@ -81,8 +81,19 @@ impl From<remote::Error> for Failure {
 impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Failure {
         use std::io::ErrorKind;
-        let full = matches!(error.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        Failure::of(if full { Exit::NoSpace } else { Exit::Failed }, &error)
+        let kind = error.source.kind();
+        let full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        let failure = Failure::of(if full { Exit::NoSpace } else { Exit::Failed }, &error);
+        if error.is_lost_mount() {
+            return failure.hint("check that it is mounted, then run the same command again");
+        }
+        match kind {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem if error.path.starts_with(lsync::path::RESERVED) => {
+                failure.hint("lsync keeps its state in .lsync/ at the top of the mount, so you must be allowed to write there")
+            }
+            _ if full => failure.hint("free space on the mount, then run the same command again"),
+            _ => failure,
+        }
     }
 }
 

@@ -233,10 +233,7 @@ mod tests {
             &finished(Verb::Delete, Ended::Done),
             r#"{"bytes":5,"outcome":"done","path":"a \"b\"","type":"item","v":1,"verb":"delete","why":null}"#,
         );
-        check(
-            &Event::Retried { path: path("a"), bytes: 3, why: "broken".into() },
-            r#"{"path":"a","type":"retry","v":1,"why":"broken"}"#,
-        );
+        check(&Event::Retried { path: path("a"), bytes: 3, why: "broken".into() }, r#"{"path":"a","type":"retry","v":1,"why":"broken"}"#);
         check(&Event::Warning("look".into()), r#"{"message":"look","type":"warning","v":1}"#);
         for silent in [
             Event::Scanned { entries: 1, bytes: 1 },

@@ -14,6 +14,8 @@ mod ink;
 mod json;
 mod output;
 mod render;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod session;
 mod settings;
 mod setup;
@@ -24,7 +26,6 @@ mod transfer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Command, CommandLine, Common, When};
@@ -42,7 +43,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(words: &[OsString]) -> Exit {
-    let parsed = match CommandLine::try_parse_from(words) {
+    let parsed = match CommandLine::read(words) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, words),
     };
@@ -83,17 +84,13 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
-            common(&args.common);
-            Err(not_built_yet())
+            let common = common(&args.common);
+            sandbox::run(args, &common, env)
         }
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { command } => completions::man(command.as_deref()),
         Command::GitCredential { config, operation } => git_credential::run(&operation, config.or(before.common.config), env),
     }
-}
-
-fn not_built_yet() -> Failure {
-    Failure::new(Exit::Failed, "this command is not built yet")
 }
 
 /// Prints what ended a command: for people on stderr and, with `--json`, as the last line of stdout.

@@ -12,7 +12,7 @@ use lsync::entry::Nanos;
 use lsync::local::place::TrashLimits;
 use lsync::path::{RelPath, Shown};
 use lsync::plan::{Class, Direction, Kept, Plan};
-use lsync::problem::Problem;
+use lsync::problem::{Problem, Skipped};
 
 use super::ink::Ink;
 use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
@@ -99,6 +99,7 @@ pub(crate) fn plan(plan: &Plan, around: &Around, bounds: &Bounds, page: &Page) -
     if page.all {
         kept(&mut out, "Only there", page, &plan.kept);
     }
+    skipped(&mut out, &plan.skipped, page);
     problems(&mut out, &plan.problems, page);
     out.push('\n');
     if plan.is_empty() {
@@ -172,12 +173,7 @@ fn moving(out: &mut String, plan: &Plan, page: &Page) {
     if !page.all {
         lost.sort_by_key(|t| Reverse(t.replaced_bytes));
     }
-    named(
-        out,
-        &page.ink.yellow("To be overwritten:"),
-        page,
-        lost.iter().map(|t| (Some(t.replaced_bytes), &t.path, class_words(t.class))),
-    );
+    named(out, &page.ink.yellow("To be overwritten:"), page, lost.iter().map(|t| (Some(t.replaced_bytes), &t.path, class_words(t.class))));
     let mut gone: Vec<_> = plan.removals.iter().collect();
     if !page.all {
         gone.sort_by_key(|r| Reverse(r.bytes));
@@ -231,6 +227,20 @@ fn more(out: &mut String, n: usize, page: &Page) {
     if n > 0 && !page.all {
         let _ = writeln!(out, "{:NAMES_AT$}and {} more (-v names all)", "", count(n as u64));
     }
+}
+
+/// What is skipped, by name.
+pub(super) fn skipped(out: &mut String, list: &[Skipped], page: &Page) {
+    if list.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nSkipped:");
+    let most = if page.all { list.len() } else { NAMED };
+    for item in list.iter().take(most) {
+        let name = fit(&item.path.to_string(), page.width.saturating_sub(3));
+        let _ = writeln!(out, "  {}", wrap(&format!("{name}: {}", Shown(&item.why)), page.width, 2, 6));
+    }
+    more(out, list.len() - list.len().min(most), page);
 }
 
 /// Problems by name, each with why and with the pattern that would accept it.
@@ -346,7 +356,7 @@ pub(crate) fn question(plan: &Plan) -> String {
         parts.push(format!("DELETE {}", items(plan.removals.len() as u64)));
     }
     if !plan.updates.is_empty() {
-        parts.push(format!("set permissions of {}", count(plan.updates.len() as u64)));
+        parts.push(format!("set permissions of {}", items(plan.updates.len() as u64)));
     }
     let text = parts.join(", ");
     let mut chars = text.chars();
@@ -436,6 +446,9 @@ mod tests {
         Unknown (equal size, and nothing tells about the content):
              6.0 GiB  foreign.bin
 
+        Skipped:
+          run/socket: a socket
+
         Problems:
           caf�.txt: its name is not UTF-8
               to leave it out: --exclude '/caf?.txt'
@@ -457,7 +470,7 @@ mod tests {
           conflicts            2  4.0 KiB   kept on both sides until you decide
           unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
           ignored              3  4.0 KiB   a/, b/, c/, d/, …
-          skipped              1            run/socket: a socket
+          skipped              1            not carried, listed above
           problems             2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is
@@ -473,7 +486,7 @@ mod tests {
           bucket keeps old versions.
         Estimated time: 2 min, if the network carries 100.0 MiB/s.
         ");
-        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 1 item, set permissions of 1?");
+        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 1 item, set permissions of 1 item?");
     }
 
     #[test]
@@ -520,6 +533,9 @@ mod tests {
         Unknown (equal size, and nothing tells about the content):
              6.0 GiB  foreign.bin
 
+        Skipped:
+          run/socket: a socket
+
         Problems:
           caf�.txt: its name is not UTF-8
               to leave it out: --exclude '/caf?.txt'
@@ -539,7 +555,7 @@ mod tests {
           protected            7  6.8 KiB   newer in the mount: see `lsync upload`
           conflicts            2  4.0 KiB   kept on both sides until you decide
           unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
-          skipped              1            run/socket: a socket
+          skipped              1            not carried, listed above
           problems             2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is deleted because of that.
@@ -607,6 +623,9 @@ mod tests {
                  5 B  theirs  (only in the bucket)
                  5 B  theirs2  (removed in the mount)
 
+        Skipped:
+          run/socket: a socket
+
         Problems:
           caf�.txt: its name is not UTF-8
               to leave it out: --exclude '/caf?.txt'
@@ -627,7 +646,7 @@ mod tests {
           protected            7  6.8 KiB   newer in the bucket: see `lsync download`
           conflicts            2  4.0 KiB   kept on both sides until you decide
           unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
-          skipped              1            run/socket: a socket
+          skipped              1            not carried, listed above
           problems             2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is
@@ -655,6 +674,7 @@ mod tests {
           endpoint  https://files.us-east-2.lambda.ai
 
         There is nothing to download.
+
           unchanged  1  5 B
         ");
     }

@@ -11,7 +11,7 @@ use lsync::event::{Event, Observer};
 use lsync::local::lock::now;
 use lsync::local::mount::Mount;
 use lsync::path::{RelPath, Shown};
-use lsync::plan::{Choices, Direction, MaxDelete};
+use lsync::plan::{Choices, Direction, MaxDelete, Refusal};
 use lsync::remote::connect::connect;
 
 use super::args::{Compare, Flags};
@@ -59,30 +59,32 @@ impl Signal {
         }
     }
 
-    /// The user is being asked: a signal is an answer then.
-    pub(crate) fn at_question(&self, yes: bool) {
-        self.asking.store(yes, Ordering::SeqCst);
+    /// A question is on the screen, or no longer: nothing is under way that a signal would have to stop.
+    pub(crate) fn asking(&self, asking: bool) {
+        self.asking.store(asking, Ordering::SeqCst);
     }
 
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
     fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
+        use tokio::signal::unix::SignalKind;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
             (SignalKind::terminate(), Exit::Terminated),
             (SignalKind::hangup(), Exit::HungUp),
         ] {
-            let mut signals = signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
-            let (flag, asking, stop, bars) = (self.code.clone(), self.asking.clone(), stop.clone(), bars.clone());
+            let mut signals =
+                tokio::signal::unix::signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
+            let (signal, stop, bars) = (self.clone(), stop.clone(), bars.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if flag.swap(code.code(), Ordering::SeqCst) != 0 {
+                    if signal.code.swap(code.code(), Ordering::SeqCst) != 0 {
                         bars.clear();
-                        std::process::exit(i32::from(code.code()));
+                        code.at_once();
                     }
                     stop.ask();
-                    // At the question there is nothing to stop.
-                    if !quiet && !asking.load(Ordering::SeqCst) {
+                    if signal.asking.load(Ordering::SeqCst) {
+                        output::say(""); // the cursor stands behind the question
+                    } else if !quiet {
                         bars.stopping("stopping cleanly; a second Ctrl-C stops at once");
                     }
                 }
@@ -108,12 +110,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 impl Session {
     /// Opens both ends. Sends no request.
     /// `direction`: which way content will move, if it will.
-    pub(crate) async fn open(
-        flags: Flags,
-        paths: &[PathBuf],
-        env: &Environment,
-        direction: Option<Direction>,
-    ) -> Result<Session, Failure> {
+    pub(crate) async fn open(flags: Flags, paths: &[PathBuf], env: &Environment, direction: Option<Direction>) -> Result<Session, Failure> {
         let mut settings = Settings::load(&flags, env)?;
         let mount = Mount::open(&settings.root)?;
         let detail = detail(&flags, env);
@@ -136,6 +133,7 @@ impl Session {
             paths: scope,
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,
+            compare_size: moving.compare == Some(Compare::Size),
             compare_content: moving.compare == Some(Compare::Content),
             jobs: match settings.jobs {
                 Jobs::Auto => AUTO_JOBS,
@@ -282,9 +280,15 @@ impl From<Error> for Failure {
             Error::Mount(e) => e.into(),
             Error::Scan(e) => e.into(),
             Error::Lock(e) => e.into(),
-            Error::Refused(_) => {
-                Failure::new(Exit::Refused, chain(&error)).hint("look at the plan with --dry-run; if it is right, raise --max-delete")
-            }
+            Error::Refused(ref why) => Failure::new(Exit::Refused, chain(&error)).hint(match why {
+                Refusal::TooManyDeletes { .. } => "look at what the plan deletes; if that is right, raise --max-delete",
+                Refusal::EmptySource(Direction::Upload) => {
+                    "is it mounted, and is it the right one? To upload without deleting, leave out --delete"
+                }
+                Refusal::EmptySource(Direction::Download) => {
+                    "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete"
+                }
+            }),
             Error::SelfSync { .. } => {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }

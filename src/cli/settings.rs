@@ -7,7 +7,7 @@ pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 
-use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Git, Jobs, Limit, Links, Store};
+use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Store};
 use lsync::filter::Patterns;
 use lsync::local::mount::{Lookup, Mount};
 use lsync::local::place::TrashLimits;
@@ -30,8 +30,6 @@ pub(crate) struct Settings {
     pub root: PathBuf,
     /// Where the command runs, for PATH arguments.
     pub current_dir: PathBuf,
-    /// The configuration file in use, absolute; `None` when all came from variables.
-    pub config_path: Option<PathBuf>,
     /// What travels: of the file, then of the flags. The configuration file in use never does.
     pub patterns: Patterns,
     /// How many transfers run at once.
@@ -44,8 +42,6 @@ pub(crate) struct Settings {
     pub trash: TrashLimits,
     /// Which links a download restores.
     pub links: Links,
-    /// `[git]`.
-    pub git: Git,
 }
 
 impl Settings {
@@ -74,13 +70,11 @@ impl Settings {
                 never: config_path.iter().filter_map(|path| below(&root, path)).collect(),
             },
             root,
-            config_path,
             jobs: moving.jobs.or(sync.jobs).unwrap_or_default(),
             max_delete: moving.max_delete.or(sync.max_delete).unwrap_or_default(),
             max_memory_bytes: sync.max_memory_bytes.unwrap_or(DEFAULT_MAX_MEMORY_BYTES),
             trash: TrashLimits { age_seconds: trash.age_seconds, share: trash.share },
             links: sync.links.unwrap_or_default(),
-            git: file.git,
         })
     }
 }

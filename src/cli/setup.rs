@@ -6,7 +6,7 @@ mod check;
 mod git;
 mod instead_of;
 mod report;
-mod write;
+pub(crate) mod write;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<E
         // Without a configuration there is nothing that the other steps could do.
         Err(failure) => return Err(failure),
     };
-    let dry_run = common.dry_run;
+    let (dry_run, name) = (common.dry_run, loaded.name.clone());
     let mount = root(common, env, Some(&loaded));
     let mount_path = mount.as_deref().ok();
     report.step("git identity", &git::identity(&git, &loaded.file.git, &loaded.name, dry_run))?;
@@ -78,7 +78,7 @@ async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<E
             report.step("self-sync", &self_sync)?;
         }
     }
-    let exit = report.end()?;
+    let exit = report.end(&name)?;
     if !common.quiet && !common.json && !dry_run {
         output::say("\nReady. Next: lsync status, then lsync upload or lsync download");
     }
@@ -90,10 +90,8 @@ async fn configuration(args: &SetupArgs, common: &Common, env: &Environment) -> 
     let found = find::find(common, env)?;
     if let Some(path) = found.as_ref().filter(|path| path.exists()) {
         let loaded = find::read(path, env)?;
-        let outcome = Outcome::skipped(format!("{} is there already", shown_from(path, env)));
-        let values_given = args.import.is_some() || args.bucket.is_some() || args.region.is_some() || args.access_key_id.is_some();
-        let outcome =
-            if values_given { outcome.note(format!("it is used as it is; to change it, edit it: {}", shown(path))) } else { outcome };
+        refuse_other_values(args, env, &loaded)?;
+        let outcome = Outcome::skipped(format!("{} is there already", loaded.name));
         return Ok((loaded, outcome));
     }
     let path = match found {
@@ -125,7 +123,7 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
             notes.push(format!("of {name}, lsync has no use for: {}", old.ignored.join(", ")));
         }
         if old.is_toml {
-            if values_given(args) {
+            if !Answers::of_flags(args).differing(&Answers::default()).is_empty() {
                 return Err(Failure::usage(format!("{name} is a sync.toml and is taken over as it is, without the values of flags"))
                     .hint("leave the flags out, and edit the new file afterwards"));
             }
@@ -151,10 +149,20 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
     Ok((write::render(&answers), notes))
 }
 
-/// True when a flag gives something that would go into a new configuration.
-fn values_given(args: &SetupArgs) -> bool {
-    let flags = [&args.bucket, &args.region, &args.endpoint_url, &args.access_key_id, &args.git_user_name, &args.git_user_email];
-    flags.iter().any(|flag| flag.is_some())
+/// A configuration that is there is never replaced; wishes that it does not say are an error, not silently dropped.
+fn refuse_other_values(args: &SetupArgs, env: &Environment, loaded: &Loaded) -> Result<(), Failure> {
+    let now = Answers::of(&loaded.file);
+    let mut differing = Answers::of_flags(args).differing(&now);
+    if let Some(import) = &args.import {
+        let (name, text) = read_import(import, env)?;
+        differing.extend(Answers::of(&import::parse_any(&name, &text)?.file).differing(&now));
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} is there already, says something else about {}, and is not replaced", loaded.name, differing.join(", "));
+    let path = quoted(&loaded.path);
+    Err(Failure::usage(message).hint(format!("edit it, or move it away first: mv {path} {path}.old")))
 }
 
 /// Longest configuration that is taken over.

@@ -88,6 +88,7 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
     render::kept(&mut out, "Unknown", page, &up.unknown);
     render::kept(&mut out, "Protected", page, &up.protected);
     render::kept(&mut out, "Protected", page, &down.protected);
+    render::skipped(&mut out, &up.skipped, page);
     render::problems(&mut out, &union(up, down), page);
     out.push('\n');
     table(&mut out, &render::rows(up, status.up.1), &render::rows(down, status.down.1));
@@ -238,13 +239,13 @@ mod tests {
         let time = around().now - 3 * 86_400_000_000_000;
         let run = LastRun { command: "upload".into(), host: "gpu-h100-2".into(), time, generation: 7 };
         insta::assert_snapshot!(shown(&full(Direction::Upload), &full(Direction::Download), Some(&run), 80), @"
-        Mount     /lambda/nfs/research
-        Bucket    s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
-        Endpoint  https://files.us-east-2.lambda.ai
-        Holds     12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
-                  ago), by gpu-a100-1
-        Last sync upload 2026-09-18 14:13:20 UTC (3 days ago), on gpu-h100-2, generation
-                  7
+        Mount      /lambda/nfs/research
+        Bucket     s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+        Endpoint   https://files.us-east-2.lambda.ai
+        Holds      12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
+                   ago), by gpu-a100-1
+        Last sync  upload 2026-09-18 14:13:20 UTC (3 days ago), on gpu-h100-2,
+                   generation 7
 
         Largest:
              5.0 GiB  upload    checkpoints/a run with a rat…och-0042/optimizer-state.pt
@@ -260,7 +261,7 @@ mod tests {
         Unknown (equal size, and nothing tells about the content):
              6.0 GiB  foreign.bin
 
-        Protected from an upload (newer in the bucket):
+        Protected (newer in the bucket):
               1000 B  newer/0
               1000 B  newer/1
               1000 B  newer/2
@@ -268,13 +269,16 @@ mod tests {
               1000 B  newer/4
                       and 2 more (-v names all)
 
-        Protected from a download (newer in the mount):
+        Protected (newer in the mount):
               1000 B  newer/0
               1000 B  newer/1
               1000 B  newer/2
               1000 B  newer/3
               1000 B  newer/4
                       and 2 more (-v names all)
+
+        Skipped:
+          run/socket: a socket
 
         Problems:
           caf�.txt: its name is not UTF-8
@@ -310,12 +314,12 @@ mod tests {
         let (mut up, mut down) = (empty(Direction::Upload), empty(Direction::Download));
         (up.same, down.same) = (vec![path("a")], vec![path("a")]);
         insta::assert_snapshot!(shown(&up, &down, None, 80), @"
-        Mount     /lambda/nfs/research
-        Bucket    s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
-        Endpoint  https://files.us-east-2.lambda.ai
-        Holds     12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
-                  ago), by gpu-a100-1
-        Last sync this mount was never synced with this bucket
+        Mount      /lambda/nfs/research
+        Bucket     s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+        Endpoint   https://files.us-east-2.lambda.ai
+        Holds      12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
+                   ago), by gpu-a100-1
+        Last sync  this mount was never synced with this bucket
 
                                    to upload              to download
           unchanged            1         0 B            1         0 B

@@ -191,9 +191,14 @@ mod tests {
             assert_eq!(duration(s), text);
         }
         let then = 1_700_000_000_000_000_000;
-        for (later, text) in
-            [(59, " (just now)"), (60, " (1 min ago)"), (7_199, " (1 h ago)"), (90_000, " (25 h ago)"), (200_000, " (2 days ago)"), (-1, "")]
-        {
+        for (later, text) in [
+            (59, " (just now)"),
+            (60, " (1 min ago)"),
+            (7_199, " (1 h ago)"),
+            (90_000, " (25 h ago)"),
+            (200_000, " (2 days ago)"),
+            (-1, ""),
+        ] {
             assert_eq!(when(then, then + later * 1_000_000_000), format!("2023-11-14 22:13:20 UTC{text}"));
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lsync::engine::{self, FailureKind, Report, Sight};
+use lsync::event::Event;
 use lsync::path::{RelPath, Shown};
 use lsync::plan::{Direction, Plan};
 
@@ -22,7 +23,7 @@ pub(crate) fn run(direction: Direction, args: &TransferArgs, flags: Flags, env: 
     let began = Instant::now();
     block_on(async {
         let session = Session::open(flags, &args.paths, env, Some(direction)).await?;
-        let ended = Transfer { session: &session, direction, paths: &args.paths, began }.work(env.terminal).await;
+        let ended = Transfer { session: &session, direction, paths: &args.paths, env, began }.work().await;
         session.bars.clear();
         match (ended, session.signal.exit()) {
             // What was asked to stop did stop: the signal is the exit code, whatever it interrupted. A run that had begun gives a report.
@@ -37,6 +38,7 @@ struct Transfer<'a> {
     session: &'a Session,
     direction: Direction,
     paths: &'a [PathBuf],
+    env: &'a Environment,
     began: Instant,
 }
 
@@ -45,7 +47,7 @@ const DRY_RUN: &str = "dry run: nothing was changed";
 const NOT_CONFIRMED: &str = "incomplete: not confirmed, nothing was changed";
 
 impl Transfer<'_> {
-    async fn work(&self, terminal: bool) -> Result<Exit, Failure> {
+    async fn work(&self) -> Result<Exit, Failure> {
         let session = self.session;
         let common = &session.flags.common;
         let sight = engine::look(&session.ends, &session.ask).await?;
@@ -53,6 +55,9 @@ impl Transfer<'_> {
         session.bars.clear();
         if common.json {
             json::plan(&plan).iter().try_for_each(|line| output::line(&line.to_string()))?;
+        }
+        if let Some(warning) = empty_source(session, &plan) {
+            (session.ends.observer)(Event::Warning(warning));
         }
         if let Err(refusal) = self.may_start(&plan) {
             self.show(&plan, &sight)?;
@@ -63,17 +68,17 @@ impl Transfer<'_> {
             return self.preview(&plan, &sight, plan_exit(&plan), DRY_RUN);
         }
         if !plan.is_empty() && !common.yes {
-            if !terminal {
+            if !self.env.terminal {
                 self.show(&plan, &sight)?;
                 let exit = self.preview(&plan, &sight, Exit::Refused, NOT_CONFIRMED)?;
                 output::say("There is no terminal to ask on. To apply this plan, run:");
-                output::say(&again::without_asking(self.direction, &session.flags, self.paths));
+                output::say(&again::without_asking(&self.env.called, self.direction, &session.flags, self.paths));
                 return Ok(exit);
             }
             output::print_err(&self.screen(&plan, &sight, false));
-            session.signal.at_question(true);
+            session.signal.asking(true);
             let answer = confirm::ask(&render::question(&plan), &session.ends.stop).await;
-            session.signal.at_question(false);
+            session.signal.asking(false);
             match answer {
                 Answer::Yes => {}
                 Answer::No => return self.preview(&plan, &sight, Exit::Refused, NOT_CONFIRMED),
@@ -149,8 +154,9 @@ impl Transfer<'_> {
             output::line(&json::summary(&report, reason.as_deref(), exit, self.elapsed_ms()).to_string())?;
             return Ok(exit);
         }
-        let at = (session.ends.mount.root(), session.settings.current_dir.as_path());
-        let command = |verb, extra: &str, path: &RelPath| again::for_path(verb, extra, common, at, path);
+        let (root, current_dir) = (session.ends.mount.root(), session.settings.current_dir.as_path());
+        let at = again::Here { called: &self.env.called, common, root, current_dir };
+        let command = |verb, extra: &str, path: &RelPath| again::for_path(&at, verb, extra, path);
         let shown = if common.quiet { 0 } else { plan.problems.len() };
         let about = After {
             page: session.page(false),
@@ -165,6 +171,17 @@ impl Transfer<'_> {
         output::line(&last_line(session, sight, &report, failure.as_ref(), stopped))?;
         Ok(exit)
     }
+}
+
+/// A source that is empty and a destination that is not: nothing is wrong with it, and seldom is it what was meant.
+fn empty_source(session: &Session, plan: &Plan) -> Option<String> {
+    if plan.may_delete || plan.source_entries > 0 || plan.destination_entries == 0 || !plan.problems.is_empty() || !session.ask.is_whole() {
+        return None;
+    }
+    Some(match plan.direction {
+        Direction::Upload => "the mount is empty and the bucket is not: is it mounted?".into(),
+        Direction::Download => format!("{} is empty and the mount is not: are `bucket` and `prefix` right?", session.ends.bucket.url()),
+    })
 }
 
 /// As the run would end if every transfer succeeded.

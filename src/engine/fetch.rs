@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 
 use super::learn::{metadata, parts_of};
-use super::pace::Pace;
+use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, Proof, chain};
 use super::send::{NotSent, not_sent};
 use super::{Ends, Error, blocking};
@@ -58,7 +58,7 @@ impl Fetcher<'_> {
             self.in_ranges(path, source, etag, &temp).await?
         };
         let mtime = mtime(source, head.as_ref(), transfer.last_modified);
-        let mode = transfer.source.mode.or(transfer.found_mode);
+        let mode = transfer.mode.or(transfer.found_mode);
         let (mount, workplace, at) = (self.ends.mount.clone(), self.workplace.clone(), path.clone());
         let placed = blocking(move || -> Result<Stamp, PlaceError> {
             temp.finish(mtime, mode)?;
@@ -77,8 +77,8 @@ impl Fetcher<'_> {
             let (buffer, head) = self.range(path, etag, source.size, 0, source.size).await?;
             let (wanted, to) = (source.digests.clone(), temp.clone());
             let checked = blocking(move || -> Result<Option<(Digests, Proof)>, PlaceError> {
-                let Some(checked) = check_buffer(&buffer, &wanted) else { return Ok(None) };
-                to.write_at(0, &buffer)?;
+                let Some(checked) = check_buffer(&buffer.vec, &wanted) else { return Ok(None) };
+                to.write_at(0, &buffer.vec)?;
                 Ok(Some(checked))
             });
             let checked = checked.await?.map_err(not_placed)?;
@@ -134,9 +134,9 @@ impl Fetcher<'_> {
         if learnt.same(&source.digests) == Some(true) {
             return Ok((learnt, Proof::Strong));
         }
-        let sizes = match (&source.digests.parts, source.digests.composite) {
+        let sizes = match (&source.digests.parts, source.digests.composite.as_deref()) {
             (Some(parts), _) => vec![parts.part_bytes],
-            (None, Some((_, count))) => candidate_part_bytes(source.size, count),
+            (None, Some((_, count))) => candidate_part_bytes(source.size, *count),
             (None, None) => Vec::new(),
         };
         let whole = source.digests.whole.is_some();
@@ -183,9 +183,9 @@ impl Fetcher<'_> {
             let (buffer, head) = self.range(path, etag, size, offset, len).await?;
             let to = temp.clone();
             let written = blocking(move || -> Result<Md5, PlaceError> {
-                let md5 = digest_one(&buffer);
+                let md5 = digest_one(&buffer.vec);
                 if expected.is_none_or(|expected| expected == md5) {
-                    to.write_at(offset, &buffer)?;
+                    to.write_at(offset, &buffer.vec)?;
                 }
                 Ok(md5)
             });
@@ -203,21 +203,22 @@ impl Fetcher<'_> {
     }
 
     /// A range as a complete buffer; a transfer that breaks is begun again.
-    async fn range(&self, path: &RelPath, etag: &ETag, size: u64, offset: u64, len: u64) -> Result<(Vec<u8>, Head), NotSent> {
+    async fn range(&self, path: &RelPath, etag: &ETag, size: u64, offset: u64, len: u64) -> Result<(Buffer, Head), NotSent> {
         let range = (len != size).then_some(offset..offset + len);
-        let capacity = usize::try_from(len).unwrap_or(0);
+        let mut buffer = self.pace.buffer(len);
         let mut tried = 0;
         loop {
-            let mut buffer = Vec::with_capacity(capacity);
+            let bytes = &mut buffer.vec;
+            bytes.clear();
             let observer = &self.ends.observer;
             let mut sink = |piece: bytes::Bytes| {
-                buffer.extend_from_slice(&piece);
+                bytes.extend_from_slice(&piece);
                 observer(Event::Moved { path: path.clone(), bytes: piece.len() as u64 });
-                buffer.len() as u64 <= len
+                bytes.len() as u64 <= len
             };
             let get = self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink);
             match self.ends.stop.or(get).await.ok_or(Error::Stopped)? {
-                Ok(head) if buffer.len() as u64 == len => return Ok((buffer, head)),
+                Ok(head) if buffer.vec.len() as u64 == len => return Ok((buffer, head)),
                 Ok(_) => return Err(NotSent::Item(FailureKind::Integrity, "the bucket sent another number of bytes than it lists".into())),
                 Err(e) if e.kind == RemoteKind::NotFound => {
                     return Err(NotSent::Item(FailureKind::Stale, "the bucket removed it after the plan was made".into()));
@@ -228,7 +229,7 @@ impl Fetcher<'_> {
                     if !again || tried >= TRIES {
                         return Err(not_sent(e));
                     }
-                    let moved = buffer.len() as u64;
+                    let moved = buffer.vec.len() as u64;
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: chain(&e) });
                     let wait = std::time::Duration::from_millis(100 << tried);
                     self.ends.stop.or(tokio::time::sleep(wait)).await.ok_or(Error::Stopped)?;
@@ -253,7 +254,7 @@ fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {
         learnt.parts = Some(Box::new(arrived));
         return same.then_some((learnt, Proof::Strong));
     }
-    if let Some((_, count)) = wanted.composite {
+    if let Some((_, count)) = wanted.composite.as_deref().copied() {
         for part_bytes in candidate_part_bytes(buffer.len() as u64, count) {
             let arrived = Digests::of_parts(parts_of(buffer, part_bytes));
             if arrived.same(wanted) == Some(true) {

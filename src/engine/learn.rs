@@ -1,10 +1,12 @@
 //! Learns what decisions need and nothing more: digests from the hash cache, from one HEAD, by hashing, or (asked for) by reading
 //! objects.
 
+use std::collections::BTreeSet;
+
 use futures_util::stream::{self, StreamExt};
 
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::diff::{Triple, Want, may_ask_metadata, merge, wanted};
+use crate::diff::{Standing, Triple, Want, may_ask_metadata, merge, same_size_and_time, standing, travelling, wanted};
 use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
@@ -42,6 +44,24 @@ pub(super) fn from_cache(local: &mut [(RelPath, Local)], state: &State) {
     }
 }
 
+/// Files that the hash cache does not know are read sooner or later: those that may not be read are problems from the start, so that the
+/// plan says so and nothing takes their place.
+pub(super) async fn unreadable(ends: &Ends, local: &[(RelPath, Local)]) -> Result<Vec<Problem>, Error> {
+    let unread = |l: &Local| l.entry.file().is_some_and(|file| file.digests == Digests::default());
+    let unread: Vec<RelPath> = local.iter().filter(|(_, l)| unread(l)).map(|(path, _)| path.clone()).collect();
+    let mount = ends.mount.clone();
+    blocking(move || {
+        let refused = unread.iter().filter_map(|path| Some((path, mount.may_not_read(path)?)));
+        refused.map(|(path, why)| cannot_read(path, &ReadError::Failed(why))).collect()
+    })
+    .await
+}
+
+fn cannot_read(path: &RelPath, why: &ReadError) -> Problem {
+    let (name, exclude) = (path.as_str().to_owned(), Some(exclude_line(path.as_str())));
+    Problem { name, path: Some(path.clone()), below: false, side: Side::Local, why: not_read(why), exclude }
+}
+
 /// One row's place in the two lists of a sight.
 struct At {
     local: usize,
@@ -59,7 +79,7 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
         let triple = Triple {
             local: row.local.map(|l| &l.entry),
             bucket: row.bucket.map(|r| &r.entry),
-            base: row.base.and_then(|known| known.base.as_ref()),
+            base: row.base.and_then(|known| known.base.as_deref()),
         };
         if row.local.is_some()
             && let Some(picked) = pick(triple)
@@ -73,7 +93,7 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
 /// Asks the metadata of objects of equal size whose ETag tells nothing, once per (key, ETag).
 pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let known = |path: &RelPath, etag: &ETag| {
-        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|(of, _, _)| of == etag)
+        crate::entry::find(&sight.state.entries, path.as_str()).and_then(|k| k.foreign.as_ref()).is_some_and(|told| told.0 == *etag)
     };
     let undecided: Vec<At> = rows(sight, |at| {
         let open = at.local.zip(at.bucket).is_some_and(|(l, r)| l.same_content(r).is_none());
@@ -142,12 +162,18 @@ pub(super) fn write_mtime(mtime: Nanos) -> String {
 
 /// Hashes the local files whose digests a decision needs.
 pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+    let refused: BTreeSet<&str> = sight.problems.iter().filter(|p| p.side == Side::Local).map(|p| p.name.as_str()).collect();
     let todo: Vec<(usize, Option<usize>, Want)> = rows(sight, |at| {
-        let want = wanted(at, ask.removals);
+        let mut want = wanted(at, ask.removals);
+        let taken = ask.compare_size && want.is_empty() && standing(at) == Some(Standing::Unknown) && same_size_and_time(at);
+        if let (true, Some(file)) = (taken, at.local.and_then(Entry::file)) {
+            want = travelling(file.size);
+        }
         (!want.is_empty()).then_some(want)
     })
     .into_iter()
     .map(|(at, want)| (at.local, at.bucket, want))
+    .filter(|(at, _, _)| !refused.contains(sight.local[*at].0.as_str()))
     .collect();
     if todo.is_empty() {
         return Ok(());
@@ -178,19 +204,20 @@ pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Res
             }
             Err(ReadError::Stopped) => return Err(Error::Stopped),
             Err(why) => {
-                let path = &sight.local[at].0;
-                sight.problems.push(Problem {
-                    name: path.as_str().to_owned(),
-                    path: Some(path.clone()),
-                    below: false,
-                    side: Side::Local,
-                    why: crate::engine::report::chain(&why),
-                    exclude: Some(exclude_line(path.as_str())),
-                });
+                let problem = cannot_read(&sight.local[at].0, &why);
+                sight.problems.push(problem);
             }
         }
     }
     if ends.stop.asked() { Err(Error::Stopped) } else { Ok(()) }
+}
+
+/// Why a file could not be read, as a fragment after its name.
+pub(super) fn not_read(error: &ReadError) -> String {
+    match error {
+        ReadError::Failed(error) => format!("it cannot be read: {}", error.source),
+        _ => crate::engine::report::chain(error),
+    }
 }
 
 async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Vec<Digests>, ReadError>, Error> {

@@ -3,14 +3,15 @@
 
 use std::time::Instant;
 
+use super::near::near;
 use super::{Ask, Ends, Error, blocking, learn, manifests};
-use crate::entry::{Entry, Local, find};
+use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
 use crate::local::state::{self, Loaded, State};
 use crate::manifest::Name;
-use crate::path::{MAX_KEY_BYTES, RelPath, is_at_or_below};
+use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::remote::list::Listed;
@@ -28,6 +29,8 @@ pub struct Sight {
     pub problems: Vec<Problem>,
     /// Sockets, FIFOs, devices.
     pub skipped: Vec<Skipped>,
+    /// Directories of the mount with nothing in them but what patterns left out.
+    pub hollow: Vec<RelPath>,
     /// What patterns left out of the mount.
     pub ignored: Ignored,
     /// The newest published manifest's header, for "last upload".
@@ -42,13 +45,12 @@ pub struct Sight {
     pub(super) heads: Vec<Name>,
     /// Hash cache entries and HEADs that this look has learnt.
     pub(super) learnt: learn::Learnt,
-    /// When the look began; the mount's clock then is that much earlier than when it is read later.
+    /// When the first file was read; the mount's clock then is that much earlier than when it is read later.
     pub(super) began: Instant,
 }
 
 /// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
 pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
-    let began = Instant::now();
     ends.phase(Phase::Scan);
     let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));
     // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
@@ -69,14 +71,16 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
     }
     let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
-    let Scan { entries: mut local, mut problems, skipped, ignored, filter, .. } = scan;
+    let Scan { entries: mut local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
+    problems.extend(files_over_ignored_objects(&view, &local));
     let mut sight = Sight {
         view,
         problems,
         skipped,
+        hollow,
         ignored,
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
@@ -84,16 +88,18 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         filter,
         heads: published.heads,
         learnt: learn::Learnt::default(),
-        began,
+        began: Instant::now(),
         local: Vec::new(),
         state,
     };
     for path in &ask.paths {
-        must_exist(path, &local, &sight)?;
+        must_exist(ends, path, &local, &sight)?;
     }
     learn::from_cache(&mut local, &sight.state);
+    sight.problems.extend(learn::unreadable(ends, &local).await?);
     sight.local = local;
     learn::from_metadata(ends, ask, &mut sight).await?;
+    sight.began = Instant::now();
     learn::by_hashing(ends, ask, &mut sight).await?;
     if ask.compare_content {
         learn::by_reading_the_bucket(ends, ask, &mut sight).await?;
@@ -138,14 +144,16 @@ pub(super) async fn list(ends: &Ends, ask: &Ask) -> Result<Vec<Listed>, Error> {
 pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
     let remembered = |path: &str| {
         find(&state.entries, path).map_or_else(Remembered::default, |known| Remembered {
-            base: known.base.as_ref(),
-            published: known.published.as_ref(),
-            foreign: known.foreign.as_ref(),
+            base: known.base.as_deref(),
+            published: known.published.as_deref(),
+            foreign: known.foreign.as_deref(),
         })
     };
     let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
-    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
-    view::read(listing, &remembered, &mut published, &scope)
+    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_deref()?)));
+    let mut view = view::read(listing, &remembered, &mut published, &scope);
+    view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
+    view
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
@@ -162,7 +170,30 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
     .collect()
 }
 
-fn must_exist(path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
+/// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
+fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
+    let covered = |path: &RelPath| {
+        let start = format!("{path}/", path = path.as_str());
+        let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());
+        view.left_out.get(at).filter(|ignored| ignored.as_str().starts_with(&start))
+    };
+    let files = local.iter().filter(|(_, local)| local.stamp.is_some());
+    files
+        .filter_map(|(path, _)| Some((path, covered(path)?)))
+        .map(|(path, ignored)| Problem {
+            name: path.as_str().to_owned(),
+            path: Some(path.clone()),
+            below: true,
+            side: Side::Bucket,
+            why: format!(
+                "it is a file here, and the bucket holds objects below it that the patterns ignore ({ignored}); remove those first"
+            ),
+            exclude: Some(exclude_line(path.as_str())),
+        })
+        .collect()
+}
+
+fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
     let at = |p: &RelPath| p.is_at_or_below(path.as_str());
     let exists = local.iter().any(|(p, _)| at(p))
         || sight.view.entries.iter().any(|(p, _)| at(p))
@@ -175,28 +206,16 @@ fn must_exist(path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Resu
     if exists {
         return Ok(());
     }
-    let near = near_names(path, sight);
+    let near = near_names(ends, path, sight);
     Err(Error::NoSuchPath { path: path.clone(), near })
 }
 
-/// Names in what is remembered that share the path's beginning, at most three, without reading the whole mount.
-fn near_names(path: &RelPath, sight: &Sight) -> Vec<String> {
-    let wanted = path.name().to_lowercase();
-    let start: String = wanted.chars().take(3).collect();
-    let mut near: Vec<String> = Vec::new();
-    for (known, _) in &sight.state.entries {
-        for candidate in std::iter::once(known.as_str()).chain(known.ancestors()) {
-            let name = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
-            if name.starts_with(&start) && !near.iter().any(|n| n == candidate) {
-                near.push(candidate.to_owned());
-            }
-        }
-        if near.len() >= 3 {
-            break;
-        }
-    }
-    near.truncate(3);
-    near
+/// What the PATH may have meant: of what is remembered, and of what lies beside it in the mount.
+fn near_names(ends: &Ends, path: &RelPath, sight: &Sight) -> Vec<String> {
+    let beside = ends.mount.beside(path);
+    let remembered = sight.state.entries.iter().map(|(known, _)| known.as_str());
+    let near = near(path, beside.iter().map(String::as_str).chain(remembered));
+    near.into_iter().map(|name| Shown(&name).to_string()).collect()
 }
 
 impl Sight {
@@ -204,7 +223,7 @@ impl Sight {
     #[must_use]
     pub fn plan(&self, direction: Direction, choices: Choices) -> Plan {
         let base: Vec<(RelPath, &Entry)> =
-            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_ref()?))).collect();
+            self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_deref()?))).collect();
         let removed = |path: &RelPath| {
             !self.manifest_unreadable
                 && find(&self.state.entries, path.as_str()).is_some_and(|known| known.removed && known.published.is_none())
@@ -218,6 +237,7 @@ impl Sight {
             base_is_of_this_mount: self.base_is_of_this_mount && !self.manifest_unreadable,
             problems: &self.problems,
             skipped: &self.skipped,
+            hollow: &self.hollow,
         };
         build(direction, choices, &input)
     }

@@ -1,6 +1,7 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Ends, Error};
 use crate::entry::{Entry, Tree};
@@ -153,7 +154,11 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree) {
         } else {
             known.removed = published.is_none() && (known.removed || (known.base.is_some() && known.published.is_some()));
         }
-        known.published = published;
+        known.published = match (published, &known.base) {
+            // One entry in memory for both where they are equal.
+            (Some(entry), Some(base)) if entry == **base => Some(base.clone()),
+            (published, _) => published.map(Arc::new),
+        };
         if known != Known::default() {
             merged.push((path, known));
         }
@@ -173,7 +178,8 @@ mod tests {
     #[test]
     fn what_a_later_manifest_no_longer_has_is_removed_and_another_lineage_makes_the_base_absent() {
         let path = |p: &str| RelPath::new(p).unwrap();
-        let known = |published: bool| Known { base: Some(dir()), published: published.then(dir), ..Known::default() };
+        let known =
+            |published: bool| Known { base: Some(Arc::new(dir())), published: published.then(|| Arc::new(dir())), ..Known::default() };
         let mut state = State {
             lineage: Some("a".into()),
             entries: vec![(path("foreign"), known(false)), (path("gone"), known(true)), (path("stays"), known(true))],

@@ -10,6 +10,7 @@ mod fetch;
 mod learn;
 mod look;
 mod manifests;
+mod near;
 mod pace;
 mod publish;
 mod remember;
@@ -72,6 +73,8 @@ pub struct Ask {
     pub narrowed: bool,
     /// The run may delete: a file without a counterpart is compared with the base too.
     pub removals: bool,
+    /// Equal size and equal recorded mtime count as equal content: what is taken for equal is hashed here, to know it again.
+    pub compare_size: bool,
     /// Object content may be read to compare it.
     pub compare_content: bool,
     /// Requests in flight.

@@ -95,7 +95,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
             && !work.done.contains_key(path)
             && !forgotten()
         {
-            tree.push((path.clone(), entry.clone()));
+            tree.push((path.clone(), (**entry).clone()));
         }
     }
     for (path, done) in &work.done {

@@ -1,6 +1,7 @@
 //! Writes down what a run has learnt and done: merged per path into the state on disk, under the lock, never replaced from memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::publish::Made;
 use super::run::Work;
@@ -16,26 +17,33 @@ use crate::plan::{Direction, Plan};
 /// What comes with the items.
 pub(super) struct Change {
     pub(super) mount_id: String,
-    /// The mount's clock when the look began.
-    pub(super) clock: Clock,
+    /// The mount's clock when files were read.
+    pub(super) clocks: Clocks,
     /// What was learnt about conditional writes.
     pub(super) conditional: Option<bool>,
     /// What was published.
     pub(super) published: Option<Made>,
 }
 
+/// The mount's clock before the first file was read to be hashed, and before the first was read to be sent: what changed after that shows.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks {
+    pub(super) hashing: Clock,
+    pub(super) sending: Clock,
+}
+
 /// True when paths that are the same on both sides would change the base.
 pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
     plan.same.iter().any(|path| {
         let known = find(&sight.state.entries, path.as_str());
-        agreed_base(sight, path, known).is_some_and(|new| known.and_then(|k| k.base.as_ref()) != Some(&new))
+        agreed_base(sight, path, known).is_some_and(|new| known.and_then(|k| k.base.as_deref()) != Some(&new))
     })
 }
 
 /// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
 fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
     let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
-    let old = known.and_then(|k| k.base.as_ref());
+    let old = known.and_then(|k| k.base.as_deref());
     let mut entry = Entry { kind: local.entry.kind.clone(), mode: local.entry.mode };
     match (local.entry.mode, bucket.entry.mode) {
         (Some(a), Some(b)) if a != b => entry.mode = old.and_then(|o| o.mode),
@@ -88,7 +96,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
     if placed.is_empty() {
         return Ok(Stamps::new());
     }
-    let granularity = std::time::Duration::from_nanos(u64::try_from(change.clock.granularity).unwrap_or(0));
+    let granularity = std::time::Duration::from_nanos(u64::try_from(change.clocks.sending.granularity).unwrap_or(0));
     tokio::time::sleep(granularity.min(std::time::Duration::from_secs(2))).await;
     let mount = work.ends.mount.clone();
     blocking(move || {
@@ -128,25 +136,25 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
     }
     for (path, (stamp, digests)) in &sight.learnt.seen {
         let known = entries.entry(path.clone()).or_default();
-        known.seen = (!change.clock.is_racy(stamp)).then(|| (*stamp, digests.clone()));
+        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| (*stamp, digests.clone()));
     }
     for (path, foreign) in &sight.learnt.foreign {
-        entries.entry(path.clone()).or_default().foreign = Some(foreign.clone());
+        entries.entry(path.clone()).or_default().foreign = Some(Box::new(foreign.clone()));
     }
     for path in plan.same.iter().filter(|path| !work.done.contains_key(*path)) {
         let known = entries.entry(path.clone()).or_default();
         if let Some(base) = agreed_base(sight, path, Some(known)) {
-            known.base = Some(base);
+            known.base = Some(Arc::new(base));
             known.removed = false;
         }
     }
     for (path, done) in &work.done {
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
-        known.base.clone_from(&done.entry);
+        known.base = work.agreed(path, done).map(Arc::new);
         let file = done.entry.as_ref().and_then(Entry::file);
         let stamp = match done.verb {
-            Verb::Upload => done.stamp.filter(|stamp| !change.clock.is_racy(stamp)),
+            Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
         };
         match (file, stamp) {
@@ -160,7 +168,12 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
             known.published = None;
         }
         for (path, entry) in &made.tree {
-            entries.entry(path.clone()).or_default().published = Some(entry.clone());
+            let known = entries.entry(path.clone()).or_default();
+            // One entry in memory for both where they are equal.
+            known.published = match &known.base {
+                Some(base) if **base == *entry => Some(base.clone()),
+                _ => Some(Arc::new(entry.clone())),
+            };
         }
         state.lineage = Some(made.header.lineage.clone());
         state.generation = made.name.generation;

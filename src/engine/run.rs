@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::publish::publish;
-use super::remember::{Change, remember};
+use super::remember::{Change, Clocks, remember};
 use super::report::{Failure, FailureKind, Proof, Report};
 use super::send::{NotSent, nonce};
 use super::settle;
@@ -49,7 +49,7 @@ pub(super) struct Work<'a> {
     pub(super) plan: &'a Plan,
     pub(super) operation: String,
     pub(super) enforce: Enforce,
-    pub(super) pace: Pace,
+    pub(super) pace: Arc<Pace>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
@@ -67,11 +67,12 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
     let (mount, began) = (ends.mount.clone(), sight.began);
-    let (id, clock) = blocking(move || -> Result<_, Error> {
+    let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
-        Ok((id, earlier(Clock::read(&mount)?, elapsed)))
+        let sending = Clock::read(&mount)?;
+        Ok((id, Clocks { hashing: earlier(sending, elapsed), sending }))
     })
     .await??;
     if !plan.is_empty() {
@@ -84,17 +85,17 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         plan,
         operation,
         enforce: Enforce::Head,
-        pace: Pace::new(ask),
+        pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
         done: HashMap::new(),
         report,
     };
     let conditional = work.begin().await?;
     let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
-    work.finish(id, clock, conditional, settled, lock).await
+    work.finish(id, clocks, conditional, settled, lock).await
 }
 
-/// The clock as it was when the look began, a little earlier to be sure.
+/// The clock as it was when the look began to read, a little earlier to be sure.
 fn earlier(clock: Clock, elapsed: Duration) -> Clock {
     let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
     let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
@@ -167,7 +168,7 @@ impl Work<'_> {
     async fn finish(
         mut self,
         mount_id: String,
-        clock: Clock,
+        clocks: Clocks,
         conditional: Option<bool>,
         settled: Option<settle::Proofs>,
         lock: Lock,
@@ -185,7 +186,7 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
-        let change = Change { mount_id, clock, conditional, published };
+        let change = Change { mount_id, clocks, conditional, published };
         match remember(&self, change).await {
             Ok(()) => {}
             Err(e) => self.end(e),
@@ -218,7 +219,7 @@ impl Work<'_> {
             _ => None,
         };
         if let Some(journal) = &self.journal
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: done.entry.clone(), seen })
+            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
         {
             self.end(e.into());
         }
@@ -235,6 +236,18 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
+    pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
+        let mut entry = done.entry.clone()?;
+        let source = match done.verb {
+            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode),
+            Verb::Download => self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode),
+            Verb::Update | Verb::Delete => None,
+        };
+        entry.mode = source.or(entry.mode);
+        Some(entry)
     }
 
     /// Notes an item that was not done, or that ends the run.

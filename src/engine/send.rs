@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::learn::write_mtime;
+use super::learn::{not_read, write_mtime};
 use super::pace::Pace;
 use super::report::{FailureKind, chain};
 use super::{Ends, Error, blocking};
@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
 use crate::local::mount::Looked;
 use crate::path::RelPath;
+use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::multipart::Upload;
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
@@ -70,6 +71,10 @@ impl Sender<'_> {
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });
                 }
                 Err(Once::Read(ReadError::Stopped) | Once::Run(Error::Stopped)) => return Err(NotSent::Run(Error::Stopped)),
+                Err(Once::Read(e @ ReadError::Failed(_))) => {
+                    let why = format!("{} (to leave it out: --exclude '{}')", not_read(&e), exclude_line(path.as_str()));
+                    return Err(NotSent::Item(FailureKind::Failed, why));
+                }
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
@@ -103,14 +108,13 @@ impl Sender<'_> {
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
         let _turn = self.pace.turn(stamp.size).await?;
-        let (mount, at) = (self.ends.mount.clone(), path.clone());
+        let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
-            let mut buffer = Vec::new();
-            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer)?;
+            source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            let md5 = digest_one(&buffer);
-            Ok((Bytes::from(buffer), md5))
+            let md5 = digest_one(&buffer.vec);
+            Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;
         let mut about = about(path, stamp);
@@ -174,12 +178,11 @@ impl Sender<'_> {
                 let offset = index * part_bytes;
                 let len = part_bytes.min(size - offset);
                 let _turn = self.pace.turn(len).await?;
-                let source = source.clone();
+                let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
-                    let mut buffer = Vec::new();
-                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer)?;
-                    let md5 = digest_one(&buffer);
-                    Ok((Bytes::from(buffer), md5))
+                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    let md5 = digest_one(&buffer.vec);
+                    Ok((Bytes::from_owner(buffer), md5))
                 })
                 .await??;
                 let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;

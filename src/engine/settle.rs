@@ -1,5 +1,7 @@
 //! The closing verification: whether everything in scope is on the other side, and how sure that is. The only maker of [`Complete`].
 
+use std::collections::HashSet;
+
 use super::learn::from_cache;
 use super::look::list;
 use super::report::{Complete, FailureKind, Proof, Report};
@@ -95,8 +97,9 @@ fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
 /// What the closing scan found newer than what this run knows.
 pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
     let mut late = Vec::new();
+    let left_alone = left_alone(work);
     for (path, local) in &closing.local {
-        if !work.sight.filter_has(path, local.entry.kind == Kind::Dir) || is_left_alone(work, path) {
+        if !work.sight.filter_has(path, local.entry.kind == Kind::Dir) || left_alone.contains(path) {
             continue;
         }
         let new = |guard, may_send| Late { path: path.clone(), entry: local.entry.clone(), stamp: local.stamp, guard, may_send };
@@ -125,14 +128,12 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
 }
 
 /// Items that the plan keeps as they are, or that failed: the report has them already.
-fn is_left_alone(work: &Work<'_>, path: &RelPath) -> bool {
-    let kept = |list: &[crate::plan::Kept]| list.iter().any(|k| k.path == *path);
+fn left_alone(work: &Work<'_>) -> HashSet<RelPath> {
     let plan = work.plan;
-    kept(&plan.protected)
-        || kept(&plan.conflicts)
-        || kept(&plan.unknown)
-        || plan.problems.iter().any(|p| p.path.as_ref() == Some(path))
-        || work.report.failures.iter().any(|f| f.path == *path)
+    let kept = [&plan.protected, &plan.conflicts, &plan.unknown].into_iter().flatten().map(|k| &k.path);
+    let problems = plan.problems.iter().filter_map(|p| p.path.as_ref());
+    let failures = work.report.failures.iter().map(|f| &f.path);
+    kept.chain(problems).chain(failures).cloned().collect()
 }
 
 fn is_as_sent(now: &Local, sent: Option<&Entry>, stamp: Option<Stamp>, opening: Option<&Local>) -> bool {
@@ -161,8 +162,9 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     }
     let mut proofs = Proofs::default();
     let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
+    let left_alone = left_alone(work);
     for (path, local) in &closing.local {
-        if is_left_alone(work, path) {
+        if left_alone.contains(path) {
             continue;
         }
         match work.done.get(path) {

@@ -103,6 +103,15 @@ impl Dir {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
 
+    /// Whether a file may be opened for reading, as far as its permissions go; any other error is no answer.
+    pub(crate) fn may_read(&self, path: &str) -> io::Result<()> {
+        let (parent, name) = self.parent_of(path)?;
+        match fs::accessat(&parent.0, name, fs::Access::READ_OK, AtFlags::empty()) {
+            Err(e @ (Errno::ACCESS | Errno::PERM)) => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Creates a file for reading and writing; `AlreadyExists` when anything has that name.
     pub(crate) fn create_new(&self, name: &str, mode: u32) -> io::Result<File> {
         check_segment(name.as_bytes())?;

@@ -101,7 +101,8 @@ impl Journal {
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
     pub fn note(&self, done: &Journalled) -> Result<(), LocalError> {
-        let known = Known { published: done.base.clone(), base: done.base.clone(), seen: done.seen.clone(), foreign: None, removed: false };
+        let base = done.base.clone().map(std::sync::Arc::new);
+        let known = Known { published: base.clone(), base, seen: done.seen.clone(), foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
         self.told().and_then(|()| self.shared.append(&json)).map_err(LocalError::at("cannot write", &self.path))

@@ -34,6 +34,9 @@ pub struct LocalError {
     pub source: io::Error,
 }
 
+/// What was tried when the mount went away.
+const LOST: &str = "lost the mount";
+
 /// No mount, or not a usable one.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -84,6 +87,12 @@ impl LocalError {
     pub(crate) fn at<E: Into<io::Error>>(doing: &'static str, path: &str) -> impl FnOnce(E) -> LocalError + use<E> {
         let path = Shown(path).to_string();
         move |source| LocalError { doing, path, source: source.into() }
+    }
+
+    /// True when the mount itself went away.
+    #[must_use]
+    pub fn is_lost_mount(&self) -> bool {
+        self.doing == LOST
     }
 
     fn root<E: Into<io::Error>>(doing: &'static str, root: &Path) -> impl FnOnce(E) -> LocalError + use<E> {
@@ -196,12 +205,12 @@ impl Mount {
 
     /// Still the directory that was opened: it exists at its path with the same device and inode (an unmounted NFS shows another).
     pub fn still_there(&self) -> Result<(), LocalError> {
-        let now = std::fs::metadata(&self.root).map_err(LocalError::root("lost the mount", &self.root))?;
+        let now = std::fs::metadata(&self.root).map_err(LocalError::root(LOST, &self.root))?;
         if (now.dev(), now.ino()) == self.identity {
             return Ok(());
         }
         let why = io::Error::other("another directory stands there now; was it unmounted?");
-        Err(LocalError::root("lost the mount", &self.root)(why))
+        Err(LocalError::root(LOST, &self.root)(why))
     }
 
     /// Free bytes for this user, and the size of the file system.
@@ -247,6 +256,23 @@ impl Mount {
             _ if in_the_way(&e) => Ok(None),
             _ => Err(LocalError::at("cannot look at", path.as_str())(e)),
         })
+    }
+
+    /// Why a file cannot be read, as far as permissions tell; `None` when they let it.
+    pub(crate) fn may_not_read(&self, path: &RelPath) -> Option<LocalError> {
+        let refused = self.top.may_read(path.as_str()).err().filter(|e| e.kind() == io::ErrorKind::PermissionDenied)?;
+        Some(LocalError::at("cannot read", path.as_str())(refused))
+    }
+
+    /// What lies in the nearest directory above `path` that exists, as paths; nothing where it cannot be read.
+    pub(crate) fn beside(&self, path: &RelPath) -> Vec<String> {
+        for dir in path.ancestors().chain([""]) {
+            if let Ok(names) = self.top.dir(dir).and_then(|opened| opened.names()) {
+                let names = names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| name != RESERVED);
+                return names.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }).collect();
+            }
+        }
+        Vec::new()
     }
 
     fn look_at(&self, path: &RelPath) -> io::Result<Option<Looked>> {

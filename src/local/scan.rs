@@ -19,6 +19,8 @@ pub struct Scan {
     pub problems: Vec<Problem>,
     /// Sockets, FIFOs, devices.
     pub skipped: Vec<Skipped>,
+    /// Directories in scope that hold nothing but what the patterns left out, sorted.
+    pub hollow: Vec<RelPath>,
     /// What the patterns left out.
     pub ignored: Ignored,
     /// The rules as they hold for this run, with the mount's `.syncignore` files.
@@ -104,7 +106,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::entry::Kind;
+    use crate::entry::{Kind, Stamp};
     use crate::filter::Scope;
 
     /// Makes `a/` directories, `a -> b` links and files of as many bytes as their name has.

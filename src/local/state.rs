@@ -24,6 +24,7 @@
 //! fit makes the whole file absent, never a shorter state.
 
 use std::io;
+use std::sync::Arc;
 
 pub use super::clock::Clock;
 use super::internal;
@@ -66,13 +67,13 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// What both sides last agreed on. A file's `etag` is what the bucket listed then.
-    pub base: Option<Entry>,
+    pub base: Option<Arc<Entry>>,
     /// What the published manifests (merged) say; equal to `base` in nearly all cases, and then stored once.
-    pub published: Option<Entry>,
+    pub published: Option<Arc<Entry>>,
     /// The hash cache: digests of the local file while it carries this stamp.
     pub seen: Option<(Stamp, Digests)>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
-    pub foreign: Option<(ETag, Digests, Option<Nanos>)>,
+    pub foreign: Option<Box<(ETag, Digests, Option<Nanos>)>>,
     /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
     pub removed: bool,
 }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     fn state(names: &[&str]) -> State {
-        let known = |name: &str| Known { base: Some(entry(name)), published: Some(entry(name)), ..Known::default() };
+        let known = |name: &str| Known { base: Some(entry(name).into()), published: Some(entry(name).into()), ..Known::default() };
         State { mount: "m".into(), entries: names.iter().map(|name| (path(name), known(name))).collect(), ..State::default() }
     }
 
@@ -289,11 +290,11 @@ mod tests {
         left_behind(&mount, "two", dead("two", 2), &[note("c", Some(entry("c of two"))), note("a", Some(entry("a"))), note("d", None)]);
         left_behind(&mount, "one", dead("one", 1), &[note("c", Some(entry("c of one"))), note("e", Some(entry("e")))]);
         let state = load(&mount, "b", "").unwrap().state;
-        let base = |p: &str| crate::entry::find(&state.entries, p).and_then(|known| known.base.clone());
+        let base = |p: &str| crate::entry::find(&state.entries, p).and_then(|known| known.base.as_deref().cloned());
         assert_eq!(state.entries.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
         assert_eq!([base("a"), base("b"), base("c"), base("d")], [Some(entry("a")), Some(entry("b")), Some(entry("c of two")), None]);
         let c = crate::entry::find(&state.entries, "c").unwrap();
-        assert_eq!(c.published, Some(entry("c")), "what is published only manifests say");
+        assert_eq!(c.published.as_deref(), Some(&entry("c")), "what is published only manifests say");
         assert!(c.seen.is_some());
         assert_eq!(crate::entry::find(&state.entries, "a").unwrap().published, None);
         assert_eq!(journals(temp.path()), 2, "loading removes nothing");
@@ -311,11 +312,11 @@ mod tests {
         let journal = temp.path().join(".lsync/journal/one");
         let bytes = std::fs::read(&journal).unwrap();
         let mut state = load(&mount, "b", "").unwrap().state;
-        state.entries[0].1.base = Some(entry("new"));
+        state.entries[0].1.base = Some(entry("new").into());
         save(&mount, "b", "", &state).unwrap();
         std::fs::write(&journal, &bytes).unwrap();
         let again = load(&mount, "b", "").unwrap().state;
-        assert_eq!(again.entries[0].1.base, Some(entry("new")));
+        assert_eq!(again.entries[0].1.base.as_deref(), Some(&entry("new")));
         save(&mount, "b", "", &again).unwrap();
         assert_eq!(journals(temp.path()), 0);
     }

@@ -1,6 +1,7 @@
 //! The bytes of a state file and of one path's line. Pure: values in, bytes out, and back; the format is described at [`super::state`].
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -184,15 +185,15 @@ fn damaged(what: &str) -> Unreadable {
 
 /// Appends the line of one path.
 pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
-    let base_digests = known.base.as_ref().and_then(|entry| entry.file()).map(|file| &file.digests);
+    let base_digests = known.base.as_deref().and_then(|entry| entry.file()).map(|file| &file.digests);
     let line = Line {
         n: path.as_str().into(),
-        b: known.base.as_ref().map(Record::from),
-        p: known.published.as_ref().filter(|entry| Some(*entry) != known.base.as_ref()).map(Record::from),
+        b: known.base.as_deref().map(Record::from),
+        p: known.published.as_deref().filter(|entry| Some(*entry) != known.base.as_deref()).map(Record::from),
         u: known.base.is_some() && known.published.is_none(),
         s: known.seen.as_ref().map(|(stamp, _)| (stamp.size, stamp.mtime, stamp.ctime, stamp.inode)),
         d: known.seen.as_ref().map(|(_, digests)| digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
-        f: known.foreign.as_ref().map(|(etag, digests, mtime)| Foreign { e: etag.to_string(), t: *mtime, d: digests.into() }),
+        f: known.foreign.as_deref().map(|(etag, digests, mtime)| Foreign { e: etag.to_string(), t: *mtime, d: digests.into() }),
         r: known.removed,
     };
     write_line(out, &line);
@@ -202,10 +203,10 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
 pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let path = RelPath::new(&line.n).ok()?;
-    let base = some_or_bad(line.b, Record::read)?;
+    let base = some_or_bad(line.b, Record::read)?.map(Arc::new);
     let published = match (line.p, line.u) {
         (Some(_), true) => return None,
-        (Some(record), false) => Some(record.read()?),
+        (Some(record), false) => Some(Arc::new(record.read()?)),
         (None, true) => None,
         (None, false) => base.clone(),
     };
@@ -220,7 +221,7 @@ pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
             Some((Stamp { size, mtime, ctime, inode }, digests))
         }
     };
-    let foreign = some_or_bad(line.f, |f| Some((ETag::parse(&f.e), f.d.read()?, f.t)))?;
+    let foreign = some_or_bad(line.f, |f| Some(Box::new((ETag::parse(&f.e), f.d.read()?, f.t))))?;
     Some((path, Known { base, published, seen, foreign, removed: line.r }))
 }
 
@@ -254,7 +255,8 @@ mod tests {
         let stamp = Stamp { size: 3, mtime: 1, ctime: -2, inode: u64::MAX };
         let abc = file(b"abc", Some(ETag::Hex(digest_one(b"abc"))));
         let (one, two) = (Name::new(1, [1; 16]), Name::new(2, [2; 16]));
-        let known = |base: &Entry| Known { base: Some(base.clone()), published: Some(base.clone()), ..Known::default() };
+        let known =
+            |base: &Entry| Known { base: Some(Arc::new(base.clone())), published: Some(Arc::new(base.clone())), ..Known::default() };
         State {
             lineage: Some("ab".repeat(16)),
             generation: 2,
@@ -269,11 +271,14 @@ mod tests {
                 (path("a.txt"), Known { seen: Some((stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
                 (path("changed"), Known { seen: Some((stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
                 (path("empty"), known(&Entry { kind: Kind::Dir, mode: Some(0o755) })),
-                (path("foreign"), Known { foreign: Some((ETag::parse("weird"), Digests::default(), Some(7))), ..Known::default() }),
+                (
+                    path("foreign"),
+                    Known { foreign: Some(Box::new((ETag::parse("weird"), Digests::default(), Some(7)))), ..Known::default() },
+                ),
                 (path("hashed"), Known { seen: Some((stamp, Digests::default())), ..Known::default() }),
                 (path("l\n"), Known { published: None, ..known(&Entry { kind: Kind::Link("a \"b\"".into()), mode: None }) }),
-                (path("newer"), Known { published: Some(file(b"abcd", None)), ..known(&abc) }),
-                (path("theirs"), Known { published: Some(abc), ..Known::default() }),
+                (path("newer"), Known { published: Some(Arc::new(file(b"abcd", None))), ..known(&abc) }),
+                (path("theirs"), Known { published: Some(Arc::new(abc)), ..Known::default() }),
             ],
         }
     }
@@ -349,7 +354,7 @@ mod tests {
     fn digests() -> impl Strategy<Value = Digests> {
         let md5 = || any::<[u8; 16]>().prop_map(Md5);
         let parts = (1u64.., prop::collection::vec(md5(), 1..4)).prop_map(|(part_bytes, md5s)| Box::new(Parts { part_bytes, md5s }));
-        let composite = (md5(), 1u32..);
+        let composite = (md5(), 1u32..).prop_map(Box::new);
         (prop::option::of(md5()), prop::option::of(parts), prop::option::of(composite)).prop_map(|(whole, parts, composite)| Digests {
             whole,
             parts,
@@ -370,8 +375,9 @@ mod tests {
         let foreign = ("[a-z0-9-]{0,8}".prop_map(|e| ETag::parse(&e)), digests(), any::<Option<i64>>());
         let parts = (prop::option::of(entry()), prop::option::of(entry()), prop::option::of((stamp, digests())), prop::option::of(foreign));
         (parts, any::<(bool, bool)>()).prop_map(|((base, other, seen, foreign), (same_published, same_seen))| {
+            let (base, other, foreign) = (base.map(Arc::new), other.map(Arc::new), foreign.map(Box::new));
             let published = if same_published { base.clone() } else { other };
-            let agreed = base.as_ref().and_then(Entry::file).filter(|_| same_seen).map(|file| file.digests.clone());
+            let agreed = base.as_deref().and_then(Entry::file).filter(|_| same_seen).map(|file| file.digests.clone());
             let seen = seen.map(|(stamp, digests)| (stamp, agreed.unwrap_or(digests)));
             Known { base, published, seen, foreign, removed: same_seen }
         })

@@ -42,6 +42,7 @@ impl<'a> Walker<'a> {
             entries: Vec::new(),
             problems: Vec::new(),
             skipped: Vec::new(),
+            hollow: Vec::new(),
             ignored: Ignored::default(),
             filter: Filter::new(walk.patterns)?,
             read_dirs: 0,
@@ -55,6 +56,7 @@ impl<'a> Walker<'a> {
         found.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         found.ignored.keys.sort_unstable();
+        found.hollow.sort_unstable();
         found.problems.sort_by(|a, b| a.name.cmp(&b.name));
         // Two paths of a scope may lie below the same unusable directory.
         found.problems.dedup();
@@ -101,14 +103,29 @@ impl<'a> Walker<'a> {
             match dir.names() {
                 Ok(names) if names.is_empty() => {
                     self.found.read_dirs += 1;
+                    if !self.found.filter.includes_empty_dir(&path) {
+                        self.found.hollow.push(path);
+                        continue;
+                    }
                     let entry = Entry { kind: Kind::Dir, mode: Some(mode) };
                     self.found.entries.push((path, Local { entry, stamp: None }));
                 }
-                Ok(names) => self.contents(&dir, Some(&path), names)?,
+                Ok(names) => {
+                    let before = self.taken();
+                    self.contents(&dir, Some(&path), names)?;
+                    if self.taken() == before {
+                        self.found.hollow.push(path);
+                    }
+                }
                 Err(e) => self.unreadable(&path, &e),
             }
         }
         Ok(())
+    }
+
+    /// Changes with everything that a directory holds and no pattern leaves out.
+    fn taken(&self) -> [usize; 4] {
+        [self.found.entries.len(), self.found.problems.len(), self.found.skipped.len(), self.waiting.len()]
     }
 
     /// Opens an ancestor of a scope, by its name in the directory above; `None` when there is no such directory, or none to enter.

@@ -2,7 +2,7 @@
 
 use super::clash::{self, Verdict};
 use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount};
-use crate::diff::{Since, Standing, Triple, merge, mode_to_carry, standing};
+use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
 use crate::path::{RelPath, is_at_or_below};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
@@ -26,6 +26,8 @@ pub struct Input<'a> {
     pub problems: &'a [Problem],
     /// Of the mount.
     pub skipped: &'a [Skipped],
+    /// Directories of the mount that hold nothing but what patterns leave out, sorted.
+    pub hollow: &'a [RelPath],
 }
 
 impl Input<'_> {
@@ -34,6 +36,13 @@ impl Input<'_> {
         self.problems
             .iter()
             .any(|problem| problem.path.as_ref().is_some_and(|at| at == path || problem.below && path.is_at_or_below(at.as_str())))
+    }
+
+    /// True for a directory of the mount that has no entry of its own, because what lies in it does not travel.
+    fn is_there_but_not_listed(&self, dir: &RelPath) -> bool {
+        let from = self.hollow.partition_point(|path| path < dir);
+        let hollow = self.hollow[from..].iter().take_while(|path| path.as_str().starts_with(dir.as_str()));
+        hollow.into_iter().any(|path| path.is_at_or_below(dir.as_str())) || self.has_problem_at_or_below(dir)
     }
 
     pub(super) fn has_problem_at_or_below(&self, root: &RelPath) -> bool {
@@ -66,11 +75,13 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         same_bytes: 0,
         problems: input.problems.to_vec(),
         skipped: input.skipped.to_vec(),
+        may_delete: choices.delete,
         source_entries,
         destination_entries,
     };
-    let mut builder = Builder { choices, input, plan };
+    let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
     builder.rows();
+    builder.emptied();
     builder.vanished();
     let mut plan = builder.plan;
     plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
@@ -81,14 +92,16 @@ struct Builder<'a, 'b> {
     choices: Choices,
     input: &'b Input<'a>,
     plan: Plan,
+    /// Empty directories of the source below which the destination has something, and why they would travel.
+    full_there: Vec<(RelPath, Class)>,
 }
 
 /// A path as the direction sees it.
-struct Seen<'a> {
-    path: &'a RelPath,
-    local: Option<&'a Local>,
-    bucket: Option<&'a Remote>,
-    base: Option<&'a Entry>,
+pub(super) struct Seen<'a> {
+    pub(super) path: &'a RelPath,
+    pub(super) local: Option<&'a Local>,
+    pub(super) bucket: Option<&'a Remote>,
+    pub(super) base: Option<&'a Entry>,
 }
 
 impl<'a> Seen<'a> {
@@ -110,7 +123,10 @@ impl Builder<'_, '_> {
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
         for root in clashes {
-            self.clash(&root);
+            // The problem says what is to be done; advice for a conflict would not help.
+            if !self.input.is_problem(&root) {
+                self.clash(&root);
+            }
         }
     }
 
@@ -136,7 +152,7 @@ impl Builder<'_, '_> {
 
     fn row(&mut self, at: &Seen<'_>) {
         let Some(mut stands) = standing(at.triple()) else { return };
-        if stands == Standing::Unknown && self.choices.compare_size && same_recorded_mtime(at) {
+        if stands == Standing::Unknown && self.choices.compare_size && same_size_and_time(at.triple()) {
             stands = Standing::Same;
         }
         let upload = self.upload();
@@ -148,7 +164,7 @@ impl Builder<'_, '_> {
             Standing::BothChanged => keep(&mut self.plan.conflicts, at, both_changed(at)),
             Standing::LocalChanged | Standing::BucketChanged => {
                 if (stands == Standing::LocalChanged) == upload {
-                    self.transfer(at, Class::Changed);
+                    self.transfer(at, if same_kind(at) { Class::Changed } else { Class::KindChanged });
                 } else if self.choices.overwrite {
                     self.transfer(at, Class::OverwriteProtected);
                 } else {
@@ -184,10 +200,18 @@ impl Builder<'_, '_> {
 
     fn only_at_source(&mut self, at: &Seen<'_>, since: Since) {
         let source = self.source(at);
-        if source.is_some_and(|e| e.kind == Kind::Dir) && self.destination_has_below(at.path) {
-            return; // empty here and not there: no clash, and nothing to do while the other side keeps what it has
-        }
         let class = if since == Since::New { Class::New } else { Class::SentAgain };
+        if source.is_some_and(|e| e.kind == Kind::Dir) {
+            if self.destination_has_below(at.path) {
+                // Empty here and not there: no clash, and nothing to do while the other side keeps what it has.
+                self.full_there.push((at.path.clone(), class));
+                return;
+            }
+            if !self.upload() && self.input.is_there_but_not_listed(at.path) {
+                self.plan.same.push(at.path.clone());
+                return;
+            }
+        }
         self.transfer(at, class);
     }
 
@@ -201,6 +225,10 @@ impl Builder<'_, '_> {
             return; // empty here and full there: it fills, and is neither kept apart nor removed
         }
         let upload = self.upload();
+        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.input.is_there_but_not_listed(at.path) {
+            self.plan.same.push(at.path.clone());
+            return;
+        }
         let proven = if upload { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
         match since {
             Since::Unchanged if self.choices.delete && proven => {
@@ -208,7 +236,7 @@ impl Builder<'_, '_> {
                 self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
             }
             Since::Unchanged => keep(&mut self.plan.kept, at, if upload { "removed in the mount" } else { "removed in the bucket" }),
-            Since::Changed if self.choices.delete => {
+            Since::Changed if self.choices.delete && proven => {
                 keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
             }
             Since::Changed if upload => keep(&mut self.plan.kept, at, "removed in the mount, changed in the bucket"),
@@ -246,6 +274,7 @@ impl Builder<'_, '_> {
         self.plan.transfers.push(Transfer {
             path: at.path.clone(),
             source: source.clone(),
+            mode: mode_after(source, destination, at.base),
             stamp: at.local.filter(|_| self.upload()).and_then(|l| l.stamp),
             last_modified: at.bucket.and_then(|r| r.last_modified),
             replaced_bytes: destination.map_or(0, Entry::bytes),
@@ -259,6 +288,18 @@ impl Builder<'_, '_> {
         if self.upload() { at.bucket.map_or(Found::Nothing, found_in_bucket) } else { at.local.map_or(Found::Nothing, found_in_mount) }
     }
 
+    /// Directories that are empty at the source, and at the destination once the removals are done: they travel after all. A mount keeps
+    /// such a directory by itself.
+    fn emptied(&mut self) {
+        for (path, class) in std::mem::take(&mut self.full_there) {
+            let goes = |(at, _): &(RelPath, Remote)| self.plan.removals.binary_search_by(|r| r.path.cmp(at)).is_ok();
+            if self.upload() && below(self.input.bucket, path.as_str()).iter().all(goes) {
+                let base = find(self.input.base, path.as_str()).copied();
+                self.transfer(&Seen { path: &path, local: find(self.input.local, path.as_str()), bucket: None, base }, class);
+            }
+        }
+    }
+
     /// Everything at and below a path where a file or link meets a directory.
     fn clash(&mut self, root: &RelPath) {
         let upload = self.upload();
@@ -270,7 +311,7 @@ impl Builder<'_, '_> {
             Verdict::Both if self.input.has_problem_at_or_below(root) => None,
             Verdict::Both => Some(Class::OverwriteConflict),
         };
-        let rows: Vec<Seen<'_>> = clash_rows(self.input, root);
+        let rows: Vec<Seen<'_>> = clash::rows(self.input, root);
         let Some(class) = class else {
             let why = "a directory on one side only";
             for at in rows.iter().filter(|at| at.local.is_some() || at.bucket.is_some()) {
@@ -336,22 +377,15 @@ fn keep(list: &mut Vec<Kept>, at: &Seen<'_>, why: &'static str) {
 }
 
 fn both_changed(at: &Seen<'_>) -> &'static str {
-    match (at.base, at.local.map(|l| l.entry.kind_name()) == at.bucket.map(|r| r.entry.kind_name())) {
+    match (at.base, same_kind(at)) {
         (_, false) => "of different kinds on the two sides",
         (Some(_), true) => "changed on both sides",
         (None, true) => "different, and never agreed on",
     }
 }
 
-fn same_recorded_mtime(at: &Seen<'_>) -> bool {
-    const SECOND: i64 = 1_000_000_000;
-    let mtime = |entry: Option<&Entry>| entry.and_then(Entry::file).and_then(|f| f.mtime);
-    let triple = at.triple();
-    match (mtime(triple.local), mtime(triple.bucket)) {
-        // Tools record whole seconds: compare at that precision when one side has no fraction.
-        (Some(a), Some(b)) => a == b || (b % SECOND == 0 && a.div_euclid(SECOND) == b.div_euclid(SECOND)),
-        _ => false,
-    }
+fn same_kind(at: &Seen<'_>) -> bool {
+    at.local.map(|l| l.entry.kind_name()) == at.bucket.map(|r| r.entry.kind_name())
 }
 
 fn found_in_bucket(remote: &Remote) -> Found {
@@ -367,34 +401,6 @@ fn found_in_mount(local: &Local) -> Found {
         (Kind::Link(target), _) => Found::Link(target.clone()),
         (Kind::File(_) | Kind::Dir, _) => Found::EmptyDir,
     }
-}
-
-/// The rows at and below a clash, the root's own first.
-fn clash_rows<'a>(input: &Input<'a>, root: &RelPath) -> Vec<Seen<'a>> {
-    let cut = |from: usize, to: usize| from..to;
-    fn range<T>(list: &[(RelPath, T)], root: &RelPath) -> (Option<usize>, usize, usize) {
-        let start = format!("{root}/", root = root.as_str());
-        let from = list.partition_point(|(p, _)| p.as_str() < start.as_str());
-        let to = from + below(list, root.as_str()).len();
-        (list.binary_search_by(|(p, _)| p.cmp(root)).ok(), from, to)
-    }
-    let (l0, lf, lt) = range(input.local, root);
-    let (r0, rf, rt) = range(input.bucket, root);
-    let (b0, bf, bt) = range(input.base, root);
-    let path = l0.map(|at| &input.local[at].0).or(r0.map(|at| &input.bucket[at].0));
-    let mut rows: Vec<Seen<'a>> = Vec::new();
-    if let Some(path) = path {
-        rows.push(Seen {
-            path,
-            local: l0.map(|at| &input.local[at].1),
-            bucket: r0.map(|at| &input.bucket[at].1),
-            base: b0.map(|at| input.base[at].1),
-        });
-    }
-    for row in merge(&input.local[cut(lf, lt)], &input.bucket[cut(rf, rt)], &input.base[cut(bf, bt)]) {
-        rows.push(Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
-    }
-    rows
 }
 
 #[cfg(test)]
@@ -465,6 +471,7 @@ mod tests {
                 base_is_of_this_mount: !self.other_mount,
                 problems: &self.problems,
                 skipped: &[],
+                hollow: &[],
             };
             build(direction, self.choices, &input)
         }
@@ -541,7 +548,7 @@ mod tests {
     #[test]
     fn a_path_whose_kind_differs_follows_the_same_rows() {
         let plain = Case::default();
-        plain.check(Upload, "f>x", "f=a1", "f=a1", "+f:Changed");
+        plain.check(Upload, "f>x", "f=a1", "f=a1", "+f:KindChanged");
         plain.check(Upload, "f>x", "f=a1", "", "!f");
         // file -> directory: the object goes before anything below it is sent.
         plain.check(Upload, "f/g=a1", "f=a1", "f=a1", "+f/g:KindChanged");
@@ -603,7 +610,7 @@ mod tests {
         assert!(plan.check(MaxDelete::Percent(67.0)).is_ok());
         assert!(plan.check(MaxDelete::Paths(1)).is_err() && plan.check(MaxDelete::Paths(2)).is_ok());
         let empty = with(true, false).plan(Upload, "", "a=a1", "a=a1");
-        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource("mount"))));
+        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource(Direction::Upload))));
     }
 
     #[test]

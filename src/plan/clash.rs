@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::build::Input;
-use crate::diff::{Since, Standing, Triple, standing};
+use super::build::{Input, Seen};
+use crate::diff::{Since, Standing, Triple, merge, standing};
 use crate::entry::{Entry, Kind, below, find};
 use crate::path::RelPath;
 use crate::view::Remote;
@@ -83,4 +83,32 @@ fn side_is_base<'a>(input: &Input<'a>, root: &RelPath, entry: &dyn Fn(&str) -> O
 
 fn names_in_base(input: &Input<'_>, root: &RelPath) -> Vec<RelPath> {
     names(input.base, root)
+}
+
+/// The rows at and below a clash, the root's own first.
+pub(super) fn rows<'a>(input: &Input<'a>, root: &RelPath) -> Vec<Seen<'a>> {
+    let cut = |from: usize, to: usize| from..to;
+    fn range<T>(list: &[(RelPath, T)], root: &RelPath) -> (Option<usize>, usize, usize) {
+        let start = format!("{root}/", root = root.as_str());
+        let from = list.partition_point(|(p, _)| p.as_str() < start.as_str());
+        let to = from + below(list, root.as_str()).len();
+        (list.binary_search_by(|(p, _)| p.cmp(root)).ok(), from, to)
+    }
+    let (l0, lf, lt) = range(input.local, root);
+    let (r0, rf, rt) = range(input.bucket, root);
+    let (b0, bf, bt) = range(input.base, root);
+    let path = l0.map(|at| &input.local[at].0).or(r0.map(|at| &input.bucket[at].0));
+    let mut rows: Vec<Seen<'a>> = Vec::new();
+    if let Some(path) = path {
+        rows.push(Seen {
+            path,
+            local: l0.map(|at| &input.local[at].1),
+            bucket: r0.map(|at| &input.bucket[at].1),
+            base: b0.map(|at| input.base[at].1),
+        });
+    }
+    for row in merge(&input.local[cut(lf, lt)], &input.bucket[cut(rf, rt)], &input.base[cut(bf, bt)]) {
+        rows.push(Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
+    }
+    rows
 }

@@ -152,7 +152,7 @@ impl Bucket {
     /// Begins an operation, described like `cannot list s3://bucket/prefix`.
     pub(super) fn tries(&self, verb: &str, key: &str) -> Tries<'_> {
         let place = format!("s3://{}/{}{key}", self.inner.name, self.inner.prefix.as_str());
-        Tries::new(self.learnt(), format!("cannot {verb} {}", Shown(place.strip_suffix('/').unwrap_or(&place))))
+        Tries::new(self.learnt(), format!("cannot {verb} {}", Shown(place.strip_suffix('/').unwrap_or(&place)))).at(self.endpoint())
     }
 }
 

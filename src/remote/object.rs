@@ -454,7 +454,7 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_where_nothing_listens_is_named_as_such() {
         let error = bucket_at("http://127.0.0.1:1").await.head_once("k").await.unwrap_err();
-        assert_eq!((error.kind, error.doing.as_str()), (Kind::Unreachable, "cannot look at s3://b/p/k"));
+        assert_eq!((error.kind, error.doing.as_str()), (Kind::Unreachable, "cannot look at s3://b/p/k at http://127.0.0.1:1"));
         assert_eq!(error.hint.as_deref(), Some("nothing listens there: check `endpoint_url`"), "{}", error.message);
     }
 }

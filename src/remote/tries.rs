@@ -29,6 +29,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub(super) struct Tries<'a> {
     learnt: &'a Learnt,
     doing: String,
+    /// Where the store is; told when it may be the wrong place.
+    endpoint: String,
     started: Instant,
     failed: u32,
 }
@@ -36,7 +38,12 @@ pub(super) struct Tries<'a> {
 impl<'a> Tries<'a> {
     /// `doing` is what an error will say was tried.
     pub(super) fn new(learnt: &'a Learnt, doing: String) -> Tries<'a> {
-        Tries { learnt, doing, started: Instant::now(), failed: 0 }
+        Tries { learnt, doing, endpoint: String::new(), started: Instant::now(), failed: 0 }
+    }
+
+    /// Names the endpoint in errors that may be due to it.
+    pub(super) fn at(self, endpoint: &str) -> Tries<'a> {
+        Tries { endpoint: endpoint.to_owned(), ..self }
     }
 
     /// Whether an earlier try may have reached the store.
@@ -90,7 +97,9 @@ impl<'a> Tries<'a> {
 
     /// The failure as the operation's error.
     pub(super) fn error(&self, failed: Failed) -> Error {
-        failed.into_error(self.doing.clone())
+        let place = matches!(failed.kind, Kind::Unreachable | Kind::NoBucket | Kind::Config) && !self.endpoint.is_empty();
+        let doing = if place { format!("{} at {}", self.doing, self.endpoint) } else { self.doing.clone() };
+        failed.into_error(doing)
     }
 
     /// An error of this operation that no answer alone shows.

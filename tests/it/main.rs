@@ -2,7 +2,14 @@
 //!
 //! One file per promise. What they share is in [`support`]; no test reads the machine's own configuration or needs another test.
 
+mod bad_input_answer;
+mod bad_input_config;
+mod bad_input_mount;
+mod bad_input_names;
+mod bad_input_store;
+mod decide;
 mod foreign;
 mod roundtrip;
+mod setup;
 mod support;
 mod tidy;

@@ -160,12 +160,15 @@ mod tests {
             (0, started("notes.md", 10)),
             (5000, moved(long, 700 << 20)),
             (10_000, moved("data/train.npy", 300 << 20)),
-            (10_000, Event::Finished {
-                path: RelPath::new("notes.md").unwrap(),
-                verb: Verb::Upload,
-                bytes: 10,
-                outcome: Ended::Failed("x".into()),
-            }),
+            (
+                10_000,
+                Event::Finished {
+                    path: RelPath::new("notes.md").unwrap(),
+                    verb: Verb::Upload,
+                    bytes: 10,
+                    outcome: Ended::Failed("x".into()),
+                },
+            ),
         ])
     }
 

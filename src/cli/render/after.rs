@@ -66,7 +66,8 @@ fn done(out: &mut String, report: &Report, took: Duration, page: &Page) {
         return;
     }
     let seconds = took.as_secs_f64();
-    let rate = if report.bytes > 0 && seconds >= 1.0 { format!(" ({}/s)", bytes((report.bytes as f64 / seconds) as u64)) } else { String::new() };
+    let rate =
+        if report.bytes > 0 && seconds >= 1.0 { format!(" ({}/s)", bytes((report.bytes as f64 / seconds) as u64)) } else { String::new() };
     let text = format!("{} in {}{rate}.", parts.join(", "), duration(seconds.round() as u64));
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
@@ -164,7 +165,16 @@ mod tests {
         let plan = full(direction);
         Report {
             direction,
-            counts: Counts { uploaded: 1205, deleted: 1, updated: 1, failed: 2, conflicts: 2, unknown: 1, protected: 7, ..Counts::default() },
+            counts: Counts {
+                uploaded: 1205,
+                deleted: 1,
+                updated: 1,
+                failed: 2,
+                conflicts: 2,
+                unknown: 1,
+                protected: 7,
+                ..Counts::default()
+            },
             bytes: 10 << 30,
             total_bytes: 1 << 40,
             generation: Some(8),
@@ -185,8 +195,8 @@ mod tests {
 
     fn text(report: &Report, width: usize, current_dir: &str) -> String {
         let common = Common::default();
-        let at = (Path::new("/m"), Path::new(current_dir));
-        let command = |verb, extra: &str, path: &RelPath| again::for_path(verb, extra, &common, at, path);
+        let at = again::Here { called: "lsync", common: &common, root: Path::new("/m"), current_dir: Path::new(current_dir) };
+        let command = |verb, extra: &str, path: &RelPath| again::for_path(&at, verb, extra, path);
         let took = Some(Duration::from_millis(104_400));
         after(report, &After { page: page(width), took, problems: &report.problems[1..], command: &command })
     }
@@ -209,20 +219,20 @@ mod tests {
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
-        2 files are in conflict (changed on both sides), and kept on both sides:
+        2 files are in conflict (changed on both sides) and were kept as they are:
           notes.md
           checkpoints/a run with a rather long na…u{1b}[31mepoch-0042/optimizer-state.pt
         To settle them, for each one of:
           lsync upload --overwrite ../notes.md    takes the mount's
           lsync download --overwrite ../notes.md  takes the bucket's
 
-        1 file is not comparable (equal size, content not known), and kept on both
-        sides:
+        1 file is not comparable (equal size, content not known) and was kept as it is:
           foreign.bin
         To settle it, one of:
           lsync upload --compare content ../foreign.bin  reads the bucket's to compare
           lsync upload --overwrite ../foreign.bin        takes the mount's
           lsync download --overwrite ../foreign.bin      takes the bucket's
+
         7 files are newer in the bucket; `lsync download` brings them.
         ");
     }
@@ -238,12 +248,14 @@ mod tests {
         insta::assert_snapshot!(text(&download, 120, "/m"), @"
         Downloaded 1 item, 10.0 GiB in 2 min (98.1 MiB/s).
 
-        1 file is in conflict (changed on both sides), and kept on both sides:
+        1 file is in conflict (changed on both sides) and was kept as it is:
           notes.md
         To settle it, one of:
           lsync upload --overwrite notes.md    takes the mount's
           lsync download --overwrite notes.md  takes the bucket's
+
         1 file is newer in the mount; `lsync upload` sends it.
+
         1 file that was published is not in the bucket any more; nothing was deleted because of that.
         ");
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use console::measure_text_width;
-use lsync::path::Shown;
 use lsync::plan::{Class, Direction, Kept, Plan};
 
 use super::super::text::{bytes, count, wrap};
@@ -92,8 +91,7 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     let read = bytes(unknown.1.unwrap_or(0));
     row("unknown", Warn, unknown, format!("kept; --compare content would read {read}"));
     row("ignored", Plain, (bounds.ignored.files, Some(bounds.ignored.bytes)), names(&bounds.ignored.names));
-    let skipped = plan.skipped.first().map(|first| format!("{}: {}", first.path, Shown(&first.why))).unwrap_or_default();
-    row("skipped", Plain, (plan.skipped.len() as u64, None), skipped);
+    row("skipped", Plain, (plan.skipped.len() as u64, None), "not carried, listed above".into());
     row("problems", Alarm, (plan.problems.len() as u64, None), "cannot be synced; kept on both sides".into());
     rows
 }

@@ -11,7 +11,8 @@ use crate::cli::ink::Ink;
 
 const NOW: i64 = 1_790_000_000_000_000_000;
 /// A name that is long, not ASCII, and holds a terminal escape.
-pub(in crate::cli) const HARD: &str = "checkpoints/a run with a rather long name/日本語の名前のディレクトリ/\u{1b}[31mepoch-0042/optimizer-state.pt";
+pub(in crate::cli) const HARD: &str =
+    "checkpoints/a run with a rather long name/日本語の名前のディレクトリ/\u{1b}[31mepoch-0042/optimizer-state.pt";
 
 pub(in crate::cli) fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -59,6 +60,7 @@ pub(in crate::cli) fn empty(direction: Direction) -> Plan {
         same_bytes: 0,
         problems: Vec::new(),
         skipped: Vec::new(),
+        may_delete: false,
         source_entries: 0,
         destination_entries: 0,
     }
@@ -68,6 +70,7 @@ pub(in crate::cli) fn transfer(at: &str, bytes: u64, class: Class, replaced_byte
     Transfer {
         path: path(at),
         source: Entry { kind: Kind::File(File { size: bytes, ..File::default() }), mode: None },
+        mode: None,
         stamp: None,
         last_modified: None,
         found: Found::Nothing,
@@ -83,8 +86,7 @@ pub(in crate::cli) fn kept(at: &str, bytes: u64, why: &'static str) -> Kept {
 
 /// A plan with something of every class.
 pub(in crate::cli) fn full(direction: Direction) -> Plan {
-    let mut transfers: Vec<Transfer> =
-        (0..1200).map(|n| transfer(&format!("data/part-{n:04}.npy"), 4 << 20, Class::New, 0)).collect();
+    let mut transfers: Vec<Transfer> = (0..1200).map(|n| transfer(&format!("data/part-{n:04}.npy"), 4 << 20, Class::New, 0)).collect();
     transfers.extend([
         transfer(HARD, 5 << 30, Class::New, 0),
         transfer("again.txt", 10, Class::SentAgain, 0),
@@ -116,7 +118,11 @@ pub(in crate::cli) fn full(direction: Direction) -> Plan {
         same_bytes: 1 << 40,
         problems: vec![
             problem("caf\u{fffd}.txt", "its name is not UTF-8", Some("/caf?.txt")),
-            problem("a/../b", "it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket", None),
+            problem(
+                "a/../b",
+                "it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket",
+                None,
+            ),
         ],
         skipped: vec![Skipped { path: path("run/socket"), why: "a socket".into() }],
         ..empty(direction)
@@ -130,4 +136,3 @@ pub(in crate::cli) fn fits(text: &str, width: usize) {
         assert!(console::measure_text_width(line) <= width, "wider than {width}: {line}");
     }
 }
-

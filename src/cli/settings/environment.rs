@@ -19,6 +19,8 @@ pub(crate) struct Environment {
     current_dir: Option<PathBuf>,
     /// The binary that runs, absolute.
     pub exe: Option<PathBuf>,
+    /// What to write to run it again as it was run: its name, or the path that it was called by.
+    pub called: String,
     /// Stdin and stderr both are a terminal: a person can be asked.
     pub terminal: bool,
     /// Who runs this.
@@ -33,6 +35,7 @@ impl Environment {
             vars: std::env::vars_os().collect(),
             current_dir: std::env::current_dir().ok(),
             exe: std::env::current_exe().ok(),
+            called: called(std::env::args_os().next()),
             terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
             uid: rustix::process::geteuid().as_raw(),
         }
@@ -45,6 +48,7 @@ impl Environment {
             vars: vars.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             current_dir: Some(current_dir.to_owned()),
             exe: None,
+            called: called(None),
             terminal: false,
             uid: rustix::process::geteuid().as_raw(),
         }
@@ -88,6 +92,19 @@ impl Environment {
         self.path("LSYNC_MOUNTS").unwrap_or_else(|| "/lambda/nfs".into())
     }
 
+    /// Where temporary files belong.
+    #[cfg(feature = "sandbox")]
+    #[must_use]
+    pub(crate) fn temporary_dir(&self) -> PathBuf {
+        self.path("TMPDIR").unwrap_or_else(|| "/tmp".into())
+    }
+
+    /// Names of our own variables that are set: they count more than any file.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = &str> {
+        self.vars.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.to_str()).filter(|n| n.starts_with("LSYNC_"))
+    }
+
     /// `$XDG_CONFIG_HOME/lsync/sync.toml`.
     #[must_use]
     pub(crate) fn user_config(&self) -> Option<PathBuf> {
@@ -123,6 +140,12 @@ impl Environment {
     pub(crate) fn for_children(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.vars.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.as_os_str() == *secret))
     }
+}
+
+fn called(first_word: Option<OsString>) -> String {
+    // A name without a slash was found in PATH, and is found there again.
+    let path = first_word.and_then(|word| word.into_string().ok()).filter(|word| word.contains('/'));
+    path.unwrap_or_else(|| "lsync".into())
 }
 
 #[cfg(test)]

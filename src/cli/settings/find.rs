@@ -96,6 +96,13 @@ pub(crate) fn legacy_nearby(env: &Environment) -> Option<PathBuf> {
     search_dirs(env).iter().find_map(|dir| names_in(dir, |name| name.ends_with(".sync.env")).into_iter().next())
 }
 
+/// A configuration that lies in one of the mounts: what to name when the command runs somewhere else.
+pub(crate) fn in_a_mount(env: &Environment) -> Option<PathBuf> {
+    let mut mounts: Vec<PathBuf> = env.mounts().read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    mounts.sort();
+    mounts.iter().find_map(|mount| only_one_in(mount).ok().flatten())
+}
+
 /// Reads a file, refusing one of another user and one with secrets that others may read.
 pub(crate) fn read(path: &Path, env: &Environment) -> Result<Loaded, Failure> {
     let name = shown_from(path, env);

@@ -92,9 +92,13 @@ impl Sources<'_> {
         const FIX: &str = "run lsync setup, or set LSYNC_BUCKET, LSYNC_REGION, LSYNC_ACCESS_KEY_ID and LSYNC_SECRET_ACCESS_KEY";
         let Some(loaded) = self.loaded else {
             let failure = Failure::usage("there is no configuration: no sync.toml here or above, and no LSYNC_BUCKET");
-            return match find::legacy_nearby(self.env) {
-                Some(old) => failure.hint(format!("take over the old one: lsync setup --import {}", find::quoted(&old))),
-                None => failure.hint(FIX),
+            return match (find::legacy_nearby(self.env), find::in_a_mount(self.env)) {
+                (Some(old), _) => failure.hint(format!("take over the old one: lsync setup --import {}", find::quoted(&old))),
+                (None, Some(there)) => {
+                    let (dir, there) = (find::quoted(there.parent().unwrap_or(&there)), find::quoted(&there));
+                    failure.hint(format!("run it in {dir}, or pass --config {there}"))
+                }
+                (None, None) => failure.hint(FIX),
             };
         };
         match loaded.blank("bucket") {
@@ -110,9 +114,6 @@ impl Sources<'_> {
         let Some(chosen) = chosen else { return Ok(Prefix::default()) };
         let wrong = |why: String| Failure::usage(format!("{}: {}: {why}", chosen.origin, Shown(&chosen.value)));
         let prefix = Prefix::new(&chosen.value).map_err(|e| wrong(e.to_string()).hint("a prefix looks like team/ada"))?;
-        if prefix.as_str().split('/').any(|segment| segment == lsync::path::RESERVED) {
-            return Err(wrong("`.lsync` is reserved".into()));
-        }
         Ok(prefix)
     }
 
@@ -451,6 +452,6 @@ mod tests {
         let bad = made_at(home.path(), Some("bucket = \"b\""), &[], Some("a/../b")).unwrap_err();
         assert_eq!(bad.message, "--prefix: a/../b: the name has a `.` or `..` segment");
         let reserved = made_at(home.path(), Some("bucket = \"b\""), &[], Some(".lsync/x")).unwrap_err();
-        assert_eq!(reserved.message, "--prefix: .lsync/x: `.lsync` is reserved");
+        assert_eq!(reserved.message, "--prefix: .lsync/x: `.lsync` is where lsync keeps its own things");
     }
 }

@@ -30,29 +30,96 @@ pub(crate) struct Answers {
 impl Answers {
     /// Flags first, then variables, then the old configuration. Keys come from one place, whichever is the first to have any.
     pub(crate) fn given(args: &SetupArgs, common: &Common, env: &Environment, old: &File) -> Answers {
-        let pick = |flag: &Option<String>, variable: &str, old: &Option<At<String>>| {
-            flag.clone().or_else(|| env.text(variable)).or_else(|| old.as_ref().map(|at| at.value.clone()))
-        };
         let secret = |variable: &str| env.text(variable).map(|value| Secret::new(value.trim().to_owned()));
-        let of_old = |old: &Option<At<Secret>>| old.as_ref().map(|at| at.value.clone());
-        let mut answers = Answers {
-            bucket: pick(&args.bucket, "LSYNC_BUCKET", &old.remote.bucket),
-            prefix: pick(&common.prefix, "LSYNC_PREFIX", &old.remote.prefix),
-            region: pick(&args.region, "LSYNC_REGION", &old.remote.region),
-            endpoint_url: pick(&args.endpoint_url, "LSYNC_ENDPOINT_URL", &old.remote.endpoint_url),
+        let given = |flag: &Option<String>, variable: &str| flag.clone().or_else(|| env.text(variable));
+        let first = Answers {
+            bucket: given(&args.bucket, "LSYNC_BUCKET"),
+            prefix: given(&common.prefix, "LSYNC_PREFIX"),
+            region: given(&args.region, "LSYNC_REGION"),
+            endpoint_url: given(&args.endpoint_url, "LSYNC_ENDPOINT_URL"),
             profile: env.text("LSYNC_PROFILE"),
-            access_key_id: pick(&args.access_key_id, "LSYNC_ACCESS_KEY_ID", &None),
+            access_key_id: given(&args.access_key_id, "LSYNC_ACCESS_KEY_ID"),
             secret_access_key: secret("LSYNC_SECRET_ACCESS_KEY"),
             session_token: secret("LSYNC_SESSION_TOKEN"),
-            user_name: pick(&args.git_user_name, "LSYNC_GIT_USER_NAME", &old.git.user_name),
-            user_email: pick(&args.git_user_email, "LSYNC_GIT_USER_EMAIL", &old.git.user_email),
-            github_token: secret("LSYNC_GITHUB_TOKEN").or_else(|| of_old(&old.git.github_token)),
+            user_name: given(&args.git_user_name, "LSYNC_GIT_USER_NAME"),
+            user_email: given(&args.git_user_email, "LSYNC_GIT_USER_EMAIL"),
+            github_token: secret("LSYNC_GITHUB_TOKEN"),
         };
-        if answers.profile.is_none() && answers.access_key_id.is_none() && answers.secret_access_key.is_none() {
-            answers.access_key_id = old.remote.access_key_id.as_ref().map(|at| at.value.clone());
-            answers.secret_access_key = of_old(&old.remote.secret_access_key);
+        first.or(Answers::of(old))
+    }
+
+    /// What flags alone give.
+    pub(crate) fn of_flags(args: &SetupArgs) -> Answers {
+        Answers {
+            bucket: args.bucket.clone(),
+            region: args.region.clone(),
+            endpoint_url: args.endpoint_url.clone(),
+            access_key_id: args.access_key_id.clone(),
+            user_name: args.git_user_name.clone(),
+            user_email: args.git_user_email.clone(),
+            ..Answers::default()
         }
-        answers
+    }
+
+    /// What a file says.
+    pub(crate) fn of(file: &File) -> Answers {
+        let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.value.clone());
+        let secret = |at: &Option<At<Secret>>| at.as_ref().map(|at| at.value.clone());
+        let (remote, git) = (&file.remote, &file.git);
+        Answers {
+            bucket: text(&remote.bucket),
+            prefix: text(&remote.prefix),
+            region: text(&remote.region),
+            endpoint_url: text(&remote.endpoint_url),
+            profile: text(&remote.profile),
+            access_key_id: text(&remote.access_key_id),
+            secret_access_key: secret(&remote.secret_access_key),
+            session_token: secret(&remote.session_token),
+            user_name: text(&git.user_name),
+            user_email: text(&git.user_email),
+            github_token: secret(&git.github_token),
+        }
+    }
+
+    fn or(self, then: Answers) -> Answers {
+        let has_keys = self.profile.is_some() || self.access_key_id.is_some() || self.secret_access_key.is_some();
+        let keys = if has_keys { self.clone() } else { then.clone() };
+        Answers {
+            bucket: self.bucket.or(then.bucket),
+            prefix: self.prefix.or(then.prefix),
+            region: self.region.or(then.region),
+            endpoint_url: self.endpoint_url.or(then.endpoint_url),
+            profile: keys.profile,
+            access_key_id: keys.access_key_id,
+            secret_access_key: keys.secret_access_key,
+            session_token: keys.session_token,
+            user_name: self.user_name.or(then.user_name),
+            user_email: self.user_email.or(then.user_email),
+            github_token: self.github_token.or(then.github_token),
+        }
+    }
+
+    /// All keys and values, in the order in which they are written.
+    pub(crate) fn values(&self) -> [(&'static str, Option<&str>); 11] {
+        [
+            ("bucket", self.bucket.as_deref()),
+            ("prefix", self.prefix.as_deref()),
+            ("region", self.region.as_deref()),
+            ("endpoint_url", self.endpoint_url.as_deref()),
+            ("profile", self.profile.as_deref()),
+            ("access_key_id", self.access_key_id.as_deref()),
+            ("secret_access_key", self.secret_access_key.as_ref().map(Secret::expose)),
+            ("session_token", self.session_token.as_ref().map(Secret::expose)),
+            ("user_name", self.user_name.as_deref()),
+            ("user_email", self.user_email.as_deref()),
+            ("github_token", self.github_token.as_ref().map(Secret::expose)),
+        ]
+    }
+
+    /// The keys that these answers give and `other` does not say in the same way.
+    pub(crate) fn differing(&self, other: &Answers) -> Vec<&'static str> {
+        let pairs = self.values().into_iter().zip(other.values());
+        pairs.filter(|((_, mine), (_, theirs))| mine.is_some() && mine != theirs).map(|((key, _), _)| key).collect()
     }
 
     /// What cannot be done without, and how to give it where nobody can be asked.
@@ -227,6 +294,15 @@ mod tests {
         let answers = given(&[], old);
         assert_eq!(answers.access_key_id.as_deref(), Some("OLD"));
         assert_eq!(answers.secret_access_key.unwrap().expose(), "old");
+    }
+
+    #[test]
+    fn what_says_something_else_is_named_by_its_key() {
+        let of = |text: &str| Answers::of(&File::parse("f", text).unwrap());
+        let old = of("[remote]\nbucket = \"b\"\nregion = \"r\"\nsecret_access_key = \"s\"\n");
+        assert!(of("[remote]\nbucket = \"b\"").differing(&old).is_empty(), "what is not said does not differ");
+        let other = of("[remote]\nbucket = \"c\"\nsecret_access_key = \"t\"\n[git]\nuser_name = \"n\"");
+        assert_eq!(other.differing(&old), ["bucket", "secret_access_key", "user_name"]);
     }
 
     #[test]

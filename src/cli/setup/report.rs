@@ -80,10 +80,10 @@ impl Report {
     }
 
     /// The end: the summary, or the failure that names the steps that failed.
-    pub(crate) fn end(self) -> Result<Exit, Failure> {
+    pub(crate) fn end(self, config: &str) -> Result<Exit, Failure> {
         if !self.failed.is_empty() {
             return Err(Failure::new(self.exit, format!("setup is not complete: {} failed", self.failed.join(", ")))
-                .hint("repair what is named above and run lsync setup again; what is done is not done twice"));
+                .hint(format!("repair what is named above, in {config} if a value there is wrong, and run lsync setup again")));
         }
         if self.json {
             let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -188,10 +188,10 @@ done     GitHub access  git asks lsync for the token of https://github.com and
     fn the_end_names_what_failed_with_the_worst_code() {
         let mut report = Report::new(false, true);
         report.step("git identity", &Ok(Outcome::skipped("x"))).unwrap();
-        assert_eq!(Report::new(false, true).end(), Ok(Exit::Done));
+        assert_eq!(Report::new(false, true).end("f"), Ok(Exit::Done));
         report.exit = Exit::Unreachable;
         report.failed.push("bucket");
-        let failure = report.end().unwrap_err();
+        let failure = report.end("f").unwrap_err();
         assert_eq!((failure.exit, failure.message.as_str()), (Exit::Unreachable, "setup is not complete: bucket failed"));
     }
 }

@@ -1,11 +1,10 @@
 //! Writes a new `sync.toml` that nobody else can read at any moment. Never replaces one.
 
-use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use lsync::config::Secret;
+use lsync::config::KEYS;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -13,36 +12,27 @@ use crate::cli::settings::find::{quoted, shown};
 
 use super::answers::Answers;
 
+const HEAD: &str = "\
+# Configuration of lsync, written by `lsync setup`. It holds keys: keep it out of
+# git and readable by you alone (chmod 600). sync.toml.template in the lsync
+# repository explains all keys.
+";
+
 /// The text of a configuration with these answers.
 pub(crate) fn render(answers: &Answers) -> String {
-    let a = answers;
-    let mut text = String::from(
-        "# Configuration of lsync, written by `lsync setup`. It holds keys: keep it out of\n\
-         # git and readable by you alone (chmod 600). sync.toml.template in the lsync\n\
-         # repository explains all keys.\n\n[remote]\n",
-    );
-    put(&mut text, "bucket", a.bucket.as_deref());
-    put(&mut text, "prefix", a.prefix.as_deref());
-    put(&mut text, "region", a.region.as_deref());
-    put(&mut text, "endpoint_url", a.endpoint_url.as_deref());
-    put(&mut text, "profile", a.profile.as_deref());
-    put(&mut text, "access_key_id", a.access_key_id.as_deref());
-    put(&mut text, "secret_access_key", a.secret_access_key.as_ref().map(Secret::expose));
-    put(&mut text, "session_token", a.session_token.as_ref().map(Secret::expose));
-    if a.user_name.is_some() || a.user_email.is_some() || a.github_token.is_some() {
-        text.push_str("\n[git]\n");
-        put(&mut text, "user_name", a.user_name.as_deref());
-        put(&mut text, "user_email", a.user_email.as_deref());
-        put(&mut text, "github_token", a.github_token.as_ref().map(Secret::expose));
+    let mut text = HEAD.to_owned();
+    for (table, keys) in KEYS {
+        let of_table = answers.values().into_iter().filter(|(key, _)| keys.contains(key));
+        let lines: String = of_table.filter_map(|(key, value)| Some(format!("{key} = {}\n", in_quotes(value?)))).collect();
+        if !lines.is_empty() {
+            text.push_str(&format!("\n[{table}]\n{lines}"));
+        }
     }
     text
 }
 
-fn put(text: &mut String, key: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        let quoted = toml::Value::String(value.to_owned());
-        writeln!(text, "{key} = {quoted}").expect("a String takes every text");
-    }
+fn in_quotes(text: &str) -> toml::Value {
+    toml::Value::String(text.to_owned())
 }
 
 /// Creates the file with mode 0600 from its first moment, and makes it durable.
@@ -72,7 +62,7 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), Failure> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use lsync::config::File;
+    use lsync::config::{File, Secret};
 
     use super::*;
 

@@ -107,7 +107,7 @@ impl Work<'_> {
 
     async fn fetch_all(&mut self, workplace: &Arc<Workplace>, transfers: Vec<&Transfer>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
-        let pace = std::mem::replace(&mut self.pace, crate::engine::pace::Pace::new(self.ask));
+        let pace = self.pace.clone();
         let fetcher = Fetcher { ends, pace: &pace, workplace };
         let fetcher = &fetcher;
         let mut queue = stream::iter(transfers)

@@ -45,7 +45,7 @@ impl Work<'_> {
                     if transfer.class.loses() {
                         self.keep_copy(&transfer.path, &transfer.found).await;
                     }
-                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.source.mode, guard });
+                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
                 }
                 // Links and empty directories live in the manifest alone.
                 _ => self.record(&transfer.path, &transfer.source),
@@ -91,7 +91,10 @@ impl Work<'_> {
                         let gone = self.remove_object(&path, &found).await;
                         let ok = gone.is_ok();
                         if let Err(why) = gone {
-                            self.item_not_done(&path, Verb::Delete, 0, why);
+                            // The transfer itself, where it is its own old self that could not go, is told once.
+                            if path != transfer.path {
+                                self.item_not_done(&path, Verb::Delete, 0, why);
+                            }
                         } else if path != transfer.path {
                             let entry = None;
                             self.done
@@ -126,7 +129,7 @@ impl Work<'_> {
 
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
-        let pace = std::mem::replace(&mut self.pace, crate::engine::pace::Pace::new(self.ask));
+        let pace = self.pace.clone();
         let sender = Sender { ends, pace: &pace, enforce: self.enforce };
         let sender = &sender;
         let mut queue = stream::iter(sends)

@@ -4,3 +4,5 @@ pub(crate) mod cmd;
 pub(crate) mod mount;
 pub(crate) mod pty;
 pub(crate) mod s3;
+pub(crate) mod tool;
+pub(crate) mod two;

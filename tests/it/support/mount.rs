@@ -125,6 +125,18 @@ impl Mount {
         tree(&self.root)
     }
 
+    /// Contents of the files in the trash, in order of their paths.
+    pub(crate) fn trash(&self) -> Vec<String> {
+        let root = self.path(".lsync/trash");
+        if !root.is_dir() {
+            return Vec::new();
+        }
+        // Each operation keeps its own records in a `.lsync` of its own.
+        let kept = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(|e| e.depth() < 2 || e.file_name() != ".lsync");
+        let files = kept.map(|entry| entry.expect("a readable trash")).filter(|entry| entry.file_type().is_file());
+        files.map(|file| fs::read_to_string(file.path()).expect("files of tests are text")).collect()
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         let full = self.path(path);
         let above = full.parent().expect("a path in the mount has a parent");

@@ -8,6 +8,12 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 
 use super::cmd::{Cmd, DEADLINE, check_secrets};
 
+/// Runs the program and says at last how it ended, then holds the terminal open: when the one that owns a terminal ends, Linux throws
+/// away what was written and not read yet.
+const KEEPER: &str = r#"trap : INT HUP TERM; "$@"; printf '\033]777;exit=%d\007' $?; read _"#;
+/// How that begins; terminals show nothing of it.
+const END: &str = "\u{1b}]777;exit=";
+
 /// A terminal and the program that owns it. The program is killed when this is dropped.
 pub(crate) struct Pty {
     // Kept: closing it hangs the terminal up.
@@ -19,6 +25,7 @@ pub(crate) struct Pty {
     raw: Vec<u8>,
     secrets: Vec<String>,
     started: Instant,
+    ended: Option<u32>,
 }
 
 impl Pty {
@@ -26,8 +33,10 @@ impl Pty {
     pub(crate) fn start(cmd: &Cmd, columns: u16, rows: u16) -> Pty {
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).expect("a pseudo terminal");
-        let mut builder = CommandBuilder::new(&cmd.program);
+        let mut builder = CommandBuilder::new("/bin/sh");
         builder.env_clear();
+        builder.args(["-c", KEEPER, "sh"]);
+        builder.arg(&cmd.program);
         builder.args(&cmd.args);
         cmd.env.iter().for_each(|(name, value)| builder.env(name, value));
         builder.env("TERM", "xterm-256color");
@@ -45,7 +54,8 @@ impl Pty {
             }
         });
         let parser = vt100::Parser::new(rows, columns, 0);
-        Pty { _master: pair.master, child, keys, output, parser, raw: Vec::new(), secrets: cmd.secrets.clone(), started: Instant::now() }
+        let (secrets, started) = (cmd.secrets.clone(), Instant::now());
+        Pty { _master: pair.master, child, keys, output, parser, raw: Vec::new(), secrets, started, ended: None }
     }
 
     /// What the screen shows now: lines without trailing blanks.
@@ -78,16 +88,20 @@ impl Pty {
     pub(crate) fn wait(&mut self) -> u32 {
         while self.take_output() {}
         check_secrets(&self.secrets, &self.raw());
-        self.child.wait().expect("a child can be waited for").exit_code()
+        self.ended.unwrap_or_else(|| panic!("the terminal was closed before the program ended:\n{}", self.screen()))
     }
 
-    /// Takes what was written since; false when the program has closed the terminal.
+    /// Takes what was written since; false when the program has ended.
     #[track_caller]
     fn take_output(&mut self) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
         match self.output.recv_timeout(DEADLINE.saturating_sub(self.started.elapsed())) {
             Ok(bytes) => {
                 self.parser.process(&bytes);
                 self.raw.extend(bytes);
+                self.look_for_the_end();
                 true
             }
             Err(RecvTimeoutError::Disconnected) => false,
@@ -96,12 +110,21 @@ impl Pty {
     }
 }
 
+impl Pty {
+    fn look_for_the_end(&mut self) {
+        let from = self.raw.windows(END.len()).rposition(|window| window == END.as_bytes());
+        let Some((from, code)) = from.map(|at| (at, &self.raw[at + END.len()..])) else { return };
+        let Some(code) = code.strip_suffix(b"\x07").and_then(|code| std::str::from_utf8(code).ok()) else { return };
+        self.ended = Some(code.parse().expect("the keeper writes a number"));
+        self.raw.truncate(from);
+    }
+}
+
 impl Drop for Pty {
     fn drop(&mut self) {
-        // Only a test that failed leaves it running. One that was waited for must not be killed: its id may be another's by now.
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-        }
+        // The keeper waits for ever; a program that a failed test left running gets the hang-up.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -35,7 +35,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hyper_util", WIRE),
     ("hyper_rustls", &["src/remote/"]),
     ("rustls", &["src/remote/"]),
-    ("walkdir", &["src/local/"]),
+    ("walkdir", &["src/cli/sandbox/"]),
     ("env::", ONLY_CLI),
     ("std::env", ONLY_CLI),
     ("stdin()", ONLY_CLI),
@@ -46,7 +46,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("eprint!", ONLY_CLI),
     ("eprintln!", ONLY_CLI),
     ("dbg!", &[]),
-    ("process::exit", &["src/main.rs"]),
+    ("process::exit", &["src/cli/exit.rs"]),
 ];
 
 /// What floors 0 and 1 have no use for.

@@ -1,0 +1,263 @@
+//! What a mount gets that is empty, gone, half readable, or not one mount alone: nothing is deleted, nothing is called complete that is
+//! not, and the message says what to look at.
+
+use std::fs;
+use std::path::Path;
+
+use lsync::sandbox::{Action, Rule};
+
+use crate::support::cmd::{Cmd, Ran};
+use crate::support::mount::Mount;
+use crate::support::pty::Pty;
+use crate::support::s3::S3;
+
+fn lsync(mount: &Mount, s3: &S3, line: &str) -> Cmd {
+    Cmd::lsync(mount).on(&s3.store).args(line)
+}
+
+/// A mount and a bucket that agree on `a` and `d/b`.
+fn synced() -> (Mount, S3) {
+    let (mount, s3) = (Mount::with(&[("a", "1"), ("d/b", "22")]), S3::start());
+    lsync(&mount, &s3, "upload --yes").run().expect(0);
+    (mount, s3)
+}
+
+/// Takes the mount away, as an unmounted filesystem goes: its place is there, with nothing in it.
+fn unmount(mount: &Mount) {
+    fs::rename(mount.root(), mount.mounts().join("away")).unwrap();
+    fs::create_dir(mount.root()).unwrap();
+}
+
+/// "A source without any entry deletes nothing (5)".
+#[track_caller]
+fn refuses_to_delete(mount: &Mount, s3: &S3) {
+    for line in ["upload --yes --delete", "upload --yes --delete --max-delete 100%", "upload --delete -n", "upload --delete"] {
+        let ran = lsync(mount, s3, line).run().expect(5);
+        assert!(
+            ran.stderr.contains("error: the mount has no entry at all") && ran.stderr.contains("hint: is it mounted"),
+            "{}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("--max-delete") && !ran.stdout.contains("complete:"), "{}\n{}", ran.stdout, ran.stderr);
+        let last = lsync(mount, s3, line).args("--json").run().expect(5).json().pop().expect("a line");
+        assert_eq!((&last["type"], &last["exit"]), (&"error".into(), &5.into()));
+    }
+    assert_eq!(s3.keys(), ["a", "d/b"]);
+}
+
+#[test]
+fn an_emptied_mount_deletes_nothing() {
+    let (mount, s3) = synced();
+    mount.remove("a").remove("d");
+    refuses_to_delete(&mount, &s3);
+    // A directory without a file is an entry; then what was deleted goes, within the limit.
+    mount.dir("kept");
+    lsync(&mount, &s3, "upload --yes --delete").run().expect(5);
+    lsync(&mount, &s3, "upload --yes --delete --max-delete 2").run().expect(0);
+    assert!(s3.keys().is_empty());
+}
+
+#[test]
+fn an_unmounted_mount_deletes_nothing_and_says_so() {
+    let (mount, s3) = synced();
+    unmount(&mount);
+    refuses_to_delete(&mount, &s3);
+    // Without --delete there is nothing to do; but a person who takes "complete" for "all is safe" must hear what is odd.
+    let ran = lsync(&mount, &s3, "upload --yes").run().expect(0);
+    assert!(ran.stderr.contains("the mount is empty and the bucket is not: is it mounted?"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["a", "d/b"]);
+}
+
+#[test]
+fn an_emptied_bucket_deletes_nothing() {
+    let (mount, s3) = synced();
+    let empty = S3::start();
+    let ran = lsync(&mount, &empty, "download --yes").run().expect(0);
+    assert!(ran.stderr.contains("s3://lsync-test is empty and the mount is not: are `bucket` and `prefix` right?"), "{}", ran.stderr);
+    let ran = lsync(&mount, &empty, "download --yes --delete").run().expect(5);
+    assert!(ran.stderr.contains("error: the bucket has no entry at all"), "{}", ran.stderr);
+    assert_eq!((mount.text("a"), mount.text("d/b")), ("1".into(), "22".into()));
+    assert_eq!(s3.keys(), ["a", "d/b"]);
+}
+
+#[test]
+fn a_root_that_is_not_there() {
+    let (mount, s3) = synced();
+    let mut cmd = lsync(&mount, &s3, "upload --yes --delete --root").arg(mount.root());
+    cmd.current_dir = mount.home();
+    fs::rename(mount.root(), mount.mounts().join("away")).unwrap();
+    let ran = cmd.run().expect(2);
+    assert!(ran.stderr.contains("error: --root names ") && ran.stderr.contains("check that it is mounted"), "{}", ran.stderr);
+    fs::write(mount.root(), "a file").unwrap();
+    assert!(cmd.run().expect(2).stderr.contains("which is not a directory"));
+    assert_eq!(s3.keys(), ["a", "d/b"]);
+}
+
+/// The confirmed plan is carried out on the mount that it was made for, or not at all.
+#[test]
+fn a_mount_that_vanishes_at_the_question() {
+    let (mount, s3) = synced();
+    mount.remove("a").write("c", "333");
+    let mut pty = Pty::start(&lsync(&mount, &s3, "upload --delete"), 100, 40);
+    pty.wait_for("[y/N]");
+    unmount(&mount);
+    pty.send("y\r");
+    assert_eq!(pty.wait(), 1);
+    assert!(pty.screen().contains("lost the mount") && pty.screen().contains("was it unmounted?"), "{}", pty.screen());
+    assert!(!pty.screen().contains("complete:"), "{}", pty.screen());
+    assert_eq!(s3.keys(), ["a", "d/b"]);
+}
+
+#[test]
+fn a_mount_that_vanishes_while_files_are_sent() {
+    for command in ["upload", "download"] {
+        let (mount, s3) = synced();
+        (0..3).for_each(|n| drop(mount.write(&format!("new/{n}"), "xyz")));
+        (0..3).for_each(|n| drop(s3.put(&format!("other/{n}"), "xyz")));
+        let operation = if command == "upload" { "PutObject" } else { "GetObject" };
+        let part = if command == "upload" { "new/" } else { "other/" };
+        let slow = Action::Delay(std::time::Duration::from_millis(300));
+        s3.faults().push(Rule { skip: 1, times: 2, key_contains: Some(part.into()), ..Rule::once(operation, slow) });
+        let mut running = lsync(&mount, &s3, command).args("--yes -v -j 1").start();
+        let verb = if command == "upload" { "Upload: new/0" } else { "Download: other/0" };
+        running.wait_for_stderr(verb);
+        unmount(&mount);
+        let ran = running.wait().expect(1);
+        assert!(ran.stderr.contains("lost the mount") && ran.stderr.contains("hint: check that it is mounted"), "{}", ran.stderr);
+        assert!(ran.last_line().starts_with("incomplete: "), "{}", ran.stdout);
+        assert!(s3.keys().iter().any(|key| key == "a") && mount.tree().is_empty(), "nothing is written to what stands there now");
+        assert!(!mount.has(".lsync"));
+        // When it is back, the same command goes on.
+        fs::remove_dir(mount.root()).unwrap();
+        fs::rename(mount.mounts().join("away"), mount.root()).unwrap();
+        lsync(&mount, &s3, command).args("--yes").run().expect(0);
+    }
+}
+
+/// The same command as another user, who has no rights; as itself where the tests are not root's.
+fn as_nobody(cmd: &Cmd, mount: &Mount) -> Cmd {
+    let mut cmd = cmd.clone();
+    if !rustix::process::geteuid().is_root() {
+        return cmd;
+    }
+    for dir in [mount.mounts().parent().unwrap().to_owned(), mount.mounts(), mount.home()] {
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    give(mount.root());
+    // The binary may lie where nobody else may go.
+    let binary = mount.home().join("lsync");
+    if !binary.exists() && fs::hard_link(&cmd.program, &binary).is_err() {
+        fs::copy(&cmd.program, &binary).unwrap();
+    }
+    cmd.program = "setpriv".into();
+    let mut args: Vec<std::ffi::OsString> = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"].map(Into::into).into();
+    args.push(binary.into());
+    args.append(&mut cmd.args);
+    cmd.args = args;
+    cmd
+}
+
+/// Hands everything over, as it is.
+fn give(dir: &Path) {
+    for entry in walkdir::WalkDir::new(dir) {
+        std::os::unix::fs::lchown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
+    }
+}
+
+#[track_caller]
+fn told(ran: &Ran, name: &str) {
+    let line = ran.stderr.lines().find(|line| line.trim_start().starts_with(&format!("{name}: "))).unwrap_or_default();
+    assert!(line.contains("Permission denied") && line.contains("--exclude '/"), "{name} in\n{}", ran.stderr);
+}
+
+#[test]
+fn a_file_and_a_directory_without_read_permission() {
+    let (mount, s3) = (Mount::with(&[("fine", "1"), ("secret", "2"), ("closed/x", "3"), ("old", "4")]), S3::start());
+    let run = |line: &str| as_nobody(&lsync(&mount, &s3, line), &mount).run();
+    run("upload --yes").expect(0);
+    // New and without a counterpart; known, and changed by nobody knows what; a directory.
+    mount.write("new", "55").mode("new", 0).write("old", "6").mode("old", 0).mode("closed", 0);
+    let before = s3.keys();
+    for line in ["upload --yes", "upload --yes --delete", "upload --yes --overwrite"] {
+        let ran = run(line).expect(3);
+        ["new", "old", "closed"].iter().for_each(|name| told(&ran, name));
+        assert!(ran.last_line().starts_with("incomplete: "), "{}", ran.stdout);
+        assert_eq!(s3.keys(), before, "what cannot be read is neither absent nor equal");
+    }
+    assert!(run("upload -n").expect(3).stdout.contains("problems              3"), "the plan says so already");
+    run("status --check=upload").expect(10);
+    let accepted = run("upload --yes --exclude /new --exclude /old --exclude /closed").expect(0);
+    assert!(accepted.last_line().starts_with("complete for what the filters let through: files=2 "), "{}", accepted.stdout);
+    // Nothing is put in their place either.
+    s3.put("new", "bucket").put("closed/x", "bucket").put("old", "bucket");
+    run("download --yes --overwrite --delete").expect(3);
+    mount.mode("closed", 0o755);
+    assert_eq!((mount.text("closed/x"), fs::metadata(mount.path("new")).unwrap().len()), ("3".into(), 2));
+}
+
+#[test]
+fn a_mount_that_may_not_be_written() {
+    let (mount, s3) = (Mount::with(&[("a", "1")]), S3::start());
+    s3.put("b", "2");
+    mount.mode("", 0o555);
+    let run = |line: &str| as_nobody(&lsync(&mount, &s3, line), &mount).run();
+    run("status").expect(0);
+    run("download -n").expect(0);
+    for line in ["upload --yes", "download --yes"] {
+        let ran = run(line).expect(1);
+        assert!(ran.stderr.contains("cannot create .lsync") && ran.stderr.contains("Permission denied"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: "), "{}", ran.stderr);
+    }
+    mount.mode("", 0o755);
+    assert_eq!((mount.tree().len(), s3.keys()), (1, vec!["b".to_owned()]));
+}
+
+/// "a nested mount is a problem that names the exclude line"; a mount of lsync's own within another one.
+#[test]
+fn a_mount_in_a_mount_is_not_entered() {
+    let (mount, s3) = (Mount::with(&[("fine", "1"), ("inner/x", "2"), ("inner/.lsync/base", "state")]), S3::start());
+    let ran = lsync(&mount, &s3, "upload --yes").run().expect(3);
+    let line = "inner: it is a mount of lsync itself (it holds .lsync/) and is not entered (to leave it out: --exclude '/inner')";
+    assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["fine"]);
+    lsync(&mount, &s3, "upload --yes --exclude /inner").run().expect(0);
+    s3.put("inner/x", "of the bucket").put("inner/y", "of the bucket");
+    lsync(&mount, &s3, "download --yes --overwrite --delete").run().expect(3);
+    assert_eq!((mount.text("inner/x").as_str(), mount.has("inner/y")), ("2", false));
+}
+
+/// "The walk never crosses into another device". Mounting needs rights that a test may not have; then there is nothing to see.
+#[test]
+fn another_filesystem_in_the_mount_is_not_entered() {
+    let (mount, s3) = (Mount::with(&[("fine", "1")]), S3::start());
+    mount.dir("other");
+    let mut cmd = lsync(&mount, &s3, "");
+    let script = format!("mount -t tmpfs none other && echo 2 > other/x && exec '{}' upload --yes", cmd.program.display());
+    cmd.program = "unshare".into();
+    let ran = cmd.args("-m /bin/sh -c").arg(script).run();
+    if ran.stderr.contains("unshare") || ran.stderr.contains("mount:") {
+        return;
+    }
+    let ran = ran.expect(3);
+    assert!(ran.stderr.contains("other: another file system is mounted there, which is not entered (to leave it out: --exclude '/other')"));
+    assert_eq!(s3.keys(), ["fine"]);
+}
+
+/// "This process's own stdout and stderr files are ignored with a notice."
+#[test]
+fn its_own_output_in_the_mount_does_not_travel() {
+    let (mount, s3) = (Mount::with(&[("a", "1")]), S3::start());
+    let mut cmd = lsync(&mount, &s3, "");
+    let script = format!("mkdir logs; '{}' upload --yes -v > logs/out.txt 2> logs/err.txt", cmd.program.display());
+    cmd.program = "/bin/sh".into();
+    cmd.args("-c").arg(script).run().expect(0);
+    assert_eq!(s3.keys(), ["a"]);
+    assert!(mount.text("logs/out.txt").contains("complete: files=1 "));
+    let err = mount.text("logs/err.txt");
+    for name in ["logs/out.txt", "logs/err.txt"] {
+        assert!(err.contains(&format!("note: {name} is this command's own output and does not travel")), "{err}");
+    }
+    // A later run, whose output they are not, takes them.
+    lsync(&mount, &s3, "upload --yes").run().expect(0);
+    assert_eq!(s3.keys(), ["a", "logs/err.txt", "logs/out.txt"]);
+}

@@ -1,0 +1,172 @@
+//! "Kinds": a file, a link or an empty directory in the place of another.
+
+use crate::support::mount::Mount;
+use crate::support::two::Two;
+
+/// Replaces what lies at a path in the mount.
+fn swap(mount: &Mount, path: &str, make: impl FnOnce(&Mount)) {
+    mount.remove(path);
+    make(mount);
+}
+
+/// "A path whose kind (file, link, empty directory) differs on the two sides *differs*, and the same rows decide." Every kind in the place
+/// of every other, up and down; "such removals need no `--delete`, are shown as overwritten".
+#[test]
+fn every_kind_takes_the_place_of_every_other_in_both_directions() {
+    let kinds: [(&str, fn(&Mount, &str)); 4] = [
+        ("file", |mount, path| drop(mount.write(path, "content"))),
+        ("link", |mount, path| drop(mount.link(path, "target"))),
+        ("empty", |mount, path| drop(mount.dir(path))),
+        ("full", |mount, path| drop(mount.write(&format!("{path}/below"), "deep"))),
+    ];
+    let two = Two::empty();
+    two.a.write("other", "o");
+    let pairs: Vec<_> = kinds
+        .iter()
+        .flat_map(|from| kinds.iter().map(move |to| (from, to)))
+        .filter(|(a, b)| a.0 != b.0 && (a.0, b.0) != ("full", "empty"))
+        .collect();
+    for (from, to) in &pairs {
+        from.1(&two.a, &format!("{}-{}", from.0, to.0));
+    }
+    two.share();
+    assert_eq!(two.a.tree(), two.b.tree());
+    for (from, to) in &pairs {
+        let path = format!("{}-{}", from.0, to.0);
+        swap(&two.a, &path, |mount| to.1(mount, &path));
+    }
+    let ran = two.a("upload --dry-run --json").expect(0);
+    let classes = ran.lines("action");
+    let overwritten: Vec<_> = classes.iter().filter(|line| line["class"] == "kind_changed").map(|line| line["path"].to_string()).collect();
+    assert_eq!(overwritten.len(), 10, "all but an empty directory that is filled: {classes:#?}");
+    two.share();
+    assert_eq!(two.a.tree(), two.b.tree());
+    let keys = two.s3.keys();
+    assert_eq!(
+        keys,
+        ["empty-file", "empty-full/below", "file-full/below", "full-file", "link-file", "link-full/below", "other",],
+        "what a link or directory replaced is gone from the bucket"
+    );
+    for (verb, mount) in [("upload", &two.a), ("download", &two.b)] {
+        let again = crate::support::cmd::Cmd::lsync(mount).on(&two.s3.store).args(&format!("{verb} --json")).run().expect(0);
+        assert_eq!(again.summary()["unchanged"], 12, "{}", again.stdout);
+    }
+}
+
+/// "directory→file or link goes ahead only if all that the bucket holds below equals B (or with `--overwrite`)."
+#[test]
+fn a_directory_makes_room_only_when_all_below_is_what_both_agreed_on() {
+    let two = Two::agreed(&[("d/x", "x"), ("d/y", "y")]);
+    two.s3.put("d/foreign", "foreign");
+    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    let ran = two.a("upload --yes --json").expect(6);
+    assert_eq!(ran.counts(), "conflicts=4");
+    assert_eq!(two.s3.keys(), ["d/foreign", "d/x", "d/y"]);
+    two.a("upload --yes --overwrite").expect(0);
+    assert_eq!(two.s3.keys(), ["d"]);
+    let all = two.s3.all_keys();
+    let history = all.iter().filter(|key| key.starts_with(".lsync/history/") && key.ends_with("/d/foreign")).count();
+    assert_eq!(history, 1, "{all:?}");
+}
+
+/// The same where what lies below is out of scope: it is no less there.
+#[test]
+fn a_directory_that_holds_ignored_objects_makes_no_room() {
+    let two = Two::agreed(&[("d/x", "x"), ("e", "e")]);
+    two.s3.put("d/__pycache__/x.pyc", "compiled");
+    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    let ran = two.a("upload --yes --json");
+    assert_eq!(two.s3.keys(), ["d/__pycache__/x.pyc", "d/x", "e"], "{}", ran.stdout);
+    assert!(ran.code == 6 || ran.code == 3, "{}", ran.code);
+}
+
+/// "Download mirrors this through the trash."
+#[test]
+fn a_download_makes_room_through_the_trash_and_only_for_what_is_proven() {
+    let two = Two::agreed(&[("d/x", "x"), ("d/y", "y"), ("f", "file"), ("e/x", "x")]);
+    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    swap(&two.a, "f", |mount| drop(mount.write("f/below", "below")));
+    swap(&two.a, "e", |mount| drop(mount.link("e", "f")));
+    two.a("upload --yes").expect(0);
+    two.b.write("e/mine", "not agreed on");
+    assert_eq!(two.b("download --yes --json").expect(6).summary()["conflicts"], 3);
+    assert_eq!(
+        (two.b.text("d"), two.b.text("f/below"), two.b.text("e/mine")),
+        ("a file now".into(), "below".into(), "not agreed on".into())
+    );
+    let mut trash = two.b.trash();
+    trash.sort();
+    assert_eq!(trash, ["file", "x", "y"]);
+    two.b("download --yes --overwrite").expect(0);
+    assert_eq!(two.a.tree(), two.b.tree());
+    assert!(two.b.trash().contains(&"not agreed on".to_owned()));
+}
+
+/// What the patterns ignore is not moved away either, nor is it lost.
+#[test]
+fn a_download_does_not_move_away_a_directory_that_holds_ignored_files() {
+    let two = Two::agreed(&[("d/x", "x")]);
+    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    two.a("upload --yes").expect(0);
+    two.b.write("d/__pycache__/x.pyc", "compiled");
+    two.b("download --yes").expect(3);
+    assert_eq!((two.b.text("d/x"), two.b.text("d/__pycache__/x.pyc")), ("x".into(), "compiled".into()));
+}
+
+/// "An object listed where the manifest has a link is a foreign write: the object is R."
+#[test]
+fn an_object_where_the_manifest_has_a_link_is_what_the_bucket_holds() {
+    let two = Two::empty();
+    two.a.link("l", "target").link("m", "target");
+    two.share();
+    two.s3.put("l", "an object now").put("m", "an object too");
+    two.a.remove("m").link("m", "elsewhere");
+    let ran = two.a("upload --yes --json").expect(6);
+    assert_eq!(ran.counts(), "protected=1 conflicts=1");
+    assert_eq!(two.a("download --yes --json").expect(6).counts(), "downloaded=1 conflicts=1");
+    assert_eq!(two.a.text("l"), "an object now");
+}
+
+/// "`x/` empty here and `x/f` there is no clash."
+#[test]
+fn an_empty_directory_here_and_a_full_one_there_is_no_clash() {
+    let two = Two::agreed(&[("keep", "k")]);
+    two.a.dir("x");
+    two.s3.put("x/f", "f");
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1 kept=1");
+    assert_eq!(two.a("download --yes --json").expect(0).counts(), "downloaded=1 unchanged=1");
+    two.b.write("y/mine", "m");
+    two.a.dir("y");
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.b("download --yes --json").expect(0).counts(), "downloaded=1 unchanged=1 kept=1");
+    assert_eq!(two.b.text("y/mine"), "m");
+}
+
+/// "A zero-byte key ending in `/` is an empty directory."
+#[test]
+fn a_marker_of_another_tool_is_an_empty_directory() {
+    let two = Two::empty();
+    two.s3.put("made/", "").put("full/", "").put("full/f", "f");
+    assert_eq!(two.a("download --yes --json").expect(0).counts(), "downloaded=2");
+    assert!(two.a.path("made").is_dir() && two.a.has("full/f"));
+    two.a("upload --yes --json").expect(0);
+    swap(&two.a, "made", |mount| drop(mount.write("made", "a file now")));
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.s3.keys(), ["full/", "full/f", "made"]);
+    swap(&two.a, "made", |mount| drop(mount.dir("made")));
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.b("download --yes --json").expect(0).counts(), "downloaded=2");
+    assert!(two.b.path("made").is_dir());
+}
+
+/// An empty directory that something ignored has come into is not missing, and nothing fails over it.
+#[test]
+fn a_directory_with_nothing_but_ignored_files_is_there() {
+    let two = Two::agreed(&[("x", "x")]);
+    two.a.dir("out");
+    two.share();
+    two.b.write("out/__pycache__/x.pyc", "compiled");
+    assert_eq!(two.b("download --yes --json --delete").expect(0).summary()["failed"], 0);
+    assert_eq!(two.b("upload --yes --json --delete").expect(0).summary()["deleted"], 0);
+    assert_eq!(two.a("download --yes --json").expect(0).counts(), "unchanged=2");
+}
