@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::digest_one;
-use crate::entry::{Entry, Kind, Record, Tree};
+use crate::entry::{Entry, Record, Tree, find};
 use crate::path::RelPath;
 
 /// The newest format that this version reads and the one that it writes.
@@ -208,44 +208,63 @@ pub fn heads(headers: &[(Name, Header)]) -> Vec<Name> {
     headers.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect()
 }
 
-/// Several heads read as one tree: for each path the entry whose (etag, size) is listed holds; links, empty directories and
-/// modes that the heads give differently are returned apart as conflicts, and the newest head's stand in the tree.
+/// Several heads read as one tree: for each path the entry whose (etag, size) is listed holds; else what only one of them changed since
+/// their common `ancestor`, where that is known. Links, empty directories and modes that they changed differently are returned apart as
+/// conflicts, and the newest head's stand in the tree.
 ///
 /// `listed` answers whether a file entry is what the bucket lists now.
 #[must_use]
-pub fn merge(mut heads: Vec<(Name, Tree)>, listed: &dyn Fn(&RelPath, &Entry) -> bool) -> (Tree, Vec<RelPath>) {
+pub fn merge(mut heads: Vec<(Name, Tree)>, ancestor: Option<&Tree>, listed: &dyn Fn(&RelPath, &Entry) -> bool) -> (Tree, Vec<RelPath>) {
     heads.sort_by(|a, b| b.0.cmp(&a.0));
-    let mut all: Vec<(RelPath, Entry)> = Vec::new();
-    for (_, tree) in heads {
-        all.extend(tree);
-    }
-    // Stable: among entries of one path the newest head's stays first.
-    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let paths: BTreeSet<&RelPath> = heads.iter().flat_map(|(_, tree)| tree).map(|(path, _)| path).collect();
     let (mut tree, mut conflicts) = (Tree::new(), Vec::new());
-    for (path, entry) in all {
-        match tree.last_mut() {
-            Some((last, kept)) if *last == path => {
-                if *kept == entry {
-                    continue;
-                }
-                let by_listing = matches!(entry.kind, Kind::File(_)) && listed(&path, &entry) && !listed(&path, kept);
-                if by_listing {
-                    *kept = entry;
-                } else if (kept.file().is_none() || entry.file().is_none() || kept.mode != entry.mode) && conflicts.last() != Some(&path) {
-                    conflicts.push(path);
-                }
-            }
-            _ => tree.push((path, entry)),
+    for path in paths {
+        let versions: Vec<Option<&Entry>> = heads.iter().map(|(_, tree)| find(tree, path.as_str())).collect();
+        let was = ancestor.map(|tree| find(tree, path.as_str()));
+        let (entry, differ) = merge_one(&versions, was, &|entry| entry.file().is_some() && listed(path, entry));
+        tree.extend(entry.map(|entry| (path.clone(), entry)));
+        if differ {
+            conflicts.push(path.clone());
         }
     }
     (tree, conflicts)
+}
+
+/// What holds at one path, and whether the heads (newest first) changed it differently.
+fn merge_one(versions: &[Option<&Entry>], was: Option<Option<&Entry>>, listed: &dyn Fn(&Entry) -> bool) -> (Option<Entry>, bool) {
+    if versions.iter().all(|version| *version == versions[0]) {
+        return (versions[0].cloned(), false);
+    }
+    // Content that the bucket lists is what it holds, whoever else says otherwise; only who set the mode is still open.
+    if let Some(newest) = versions.iter().flatten().find(|entry| listed(entry)) {
+        let told = |entry: &&&Entry| entry.file().is_some() && (was.is_some() || listed(entry));
+        let modes: Vec<Option<u32>> = versions.iter().flatten().filter(told).map(|entry| entry.mode).collect();
+        let (mode, differ) = changed(&modes, was.map(|was| was.and_then(|entry| entry.mode)));
+        return (Some(Entry { mode, ..(*newest).clone() }), differ);
+    }
+    // Without an ancestor nobody knows whether a head lacks a path because it removed it.
+    let known: Vec<Option<&Entry>> = versions.iter().copied().filter(|version| was.is_some() || version.is_some()).collect();
+    let (newest, differ) = changed(&known, was);
+    let holds = if differ { newest.or_else(|| known.iter().copied().flatten().next()) } else { newest };
+    // Files that nothing lists are gone, whichever of them it was.
+    let only_files = known.iter().flatten().all(|entry| entry.file().is_some());
+    (holds.cloned(), differ && !only_files)
+}
+
+/// The one value that differs from what it `was`, or the newest of several, and whether there are several. `values` are newest first.
+fn changed<T: Clone + PartialEq>(values: &[T], was: Option<T>) -> (T, bool) {
+    let mut new = values.iter().filter(|value| was.as_ref() != Some(value));
+    match new.next() {
+        Some(first) => (first.clone(), new.any(|other| other != first)),
+        None => (was.unwrap_or_else(|| values[0].clone()), false),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::digest::{Digests, ETag};
-    use crate::entry::File;
+    use crate::entry::{File, Kind};
 
     fn sample() -> Manifest {
         let file = |text: &[u8]| {
@@ -340,8 +359,33 @@ mod tests {
         let link = |to: &str| Entry { kind: Kind::Link(to.into()), mode: None };
         let one = vec![(path("f"), file(1)), (path("l"), link("x")), (path("only"), file(9))];
         let two = vec![(path("f"), file(2)), (path("l"), link("y"))];
-        let (tree, conflicts) = merge(vec![(old, one), (new, two)], &|_, entry| entry.bytes() == 1);
+        let heads = vec![(old, one), (new, two)];
+        let listed = |_: &RelPath, entry: &Entry| entry.bytes() == 1;
+        let (tree, conflicts) = merge(heads.clone(), None, &listed);
         assert_eq!(tree, [(path("f"), file(1)), (path("l"), link("y")), (path("only"), file(9))]);
         assert_eq!(conflicts, [path("l")]);
+        // With what they had in common, a change or removal by one of them alone is no conflict.
+        let ancestor = vec![(path("f"), file(1)), (path("l"), link("y")), (path("only"), file(9))];
+        let (tree, conflicts) = merge(heads.clone(), Some(&ancestor), &listed);
+        assert_eq!((tree, conflicts), (vec![(path("f"), file(1)), (path("l"), link("x"))], vec![]));
+        let ancestor = vec![(path("l"), link("z"))];
+        let (tree, conflicts) = merge(heads, Some(&ancestor), &listed);
+        assert_eq!((tree[1].clone(), conflicts), ((path("l"), link("y")), vec![path("l")]));
+    }
+
+    #[test]
+    fn of_several_heads_the_mode_that_was_changed_holds() {
+        let check = |old: u32, new: u32, was: Option<u32>, expected: (u32, bool)| {
+            let tree = |mode| vec![(RelPath::new("f").unwrap(), Entry { kind: Kind::File(File::default()), mode: Some(mode) })];
+            let heads = vec![(Name::new(2, [1; 16]), tree(old)), (Name::new(2, [2; 16]), tree(new))];
+            let ancestor = was.map(tree);
+            let (merged, conflicts) = merge(heads, ancestor.as_ref(), &|_, _| true);
+            assert_eq!((merged[0].1.mode, !conflicts.is_empty()), (Some(expected.0), expected.1), "{old:o} {new:o} {was:?}");
+        };
+        check(0o600, 0o644, Some(0o644), (0o600, false));
+        check(0o644, 0o600, Some(0o644), (0o600, false));
+        check(0o600, 0o600, Some(0o644), (0o600, false));
+        check(0o600, 0o640, Some(0o644), (0o640, true));
+        check(0o600, 0o640, None, (0o640, true));
     }
 }

@@ -187,6 +187,11 @@ pub(crate) struct SetupArgs {
 /// `sandbox`.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lsync sandbox                  a guided tour in a directory of its own
+  lsync sandbox serve            a bucket to play with, until Ctrl-C
+  lsync sandbox serve --dir lab  the same, kept in the folder lab")]
 pub(crate) struct SandboxArgs {
     /// Without one: a short tour.
     #[command(subcommand)]
@@ -208,6 +213,9 @@ pub(crate) enum SandboxCommand {
         /// The port; a free one when left out
         #[arg(long, value_name = "PORT")]
         port: Option<u16>,
+        /// Flags after `serve`.
+        #[command(flatten)]
+        common: Common,
     },
 }
 

@@ -8,6 +8,7 @@ pub(in crate::cli) mod samples;
 use std::cmp::Reverse;
 use std::fmt::Write;
 
+use console::measure_text_width;
 use lsync::entry::Nanos;
 use lsync::local::place::TrashLimits;
 use lsync::path::{RelPath, Shown};
@@ -252,9 +253,23 @@ pub(super) fn problems(out: &mut String, list: &[Problem], page: &Page) {
     let most = if page.all { list.len() } else { NAMED };
     for problem in list.iter().take(most) {
         let name = fit(&Shown(&problem.name).to_string(), page.width.saturating_sub(3));
-        let _ = writeln!(out, "  {}", wrap(&format!("{name}: {}", Shown(&problem.why)), page.width, 2, 6));
-        if let Some(pattern) = &problem.exclude {
-            let _ = writeln!(out, "      to leave it out: --exclude {}", shell_word(pattern));
+        let what = format!("{name}: {}", Shown(&problem.why));
+        let Some(pattern) = &problem.exclude else {
+            let _ = writeln!(out, "  {}", wrap(&what, page.width, 2, 6));
+            continue;
+        };
+        // A pattern that names a directory above leaves out more than the problem.
+        let leave = match pattern.ends_with('/') {
+            true => format!("leave out all of {}", Shown(pattern.trim_start_matches('/'))),
+            false => "leave it out".into(),
+        };
+        // Quoted in any case: it is easier to see where it ends.
+        let word = Some(shell_word(pattern)).filter(|word| word.ends_with('\'')).unwrap_or_else(|| format!("'{pattern}'"));
+        let way = format!("(to {leave}: --exclude {word})");
+        if measure_text_width(&what) + measure_text_width(&way) < page.width.saturating_sub(3) {
+            let _ = writeln!(out, "  {what} {way}");
+        } else {
+            let _ = writeln!(out, "  {}\n      {way}", wrap(&what, page.width, 2, 6));
         }
     }
     more(out, list.len() - list.len().min(most), page);
@@ -450,13 +465,12 @@ mod tests {
           run/socket: a socket
 
         Problems:
-          caf�.txt: its name is not UTF-8
-              to leave it out: --exclude '/caf?.txt'
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
           new              1,201  9.7 GiB
-          again                1     10 B   removed in the bucket since the last sync
+          again                1     10 B   removed in the bucket since; sent again
           changed              1  3.0 MiB
           overwritten          1      0 B   another kind (file, link, directory)
           overwritten          1  1.0 MiB   newer in the bucket (--overwrite)
@@ -537,12 +551,11 @@ mod tests {
           run/socket: a socket
 
         Problems:
-          caf�.txt: its name is not UTF-8
-              to leave it out: --exclude '/caf?.txt'
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket
 
           new              1,201  9.7 GiB
-          again                1     10 B   removed in the mount since the last sync
+          again                1     10 B   removed in the mount since; brought again
           changed              1  3.0 MiB
           overwritten          1      0 B   another kind (file, link, directory)
           overwritten          1  1.0 MiB   newer in the mount (--overwrite)
@@ -627,13 +640,12 @@ mod tests {
           run/socket: a socket
 
         Problems:
-          caf�.txt: its name is not UTF-8
-              to leave it out: --exclude '/caf?.txt'
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
           new                  1  5.0 GiB
-          again                1     10 B   removed in the bucket since the last sync
+          again                1     10 B   removed in the bucket since; sent again
           changed              1  3.0 MiB
           overwritten          1      0 B   another kind (file, link, directory)
           overwritten          1  1.0 MiB   newer in the bucket (--overwrite)

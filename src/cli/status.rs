@@ -281,8 +281,7 @@ mod tests {
           run/socket: a socket
 
         Problems:
-          caf�.txt: its name is not UTF-8
-              to leave it out: --exclude '/caf?.txt'
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use super::learn::{metadata, parts_of};
 use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, Proof, chain};
-use super::send::{NotSent, not_sent};
+use super::send::{NotSent, guard_as_answered, not_sent};
 use super::{Ends, Error, blocking};
 use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, Stream, candidate_part_bytes, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
@@ -16,7 +16,7 @@ use crate::local::place::{PlaceError, Seen, Temp, Workplace};
 use crate::path::RelPath;
 use crate::plan::Transfer;
 use crate::remote::error::Kind as RemoteKind;
-use crate::remote::object::Head;
+use crate::remote::object::{Guard, Head};
 
 /// What fetching needs beside the object.
 pub(super) struct Fetcher<'a> {
@@ -52,10 +52,12 @@ impl Fetcher<'_> {
         let (workplace, size) = (self.workplace.clone(), source.size);
         let temp = Arc::new(blocking(move || workplace.temp(size)).await?.map_err(not_placed)?);
         self.ends.tell(Event::Started { path: path.clone(), bytes: size });
-        let (digests, proof, head) = if size <= SINGLE_REQUEST_MAX {
-            self.whole(path, source, etag, &temp).await?
-        } else {
-            self.in_ranges(path, source, etag, &temp).await?
+        let (digests, proof, head) = match self.content(path, source, etag, &temp).await {
+            Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), size), &broken).await {
+                Some(Guard::Is(answered, _)) => self.content(path, source, &answered, &temp).await?,
+                _ => return Err(broken),
+            },
+            got => got?,
         };
         let mtime = mtime(source, head.as_ref(), transfer.last_modified);
         let mode = transfer.mode.or(transfer.found_mode);
@@ -68,6 +70,14 @@ impl Fetcher<'_> {
         let stamp = placed.await?.map_err(not_placed)?;
         let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof })
+    }
+
+    async fn content(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
+        if source.size <= SINGLE_REQUEST_MAX {
+            self.whole(path, source, etag, temp).await
+        } else {
+            self.in_ranges(path, source, etag, temp).await
+        }
     }
 
     async fn whole(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {

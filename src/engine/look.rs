@@ -37,8 +37,16 @@ pub struct Sight {
     pub last_upload: Option<crate::manifest::Header>,
     /// A manifest could not be read: nothing is deleted.
     pub manifest_unreadable: bool,
+    /// Paths that two hosts published differently at the same time, sorted.
+    pub torn: Vec<RelPath>,
+    /// What this mount has sent is not published yet.
+    pub(super) owed: bool,
     /// What the base was written for is this mount.
     pub base_is_of_this_mount: bool,
+    /// The run is narrowed to PATHs, and the mount holds something beside them: it is not an unmounted one.
+    pub(super) mount_has_more: bool,
+    /// The run is narrowed to PATHs, and the bucket holds published manifests: it is not another one.
+    pub(super) bucket_has_more: bool,
     /// The rules as they hold for this run.
     pub(super) filter: Filter,
     /// Names of published manifests that this run's publication follows.
@@ -60,8 +68,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     if let Some(warning) = warning {
         ends.tell(Event::Warning(warning));
     }
-    let own: Vec<Name> = listing.iter().filter_map(|o| o.key.strip_prefix(crate::manifest::FOLDER).and_then(Name::parse)).collect();
-    let published = manifests::fold(ends, &mut state, &own, &listing).await?;
+    let published = manifests::fold(ends, ask, &mut state, &listing).await?;
     let view = read_view(ask, &scan.filter, &state, &listing);
     drop(listing);
     let id = ends.mount.id()?;
@@ -76,7 +83,10 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
     problems.extend(files_over_ignored_objects(&view, &local));
+    let narrowed = !ask.paths.is_empty();
     let mut sight = Sight {
+        mount_has_more: narrowed && ends.mount.holds_anything(),
+        bucket_has_more: narrowed && !view.manifests.is_empty(),
         view,
         problems,
         skipped,
@@ -84,6 +94,8 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         ignored,
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
+        torn: published.torn,
+        owed: base_is_of_this_mount && owes(&state, published.vanished),
         base_is_of_this_mount,
         filter,
         heads: published.heads,
@@ -154,6 +166,12 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Li
     let mut view = view::read(listing, &remembered, &mut published, &scope);
     view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
     view
+}
+
+/// True when a run sent something and could not publish it, or what was published is gone.
+fn owes(state: &State, vanished: bool) -> bool {
+    (vanished && !state.entries.is_empty())
+        || state.owed && state.entries.iter().any(|(_, known)| known.base.is_some() && known.base != known.published)
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
@@ -238,8 +256,14 @@ impl Sight {
             problems: &self.problems,
             skipped: &self.skipped,
             hollow: &self.hollow,
+            torn: &self.torn,
         };
-        build(direction, choices, &input)
+        let mut plan = build(direction, choices, &input);
+        plan.may_delete &= !match direction {
+            Direction::Upload => self.mount_has_more,
+            Direction::Download => self.bucket_has_more,
+        };
+        plan
     }
 
     /// What patterns left out of a direction's source: how many files, and their bytes.

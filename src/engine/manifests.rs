@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Ends, Error};
+use super::look::list;
+use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Tree};
 use crate::event::Event;
 use crate::local::state::{Known, State};
 use crate::manifest::{self, Header, Manifest, Name, Unreadable};
 use crate::path::RelPath;
-use crate::problem::{Problem, Side, exclude_line};
+use crate::problem::{Problem, Side};
 use crate::remote::list::Listed;
 
 /// What the manifests tell.
@@ -20,52 +21,106 @@ pub(super) struct Published {
     pub(super) newest: Option<Header>,
     /// A head could not be read.
     pub(super) unreadable: bool,
-    /// Links, empty directories and modes that several heads give differently.
+    /// The manifests that were known have all vanished.
+    pub(super) vanished: bool,
+    /// Links, empty directories and modes that several heads give differently, sorted.
+    pub(super) torn: Vec<RelPath>,
+    /// Manifests that cannot be read.
     pub(super) problems: Vec<Problem>,
 }
 
 /// Enough for a header with its parents; a longer first line is fetched whole.
 const HEADER_BYTES: u64 = 16 << 10;
 
-/// Brings `state.published` up to the heads among `listed`. Heads that the state already folded in are not fetched again.
-pub(super) async fn fold(ends: &Ends, state: &mut State, listed: &[Name], objects: &[Listed]) -> Result<Published, Error> {
-    let mut unreadable = learn_headers(ends, state, listed).await?;
+/// Brings `state.published` up to the heads among `objects`, this run's listing. A head that the state already folded in is not fetched
+/// again, unless there are several.
+pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[Listed]) -> Result<Published, Error> {
+    let own: Vec<Name> = objects.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect();
+    let mut damaged = learn_headers(ends, state, &own).await?;
     let parents: BTreeSet<&Name> = state.known.iter().flat_map(|(_, parents)| parents).collect();
+    // What a readable manifest followed is history.
+    damaged.retain(|name| !parents.contains(name));
     let heads: Vec<Name> = state.known.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect();
-    let unchanged = heads == state.heads;
-    let mut problems = Vec::new();
-    let mut read = heads.clone();
-    if !unchanged || unreadable {
-        let mut trees: Vec<(Name, Tree)> = Vec::new();
-        let mut headers: Vec<(Name, Header)> = Vec::new();
-        read.clear();
-        for name in heads {
-            match fetch(ends, &name).await? {
-                Some(manifest) => {
-                    headers.push((name.clone(), manifest.header));
-                    trees.push((name.clone(), manifest.entries));
-                    read.push(name);
-                }
-                None => unreadable = true,
+    let (mut torn, mut read) = (Vec::new(), heads.clone());
+    if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {
+        let mut found: Vec<(Name, Manifest)> = Vec::new();
+        for name in &heads {
+            match fetch(ends, name).await? {
+                Some(manifest) => found.push((name.clone(), manifest)),
+                None => damaged.push(name.clone()),
             }
         }
-        headers.sort_by(|a, b| a.0.cmp(&b.0));
-        if let Some((_, header)) = headers.pop() {
-            let (tree, conflicts) = manifest::merge(trees, &|path, entry| is_listed(objects, path, entry));
-            problems = conflicts.into_iter().map(conflict).collect();
-            take_over(state, &header.lineage, tree);
+        read = found.iter().map(|(name, _)| name.clone()).collect();
+        if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
+            let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
+            let tree;
+            (tree, torn) = merge(ends, ask, state, found, objects).await?;
+            if let Some(header) = header {
+                take_over(state, &header.lineage, tree);
+                state.newest = Some(header);
+            }
+            for path in &torn {
+                // Nothing is agreed on where two hosts differ.
+                if let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) {
+                    state.entries[at].1.base = None;
+                }
+            }
             state.heads.clone_from(&read);
-            state.newest = Some(header);
-            state.generation = read.iter().map(|n| n.generation).max().unwrap_or(state.generation);
+            state.generation = generation;
         }
     }
-    if read.is_empty() && !state.heads.is_empty() {
-        unreadable = true; // the manifests themselves have vanished
-    }
+    let vanished = read.is_empty() && !state.heads.is_empty();
+    let unreadable = vanished || !damaged.is_empty();
     if unreadable {
         ends.tell(Event::Warning("a published manifest cannot be read: content is judged by the listing, and nothing is deleted".into()));
     }
-    Ok(Published { heads: read, newest: state.newest.clone(), unreadable, problems })
+    let problems = damaged.iter().map(unusable).collect();
+    Ok(Published { heads: read, newest: state.newest.clone(), unreadable, vanished, torn, problems })
+}
+
+/// The heads as one tree, and what they differ in.
+async fn merge(
+    ends: &Ends,
+    ask: &Ask,
+    state: &State,
+    found: Vec<(Name, Manifest)>,
+    objects: &[Listed],
+) -> Result<(Tree, Vec<RelPath>), Error> {
+    let trees: Vec<(Name, Tree)> = found.into_iter().map(|(name, manifest)| (name, manifest.entries)).collect();
+    if trees.len() == 1 {
+        return Ok((trees.into_iter().flat_map(|(_, tree)| tree).collect(), Vec::new()));
+    }
+    let all;
+    let objects = if ask.paths.is_empty() {
+        objects
+    } else {
+        // What lies elsewhere decides too.
+        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }).await?;
+        &all
+    };
+    let ancestor = match common_ancestor(&state.known, trees.iter().map(|(name, _)| name)) {
+        Some(name) => fetch(ends, &name).await?.map(|manifest| manifest.entries),
+        None => None,
+    };
+    Ok(manifest::merge(trees, ancestor.as_ref(), &|path, entry| is_listed(objects, path, entry)))
+}
+
+/// The newest listed manifest from which all heads come.
+fn common_ancestor<'a>(known: &[(Name, Vec<Name>)], heads: impl Iterator<Item = &'a Name>) -> Option<Name> {
+    let mut common: Option<BTreeSet<&Name>> = None;
+    for head in heads {
+        let (mut seen, mut todo) = (BTreeSet::new(), vec![head]);
+        while let Some(name) = todo.pop() {
+            for parent in known.iter().filter(|(n, _)| n == name).flat_map(|(_, parents)| parents) {
+                if seen.insert(parent) {
+                    todo.push(parent);
+                }
+            }
+        }
+        common = Some(common.map_or_else(|| seen.clone(), |common| common.intersection(&seen).copied().collect()));
+    }
+    let is_listed = |name: &&Name| known.iter().any(|(listed, _)| listed == *name);
+    common?.into_iter().rev().find(is_listed).cloned()
 }
 
 fn is_listed(objects: &[Listed], path: &RelPath, entry: &Entry) -> bool {
@@ -73,24 +128,24 @@ fn is_listed(objects: &[Listed], path: &RelPath, entry: &Entry) -> bool {
     entry.file().is_some_and(|f| f.size == objects[at].size && f.etag.as_ref() == Some(&objects[at].etag))
 }
 
-fn conflict(path: RelPath) -> Problem {
+fn unusable(name: &Name) -> Problem {
     Problem {
-        name: path.as_str().to_owned(),
-        exclude: Some(exclude_line(path.as_str())),
-        path: Some(path),
+        name: format!("{}{name}", manifest::FOLDER),
+        path: None,
         below: false,
         side: Side::Bucket,
-        why:
-            "two hosts published different links, directories or modes here at the same time; upload the one that is right with --overwrite"
-                .into(),
+        why: "this manifest cannot be read, so links, empty directories and permission bits that only it carries are not known; remove it from \
+              the bucket, then upload from the mount that has everything"
+            .into(),
+        exclude: None,
     }
 }
 
 /// Learns the headers of manifests that are listed and not known yet, and forgets those that are not listed any more. Returns
-/// whether one could not be read.
-async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Result<bool, Error> {
+/// those that cannot be read.
+async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Result<Vec<Name>, Error> {
     state.known.retain(|(name, _)| listed.contains(name));
-    let mut unreadable = false;
+    let mut damaged = Vec::new();
     for name in listed {
         if state.known.iter().any(|(known, _)| known == name) {
             continue;
@@ -98,11 +153,11 @@ async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Resul
         match header(ends, name).await? {
             Ok(header) => state.known.push((name.clone(), header.parents)),
             Err(why @ Unreadable::Newer(_)) => return Err(Error::Manifest { name: name.to_string(), why }),
-            Err(Unreadable::Damaged(_)) => unreadable = true,
+            Err(Unreadable::Damaged(_)) => damaged.push(name.clone()),
         }
     }
     state.known.sort();
-    Ok(unreadable)
+    Ok(damaged)
 }
 
 async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, Error> {

@@ -181,6 +181,9 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
         state.known.push((made.name.clone(), made.header.parents.clone()));
         state.known.sort();
         state.newest = Some(made.header.clone());
+        state.owed = false;
+    } else if work.changed_bucket() {
+        state.owed = true;
     }
     forget_what_is_gone(work, &mut entries);
     if let Some(yes) = change.conditional {

@@ -57,10 +57,12 @@ pub(super) struct Work<'a> {
 
 /// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
 pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+    // What ends this run early is nobody else's business.
+    let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt {
+    if plan.is_empty() && !learnt && !owes(sight, plan) {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -75,7 +77,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         Ok((id, Clocks { hashing: earlier(sending, elapsed), sending }))
     })
     .await??;
-    if !plan.is_empty() {
+    if !plan.is_empty() || owes(sight, plan) {
         refuse_self_sync(ends, &id).await?;
     }
     let mut work = Work {
@@ -100,6 +102,11 @@ fn earlier(clock: Clock, elapsed: Duration) -> Clock {
     let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
     let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
     Clock { now: clock.now.saturating_sub(back), ..clock }
+}
+
+/// True for an upload that publishes although it may change nothing, because an earlier one could not.
+fn owes(sight: &Sight, plan: &Plan) -> bool {
+    sight.owed && plan.direction == Direction::Upload
 }
 
 fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
@@ -142,7 +149,7 @@ impl Work<'_> {
             Some(known) => (known, None),
             None => {
                 let probe = self.ends.bucket.honours_conditional_writes();
-                let found = self.ends.stop.or(probe).await.ok_or(Error::Stopped)??;
+                let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
                 (found, Some(found))
             }
         };
@@ -174,8 +181,7 @@ impl Work<'_> {
         lock: Lock,
     ) -> Result<Report, Error> {
         let mut published = None;
-        let changed_bucket = self.plan.direction == Direction::Upload && !self.done.is_empty();
-        if changed_bucket {
+        if self.changed_bucket() || owes(self.sight, self.plan) {
             self.ends.phase(Phase::Publish);
             match publish(&self, &mount_id).await {
                 Ok(made) => published = Some(made),
@@ -200,6 +206,11 @@ impl Work<'_> {
         drop(lock);
         report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
         Ok(report)
+    }
+
+    /// True when a manifest has to follow.
+    pub(super) fn changed_bucket(&self) -> bool {
+        self.plan.direction == Direction::Upload && !self.done.is_empty()
     }
 
     /// Notes what ended the run; the first reason stays.
@@ -253,8 +264,8 @@ impl Work<'_> {
     /// Notes an item that was not done, or that ends the run.
     pub(super) fn item_not_done(&mut self, path: &RelPath, verb: Verb, bytes: u64, why: NotSent) {
         let (kind, why) = match why {
-            // What a stop interrupts has not failed: it is as it was, and a rerun goes on with it.
-            NotSent::Run(e @ Error::Stopped) => return self.end(e),
+            // It was not tried, or not to its end: no failure, but no reason to say more than that the run was stopped.
+            NotSent::Run(Error::Stopped) => return self.end(Error::Stopped),
             NotSent::Run(e) => {
                 let text = e.to_string();
                 self.end(e);

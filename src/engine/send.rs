@@ -84,6 +84,14 @@ impl Sender<'_> {
         Err(NotSent::Item(FailureKind::StillWritten, "it is still being written".into()))
     }
 
+    /// Sends a file whose guard the store says is broken, if only because it lists another ETag than its conditions take.
+    pub(super) async fn file_again(&self, path: &RelPath, stamp: Stamp, guard: &Guard, broken: NotSent) -> Result<Sent, NotSent> {
+        match guard_as_answered(self.ends, path.as_str(), guard, &broken).await {
+            Some(guard) => self.file(path, stamp, &guard).await,
+            None => Err(broken),
+        }
+    }
+
     async fn stamp_now(&self, path: &RelPath) -> Result<Stamp, NotSent> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         match blocking(move || mount.look(&at)).await? {
@@ -120,7 +128,10 @@ impl Sender<'_> {
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
         let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
-        let stored = self.ends.stop.or(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
+        if self.ends.stop.asked() {
+            return Err(Once::Run(Error::Stopped));
+        }
+        let stored = self.ends.stop.or_soon(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
         self.ends.tell(Event::Moved { path: path.clone(), bytes: stamp.size });
         Ok((stored, Digests::of_whole(md5)))
     }
@@ -248,6 +259,15 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
             NotSent::Item(FailureKind::Failed, chain(&error))
         }
     }
+}
+
+/// After a refusal: the guard in the words of a store whose listings show another ETag than its conditions take, when what is listed
+/// still is what the guard asks for.
+pub(super) async fn guard_as_answered(ends: &Ends, key: &str, guard: &Guard, broken: &NotSent) -> Option<Guard> {
+    let (Guard::Is(etag, size), NotSent::Item(FailureKind::Stale, _)) = (guard, broken) else { return None };
+    let asked = ends.stop.or(ends.bucket.answered_etag(key, etag, *size)).await?;
+    // An error leaves the refusal as it is.
+    Some(Guard::Is(asked.ok()??, *size))
 }
 
 /// Type and metadata of an object: names that rclone, s5cmd and the aws CLI read.

@@ -179,6 +179,7 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
     if told.is_empty() {
         return Ok(());
     }
+    state.owed = true; // whoever wrote it did not come to publish
     for (path, known) in &mut state.entries {
         if let Some(news) = told.remove(path) {
             known.take(news);

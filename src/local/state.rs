@@ -5,7 +5,7 @@
 //! `.lsync/state-<first 16 hex digits of the MD5 of bucket, NUL, prefix>`, mode 0600: UTF-8, one JSON value per line.
 //!
 //! The first line is the header: `"lsync": "state"`, `"v": 1`, `bucket`, `prefix`, and the fields of [`State`] (`last` is an object,
-//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
+//! `conditional_writes` is `[bool, time]`, `known` is `[[name, [parents…]], …]`, `owed` is left out when false, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
 //!
 //! Then one line per path, in path order:
 //!
@@ -57,6 +57,8 @@ pub struct State {
     /// Journals that this state covers, with their length in bytes: [`load`] folded them in, and [`save`] removes them. Written down,
     /// so that a crash between the two never folds an old journal over a newer state.
     pub journals: Vec<(String, u64)>,
+    /// A run of this mount changed the bucket and could not publish a manifest.
+    pub owed: bool,
     /// The header of the newest manifest that was folded in: who uploaded last, and when.
     pub newest: Option<crate::manifest::Header>,
     /// Sorted by path.

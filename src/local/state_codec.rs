@@ -46,6 +46,8 @@ struct Header {
     journals: Vec<(String, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest: Option<manifest::Header>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    owed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +119,7 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
             conditional_writes: state.conditional_writes,
             journals: journals.to_vec(),
             newest: state.newest.clone(),
+            owed: state.owed,
         },
     );
     let mut end = 0;
@@ -175,6 +178,7 @@ pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, 
         conditional_writes: header.conditional_writes,
         journals: header.journals,
         newest: header.newest,
+        owed: header.owed,
         entries,
     })
 }
@@ -267,6 +271,7 @@ mod tests {
             conditional_writes: Some((true, 5)),
             journals: vec![("op-7".into(), 9)],
             newest: None,
+            owed: false,
             entries: vec![
                 (path("a.txt"), Known { seen: Some((stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
                 (path("changed"), Known { seen: Some((stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),

@@ -1,57 +1,13 @@
 //! Turns how every path stands into what one direction does about it.
 
 use super::clash::{self, Verdict};
-use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount};
+use super::input::Input;
+use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
-use crate::path::{RelPath, is_at_or_below};
+use crate::path::RelPath;
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::view::Remote;
-
-/// Everything that a plan is made from; all lists in scope and sorted by path.
-pub struct Input<'a> {
-    /// The mount now, with the digests that are known.
-    pub local: &'a [(RelPath, Local)],
-    /// The bucket now.
-    pub bucket: &'a [(RelPath, Remote)],
-    /// When both sides last agreed.
-    pub base: &'a [(RelPath, &'a Entry)],
-    /// Files that a manifest has and the bucket lacks.
-    pub vanished: &'a [RelPath],
-    /// Paths that some manifest after the base no longer has: proof that they were removed.
-    pub removed: &'a dyn Fn(&RelPath) -> bool,
-    /// The mount is the one that the base was written for.
-    pub base_is_of_this_mount: bool,
-    /// Of both sides.
-    pub problems: &'a [Problem],
-    /// Of the mount.
-    pub skipped: &'a [Skipped],
-    /// Directories of the mount that hold nothing but what patterns leave out, sorted.
-    pub hollow: &'a [RelPath],
-}
-
-impl Input<'_> {
-    /// True when a problem covers the path: neither absent nor equal.
-    fn is_problem(&self, path: &RelPath) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.path.as_ref().is_some_and(|at| at == path || problem.below && path.is_at_or_below(at.as_str())))
-    }
-
-    /// True for a directory of the mount that has no entry of its own, because what lies in it does not travel.
-    fn is_there_but_not_listed(&self, dir: &RelPath) -> bool {
-        let from = self.hollow.partition_point(|path| path < dir);
-        let hollow = self.hollow[from..].iter().take_while(|path| path.as_str().starts_with(dir.as_str()));
-        hollow.into_iter().any(|path| path.is_at_or_below(dir.as_str())) || self.has_problem_at_or_below(dir)
-    }
-
-    pub(super) fn has_problem_at_or_below(&self, root: &RelPath) -> bool {
-        self.problems.iter().any(|problem| {
-            let Some(at) = &problem.path else { return is_at_or_below(&problem.name, root.as_str()) };
-            at.is_at_or_below(root.as_str()) || problem.below && root.is_at_or_below(at.as_str())
-        }) || self.skipped.iter().any(|skipped| skipped.path.is_at_or_below(root.as_str()))
-    }
-}
 
 /// Makes the plan.
 #[must_use]
@@ -83,9 +39,8 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
     builder.rows();
     builder.emptied();
     builder.vanished();
-    let mut plan = builder.plan;
-    plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
-    plan
+    builder.plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
+    builder.plan
 }
 
 struct Builder<'a, 'b> {
@@ -122,11 +77,9 @@ impl Builder<'_, '_> {
             }
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
-        for root in clashes {
-            // The problem says what is to be done; advice for a conflict would not help.
-            if !self.input.is_problem(&root) {
-                self.clash(&root);
-            }
+        let input = self.input; // a problem says itself what is to be done
+        for root in clashes.iter().filter(|root| !input.is_problem(root)) {
+            self.clash(root);
         }
     }
 
@@ -156,6 +109,15 @@ impl Builder<'_, '_> {
             stands = Standing::Same;
         }
         let upload = self.upload();
+        if self.input.torn.binary_search(at.path).is_ok() && (upload || !self.choices.overwrite) {
+            // An upload settles it by publishing what the mount has; a download takes what the newest head has.
+            if self.choices.overwrite && at.local.is_some() {
+                self.transfer(at, Class::OverwriteConflict);
+            } else {
+                keep(&mut self.plan.conflicts, at, "two hosts published it differently at the same time");
+            }
+            return;
+        }
         match stands {
             Standing::Same => self.same(at),
             Standing::Unknown if self.choices.overwrite => self.transfer(at, Class::OverwriteUnknown),
@@ -235,13 +197,10 @@ impl Builder<'_, '_> {
                 let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
                 self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
             }
-            Since::Unchanged => keep(&mut self.plan.kept, at, if upload { "removed in the mount" } else { "removed in the bucket" }),
             Since::Changed if self.choices.delete && proven => {
                 keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
             }
-            Since::Changed if upload => keep(&mut self.plan.kept, at, "removed in the mount, changed in the bucket"),
-            Since::Changed => keep(&mut self.plan.kept, at, "removed in the bucket, changed in the mount"),
-            Since::New => keep(&mut self.plan.kept, at, if upload { "only in the bucket" } else { "only in the mount" }),
+            since => keep(&mut self.plan.kept, at, why_kept(since, upload)),
         }
     }
 
@@ -472,6 +431,7 @@ mod tests {
                 problems: &self.problems,
                 skipped: &[],
                 hollow: &[],
+                torn: &[],
             };
             build(direction, self.choices, &input)
         }

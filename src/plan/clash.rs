@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::build::{Input, Seen};
+use super::build::Seen;
+use super::input::Input;
 use crate::diff::{Since, Standing, Triple, merge, standing};
 use crate::entry::{Entry, Kind, below, find};
 use crate::path::RelPath;

@@ -63,6 +63,16 @@ impl Bucket {
         Ok(all)
     }
 
+    /// The ETag that HEAD and GET answer, and conditions want, for an object that listings show with `etag` and `size`: another one on
+    /// some stores. `None` when HEAD answers the same one, or when the object is not what it was.
+    pub async fn answered_etag(&self, key: &str, etag: &ETag, size: u64) -> Result<Option<ETag>, Error> {
+        let Some(head) = self.head(key).await?.filter(|head| head.size == size && head.etag != *etag) else { return Ok(None) };
+        // Asked after the HEAD: what is listed still is what HEAD has shown. The key itself comes before all that it begins.
+        let page = self.page(key, None).await?;
+        let as_listed = page.objects.iter().any(|object| object.key == key && object.etag == *etag && object.size == size);
+        Ok(as_listed.then_some(head.etag))
+    }
+
     /// One page, from the beginning or from where the one before ended.
     pub(super) async fn page(&self, start: &str, from: Option<String>) -> Result<Page, Error> {
         let mut tries = self.tries("list", start);

@@ -30,11 +30,12 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     }
     failures(&mut out, report, &about.page);
     problems(&mut out, about.problems, &about.page);
-    let (conflict, unknown) = ("in conflict (changed on both sides)", "not comparable (equal size, content not known)");
-    undecided(&mut out, report, &report.conflicts, conflict, None, about);
-    undecided(&mut out, report, &report.unknown, unknown, Some("--compare content"), about);
+    undecided(&mut out, report, &report.conflicts, "in conflict", None, about);
+    undecided(&mut out, report, &report.unknown, "not comparable (equal size, content not known)", Some("--compare content"), about);
     protected(&mut out, report, &about.page);
-    vanished(&mut out, report, &about.page);
+    if about.took.is_none() {
+        vanished(&mut out, report, &about.page);
+    }
     out
 }
 
@@ -141,7 +142,7 @@ fn protected(out: &mut String, report: &Report, page: &Page) {
 
 fn vanished(out: &mut String, report: &Report, page: &Page) {
     let n = report.vanished.len() as u64;
-    if n == 0 || report.direction == Direction::Upload {
+    if n == 0 {
         return;
     }
     let (were, are) = if n == 1 { ("was", "is") } else { ("were", "are") };
@@ -219,7 +220,7 @@ mod tests {
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
-        2 files are in conflict (changed on both sides) and were kept as they are:
+        2 files are in conflict and were kept as they are:
           notes.md
           checkpoints/a run with a rather long na…u{1b}[31mepoch-0042/optimizer-state.pt
         To settle them, for each one of:
@@ -248,15 +249,13 @@ mod tests {
         insta::assert_snapshot!(text(&download, 120, "/m"), @"
         Downloaded 1 item, 10.0 GiB in 2 min (98.1 MiB/s).
 
-        1 file is in conflict (changed on both sides) and was kept as it is:
+        1 file is in conflict and was kept as it is:
           notes.md
         To settle it, one of:
           lsync upload --overwrite notes.md    takes the mount's
           lsync download --overwrite notes.md  takes the bucket's
 
         1 file is newer in the mount; `lsync upload` sends it.
-
-        1 file that was published is not in the bucket any more; nothing was deleted because of that.
         ");
     }
 

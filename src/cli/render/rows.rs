@@ -55,9 +55,9 @@ pub(crate) const WORDS: [&str; 14] = [
 /// All rows of a plan that are not empty, in a fixed order.
 pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     use Tone::{Alarm, Plain, Warn};
-    let (source, destination) = match plan.direction {
-        Direction::Upload => ("mount", "bucket"),
-        Direction::Download => ("bucket", "mount"),
+    let (source, destination, sent) = match plan.direction {
+        Direction::Upload => ("mount", "bucket", "sent"),
+        Direction::Download => ("bucket", "mount", "brought"),
     };
     let mut rows = Vec::new();
     let mut row = |word, tone, (n, bytes): (u64, Option<u64>), remark: String| {
@@ -67,7 +67,7 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     };
     let classes = [
         ("new", Plain, Class::New, String::new()),
-        ("again", Plain, Class::SentAgain, format!("removed in the {destination} since the last sync")),
+        ("again", Plain, Class::SentAgain, format!("removed in the {destination} since; {sent} again")),
         ("changed", Plain, Class::Changed, String::new()),
         ("overwritten", Warn, Class::KindChanged, "another kind (file, link, directory)".into()),
         ("overwritten", Warn, Class::OverwriteProtected, format!("newer in the {destination} (--overwrite)")),

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::engine::report::{FailureKind, Proof};
-use crate::engine::send::{NotSent, Sender, not_sent};
+use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
@@ -115,7 +115,12 @@ impl Work<'_> {
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
         let Found::Object { etag, size, marker } = found else { return Ok(()) };
         let key = if *marker { format!("{}/", path.as_str()) } else { path.as_str().to_owned() };
-        self.ends.bucket.delete(&key, &Guard::Is(etag.clone(), *size), self.enforce).await.map_err(not_sent)
+        let guard = Guard::Is(etag.clone(), *size);
+        let Err(broken) = self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent) else { return Ok(()) };
+        match guard_as_answered(self.ends, &key, &guard, &broken).await {
+            Some(guard) => self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent),
+            None => Err(broken),
+        }
     }
 
     /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy.
@@ -137,7 +142,10 @@ impl Work<'_> {
                 if ends.stop.asked() {
                     return (send, Err(NotSent::Run(Error::Stopped)));
                 }
-                let sent = sender.file(&send.path, send.stamp, &send.guard).await;
+                let sent = match sender.file(&send.path, send.stamp, &send.guard).await {
+                    Err(broken) => sender.file_again(&send.path, send.stamp, &send.guard, broken).await,
+                    sent => sent,
+                };
                 (send, sent)
             })
             .buffer_unordered(jobs.max(1));

@@ -22,7 +22,9 @@ fn confirmed_after(two: &Two, args: &str, change: impl FnOnce()) -> (u32, String
 fn an_object_that_changes_after_the_plan_is_left_alone(profile: Profile) {
     let two = Two::empty();
     two.s3.faults().set_profile(profile);
-    ["changed", "gone", "kind", "d/x", "stays"].iter().for_each(|path| drop(two.a.write(path, path)));
+    for path in ["changed", "gone", "kind", "d/x", "stays"] {
+        two.a.write(path, path);
+    }
     two.share();
     two.a.write("new", "mine").write("changed", "mine").remove("gone").remove("kind").link("kind", "stays");
     two.a.remove("d").write("d", "a file now").write("fine", "f");
@@ -78,13 +80,13 @@ fn a_file_that_changes_after_the_plan_is_left_alone() {
 fn a_deletion_is_checked_against_its_source_too() {
     let two = Two::agreed(&[("back", "b"), ("gone", "g"), ("stays", "s"), ("more", "m")]);
     two.a.remove("back").remove("gone");
-    let (code, screen) = confirmed_after(&two, "upload --delete", || drop(two.a.write("back", "again")));
+    let (code, screen) = confirmed_after(&two, "upload --delete", || _ = two.a.write("back", "again"));
     assert_eq!(code, 3, "{screen}");
     assert_eq!(two.s3.keys(), ["back", "more", "stays"], "{screen}");
     two.a("upload --yes").expect(0);
     two.b.write("stays", "newer");
     two.b("upload --yes stays").expect(0);
-    let (code, screen) = confirmed_after(&two, "download", || drop(two.s3.put("stays", "newest")));
+    let (code, screen) = confirmed_after(&two, "download", || _ = two.s3.put("stays", "newest"));
     assert_eq!(code, 3, "{screen}");
     assert_eq!(two.a.text("stays"), "s", "neither the old nor the new: the plan did not list it");
 }

@@ -3,6 +3,9 @@
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
+/// Makes something at a path.
+type Make = fn(&Mount, &str);
+
 /// Replaces what lies at a path in the mount.
 fn swap(mount: &Mount, path: &str, make: impl FnOnce(&Mount)) {
     mount.remove(path);
@@ -13,11 +16,11 @@ fn swap(mount: &Mount, path: &str, make: impl FnOnce(&Mount)) {
 /// of every other, up and down; "such removals need no `--delete`, are shown as overwritten".
 #[test]
 fn every_kind_takes_the_place_of_every_other_in_both_directions() {
-    let kinds: [(&str, fn(&Mount, &str)); 4] = [
-        ("file", |mount, path| drop(mount.write(path, "content"))),
-        ("link", |mount, path| drop(mount.link(path, "target"))),
-        ("empty", |mount, path| drop(mount.dir(path))),
-        ("full", |mount, path| drop(mount.write(&format!("{path}/below"), "deep"))),
+    let kinds: [(&str, Make); 4] = [
+        ("file", |mount, path| _ = mount.write(path, "content")),
+        ("link", |mount, path| _ = mount.link(path, "target")),
+        ("empty", |mount, path| _ = mount.dir(path)),
+        ("full", |mount, path| _ = mount.write(&format!("{path}/below"), "deep")),
     ];
     let two = Two::empty();
     two.a.write("other", "o");
@@ -58,7 +61,7 @@ fn every_kind_takes_the_place_of_every_other_in_both_directions() {
 fn a_directory_makes_room_only_when_all_below_is_what_both_agreed_on() {
     let two = Two::agreed(&[("d/x", "x"), ("d/y", "y")]);
     two.s3.put("d/foreign", "foreign");
-    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    swap(&two.a, "d", |mount| _ = mount.write("d", "a file now"));
     let ran = two.a("upload --yes --json").expect(6);
     assert_eq!(ran.counts(), "conflicts=4");
     assert_eq!(two.s3.keys(), ["d/foreign", "d/x", "d/y"]);
@@ -74,7 +77,7 @@ fn a_directory_makes_room_only_when_all_below_is_what_both_agreed_on() {
 fn a_directory_that_holds_ignored_objects_makes_no_room() {
     let two = Two::agreed(&[("d/x", "x"), ("e", "e")]);
     two.s3.put("d/__pycache__/x.pyc", "compiled");
-    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    swap(&two.a, "d", |mount| _ = mount.write("d", "a file now"));
     let ran = two.a("upload --yes --json");
     assert_eq!(two.s3.keys(), ["d/__pycache__/x.pyc", "d/x", "e"], "{}", ran.stdout);
     assert!(ran.code == 6 || ran.code == 3, "{}", ran.code);
@@ -84,9 +87,9 @@ fn a_directory_that_holds_ignored_objects_makes_no_room() {
 #[test]
 fn a_download_makes_room_through_the_trash_and_only_for_what_is_proven() {
     let two = Two::agreed(&[("d/x", "x"), ("d/y", "y"), ("f", "file"), ("e/x", "x")]);
-    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
-    swap(&two.a, "f", |mount| drop(mount.write("f/below", "below")));
-    swap(&two.a, "e", |mount| drop(mount.link("e", "f")));
+    swap(&two.a, "d", |mount| _ = mount.write("d", "a file now"));
+    swap(&two.a, "f", |mount| _ = mount.write("f/below", "below"));
+    swap(&two.a, "e", |mount| _ = mount.link("e", "f"));
     two.a("upload --yes").expect(0);
     two.b.write("e/mine", "not agreed on");
     assert_eq!(two.b("download --yes --json").expect(6).summary()["conflicts"], 3);
@@ -106,7 +109,7 @@ fn a_download_makes_room_through_the_trash_and_only_for_what_is_proven() {
 #[test]
 fn a_download_does_not_move_away_a_directory_that_holds_ignored_files() {
     let two = Two::agreed(&[("d/x", "x")]);
-    swap(&two.a, "d", |mount| drop(mount.write("d", "a file now")));
+    swap(&two.a, "d", |mount| _ = mount.write("d", "a file now"));
     two.a("upload --yes").expect(0);
     two.b.write("d/__pycache__/x.pyc", "compiled");
     two.b("download --yes").expect(3);
@@ -150,10 +153,10 @@ fn a_marker_of_another_tool_is_an_empty_directory() {
     assert_eq!(two.a("download --yes --json").expect(0).counts(), "downloaded=2");
     assert!(two.a.path("made").is_dir() && two.a.has("full/f"));
     two.a("upload --yes --json").expect(0);
-    swap(&two.a, "made", |mount| drop(mount.write("made", "a file now")));
+    swap(&two.a, "made", |mount| _ = mount.write("made", "a file now"));
     two.a("upload --yes").expect(0);
     assert_eq!(two.s3.keys(), ["full/", "full/f", "made"]);
-    swap(&two.a, "made", |mount| drop(mount.dir("made")));
+    swap(&two.a, "made", |mount| _ = mount.dir("made"));
     two.a("upload --yes").expect(0);
     assert_eq!(two.b("download --yes --json").expect(0).counts(), "downloaded=2");
     assert!(two.b.path("made").is_dir());
