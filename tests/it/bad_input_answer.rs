@@ -121,7 +121,7 @@ fn a_reader_that_goes_away_stops_nothing() {
         mount.write(name, name);
     }
     let lines = [
-        ("lsync upload -n -v | head -1", "Upload  from"),
+        ("lsync upload -n -v | head -1", "Upload"),
         ("lsync upload --json | head -1", "{"),
         ("lsync upload --yes --json | head -1", "{"),
         ("lsync status -v | head -1", "Mount"),

@@ -67,8 +67,11 @@ fn done(out: &mut String, report: &Report, took: Duration, page: &Page) {
         return;
     }
     let seconds = took.as_secs_f64();
-    let rate =
-        if report.bytes > 0 && seconds >= 1.0 { format!(" ({}/s)", bytes((report.bytes as f64 / seconds) as u64)) } else { String::new() };
+    let rate = if report.bytes >= 1 << 20 && seconds >= 1.0 {
+        format!(" ({}/s)", bytes((report.bytes as f64 / seconds) as u64))
+    } else {
+        String::new()
+    };
     let text = format!("{} in {}{rate}.", parts.join(", "), duration(seconds.round() as u64));
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
