@@ -34,6 +34,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         may_delete: choices.delete,
         source_entries,
         destination_entries,
+        owed: input.owed && direction == Direction::Upload,
     };
     let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
     builder.rows();
@@ -440,6 +441,7 @@ mod tests {
                 base: &base,
                 vanished: &[],
                 removed: &|path| self.removed.contains(&path.as_str()),
+                owed: false,
                 base_is_of_this_mount: !self.other_mount,
                 problems: &self.problems,
                 skipped: &[],
