@@ -205,7 +205,7 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What holds no bytes to lose.
     pub skipped: Vec<Skipped>,
-    /// Deletions were asked for, whether there are any or not.
+    /// Deletions were asked for, whether there are any or not, and nothing else shows that the source is what it should be.
     pub may_delete: bool,
     /// Entries at the source, in scope.
     pub source_entries: u64,

@@ -185,6 +185,11 @@ pub(crate) struct SetupArgs {
 /// `sandbox`.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lsync sandbox                  a guided tour in a directory of its own
+  lsync sandbox serve            a bucket to play with, until Ctrl-C
+  lsync sandbox serve --dir lab  the same, kept in the folder lab")]
 pub(crate) struct SandboxArgs {
     /// Without one: a short tour.
     #[command(subcommand)]
@@ -206,6 +211,9 @@ pub(crate) enum SandboxCommand {
         /// The port; a free one when left out
         #[arg(long, value_name = "PORT")]
         port: Option<u16>,
+        /// Flags after `serve`.
+        #[command(flatten)]
+        common: Common,
     },
 }
 
@@ -235,7 +243,7 @@ pub(crate) struct Common {
     /// Only the result and errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Say more; twice for every request
+    /// Say more: every item by name, and what was tried again
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
     /// Use colour (auto: on a terminal, unless NO_COLOR is set)

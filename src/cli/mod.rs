@@ -83,7 +83,10 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
-            let common = common(&args.common);
+            let common = match &args.command {
+                Some(args::SandboxCommand::Serve { common: after, .. }) => common(&args.common.clone().merge(after.clone())),
+                None => common(&args.common),
+            };
             sandbox::run(args, &common, env)
         }
         Command::Completions { shell } => completions::completions(shell),

@@ -143,7 +143,11 @@ fn table(out: &mut String, plan: &Plan, sight: &Sight, around: &Around<'_>) {
     if !plan.problems.is_empty() {
         row(out, "problems", plan.problems.len() as u64, None, "cannot be synced");
     }
-    if around.include_config && sight.local.iter().any(|(path, _)| holds_keys(path.name())) {
+    let keys_travel = match plan.direction {
+        Direction::Upload => sight.local.iter().any(|(path, _)| holds_keys(path.name())),
+        Direction::Download => sight.view.entries.iter().any(|(path, _)| holds_keys(path.name())),
+    };
+    if around.include_config && keys_travel {
         let _ = writeln!(
             out,
             "\n{} contains credentials: a configuration file travels, because include_config is set.",

@@ -22,7 +22,7 @@ pub(crate) fn run(args: SandboxArgs, common: &Common, env: &Environment) -> Resu
     block_on(async {
         match args.command {
             None => tour::run(common, env).await,
-            Some(SandboxCommand::Serve { dir, port }) => serve::run(dir.as_deref(), port, common, env).await,
+            Some(SandboxCommand::Serve { dir, port, .. }) => serve::run(dir.as_deref(), port, common, env).await,
         }
     })
 }

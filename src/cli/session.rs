@@ -150,9 +150,9 @@ impl Session {
         Ok(Session { ends, ask, choices, max_delete, settings, bars, signal, flags })
     }
 
-    /// Columns of the screen that text is made for.
+    /// Columns of the screen that text is made for; no limit where there is no screen and nothing must be cut.
     pub(crate) fn width(&self) -> usize {
-        console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns)).clamp(60, 160)
+        console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns).clamp(60, 160))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::learn::{metadata, parts_of};
 use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, Proof, chain};
-use super::send::{NotSent, not_sent};
+use super::send::{NotSent, guard_as_answered, not_sent};
 use super::{Ends, Error, blocking};
 use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, Stream, candidate_part_bytes, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
@@ -16,7 +17,7 @@ use crate::local::place::{PlaceError, Seen, Temp, Workplace};
 use crate::path::RelPath;
 use crate::plan::Transfer;
 use crate::remote::error::Kind as RemoteKind;
-use crate::remote::object::Head;
+use crate::remote::object::{Guard, Head};
 
 /// What fetching needs beside the object.
 pub(super) struct Fetcher<'a> {
@@ -36,8 +37,10 @@ pub(super) struct Fetched {
     pub(super) proof: Proof,
 }
 
-/// Tries of a broken transfer, and of one whose digest does not match.
-const TRIES: usize = 4;
+/// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
+const TRIES: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
 const READ_BACK: usize = 1 << 20;
 
@@ -52,10 +55,12 @@ impl Fetcher<'_> {
         let (workplace, size) = (self.workplace.clone(), source.size);
         let temp = Arc::new(blocking(move || workplace.temp(size)).await?.map_err(not_placed)?);
         self.ends.tell(Event::Started { path: path.clone(), bytes: size });
-        let (digests, proof, head) = if size <= SINGLE_REQUEST_MAX {
-            self.whole(path, source, etag, &temp).await?
-        } else {
-            self.in_ranges(path, source, etag, &temp).await?
+        let (digests, proof, head) = match self.content(path, source, etag, &temp).await {
+            Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), size), &broken).await {
+                Some(Guard::Is(answered, _)) => self.content(path, source, &answered, &temp).await?,
+                _ => return Err(broken),
+            },
+            got => got?,
         };
         let mtime = mtime(source, head.as_ref(), transfer.last_modified);
         let mode = transfer.mode.or(transfer.found_mode);
@@ -68,6 +73,14 @@ impl Fetcher<'_> {
         let stamp = placed.await?.map_err(not_placed)?;
         let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof })
+    }
+
+    async fn content(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
+        if source.size <= SINGLE_REQUEST_MAX {
+            self.whole(path, source, etag, temp).await
+        } else {
+            self.in_ranges(path, source, etag, temp).await
+        }
     }
 
     async fn whole(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
@@ -231,12 +244,21 @@ impl Fetcher<'_> {
                     }
                     let moved = buffer.vec.len() as u64;
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: chain(&e) });
-                    let wait = std::time::Duration::from_millis(100 << tried);
-                    self.ends.stop.or(tokio::time::sleep(wait)).await.ok_or(Error::Stopped)?;
+                    self.ends
+                        .stop
+                        .or(tokio::time::sleep(wait_before(tried, getrandom::u32().unwrap_or(u32::MAX))))
+                        .await
+                        .ok_or(Error::Stopped)?;
                 }
             }
         }
     }
+}
+
+/// The wait after `failed` failures: up to twice as long each time, half of it drawn at random so that many do not come back at once.
+fn wait_before(failed: u32, random: u32) -> Duration {
+    let longest = FIRST_WAIT.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
 type Got = (Digests, Proof, Option<Head>);
@@ -317,4 +339,15 @@ pub(super) fn not_placed(error: PlaceError) -> NotSent {
         PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
     };
     NotSent::Item(kind, chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttling_store_is_waited_for_about_a_minute() {
+        let all = |random| (1..TRIES).map(|failed| wait_before(failed, random)).sum::<Duration>().as_secs();
+        assert_eq!((all(0), all(u32::MAX)), (35, 71));
+    }
 }

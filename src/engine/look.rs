@@ -43,6 +43,10 @@ pub struct Sight {
     pub(super) owed: bool,
     /// What the base was written for is this mount.
     pub base_is_of_this_mount: bool,
+    /// The run is narrowed to PATHs, and the mount holds something beside them: it is not an unmounted one.
+    pub(super) mount_has_more: bool,
+    /// The run is narrowed to PATHs, and the bucket holds published manifests: it is not another one.
+    pub(super) bucket_has_more: bool,
     /// The rules as they hold for this run.
     pub(super) filter: Filter,
     /// Names of published manifests that this run's publication follows.
@@ -79,7 +83,10 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
     problems.extend(files_over_ignored_objects(&view, &local));
+    let narrowed = !ask.paths.is_empty();
     let mut sight = Sight {
+        mount_has_more: narrowed && ends.mount.holds_anything(),
+        bucket_has_more: narrowed && !view.manifests.is_empty(),
         view,
         problems,
         skipped,
@@ -88,7 +95,8 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
         torn: published.torn,
-        owed: base_is_of_this_mount && owes(&state, published.vanished),
+        // Journals of a first run that died before it saved name no mount; they lie in this one.
+        owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
         base_is_of_this_mount,
         filter,
         heads: published.heads,
@@ -118,7 +126,7 @@ async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
     let walked = blocking(move || {
         let progress = move |entries, bytes| observer(Event::Scanned { entries, bytes });
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &progress, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &paths, progress: &progress, stop: &stop })
     });
     Ok(walked.await??)
 }
@@ -252,7 +260,12 @@ impl Sight {
             hollow: &self.hollow,
             torn: &self.torn,
         };
-        build(direction, choices, &input)
+        let mut plan = build(direction, choices, &input);
+        plan.may_delete &= !match direction {
+            Direction::Upload => self.mount_has_more,
+            Direction::Download => self.bucket_has_more,
+        };
+        plan
     }
 
     /// True when the rules of this run let a path travel.

@@ -41,6 +41,8 @@ pub(super) struct Sent {
 pub(super) enum NotSent {
     /// This file only.
     Item(FailureKind, String),
+    /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
+    Unanswered(crate::remote::error::Error),
     /// The whole run must end.
     Run(Error),
 }
@@ -82,6 +84,14 @@ impl Sender<'_> {
         Err(NotSent::Item(FailureKind::StillWritten, "it is still being written".into()))
     }
 
+    /// Sends a file whose guard the store says is broken, if only because it lists another ETag than its conditions take.
+    pub(super) async fn file_again(&self, path: &RelPath, stamp: Stamp, guard: &Guard, broken: NotSent) -> Result<Sent, NotSent> {
+        match guard_as_answered(self.ends, path.as_str(), guard, &broken).await {
+            Some(guard) => self.file(path, stamp, &guard).await,
+            None => Err(broken),
+        }
+    }
+
     async fn stamp_now(&self, path: &RelPath) -> Result<Stamp, NotSent> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         match blocking(move || mount.look(&at)).await? {
@@ -118,7 +128,10 @@ impl Sender<'_> {
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
         let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
-        let stored = self.ends.stop.or(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
+        if self.ends.stop.asked() {
+            return Err(Once::Run(Error::Stopped));
+        }
+        let stored = self.ends.stop.or_soon(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
         self.ends.tell(Event::Moved { path: path.clone(), bytes: stamp.size });
         Ok((stored, Digests::of_whole(md5)))
     }
@@ -173,6 +186,7 @@ impl Sender<'_> {
                 let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
                     source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    source.unchanged()?; // or all the parts to come would be sent for nothing
                     let md5 = digest_one(&buffer.vec);
                     Ok((Bytes::from_owner(buffer), md5))
                 })
@@ -234,10 +248,18 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
         RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
         RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
         RemoteKind::Stopped => NotSent::Run(Error::Stopped),
-        RemoteKind::NotFound | RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Unsupported | RemoteKind::Protocol => {
-            NotSent::Item(FailureKind::Failed, chain(&error))
-        }
+        RemoteKind::Unreachable | RemoteKind::Throttled => NotSent::Unanswered(error),
+        RemoteKind::NotFound | RemoteKind::Unsupported | RemoteKind::Protocol => NotSent::Item(FailureKind::Failed, chain(&error)),
     }
+}
+
+/// After a refusal: the guard in the words of a store whose listings show another ETag than its conditions take, when what is listed
+/// still is what the guard asks for.
+pub(super) async fn guard_as_answered(ends: &Ends, key: &str, guard: &Guard, broken: &NotSent) -> Option<Guard> {
+    let (Guard::Is(etag, size), NotSent::Item(FailureKind::Stale, _)) = (guard, broken) else { return None };
+    let asked = ends.stop.or(ends.bucket.answered_etag(key, etag, *size)).await?;
+    // An error leaves the refusal as it is.
+    Some(Guard::Is(asked.ok()??, *size))
 }
 
 /// Type and metadata of an object: names that rclone, s5cmd and the aws CLI read.

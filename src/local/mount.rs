@@ -275,6 +275,11 @@ impl Mount {
         Vec::new()
     }
 
+    /// True when something lies in the mount beside what lsync keeps there.
+    pub(crate) fn holds_anything(&self) -> bool {
+        self.top.dir("").and_then(|top| top.names()).is_ok_and(|names| names.iter().any(|name| name != RESERVED))
+    }
+
     fn look_at(&self, path: &RelPath) -> io::Result<Option<Looked>> {
         let (parent, name) = self.top.parent_of(path.as_str())?;
         let Some(found) = parent.status(name)? else { return Ok(None) };

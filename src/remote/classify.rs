@@ -55,6 +55,7 @@ struct Answer {
     offset_seconds: Option<i64>,
 }
 
+const BUSY: &str = "the store is busy: wait a few minutes and run the same command again; it goes on where it stopped";
 /// Longest message of a store that is shown, in characters.
 const LONGEST: usize = 300;
 /// Stores accept signatures up to 15 minutes old; the SDK corrects for its clock from 4 minutes on.
@@ -197,7 +198,7 @@ fn meaning(answer: &Answer) -> Failed {
         | "ThrottlingException"
         | "RequestLimitExceeded"
         | "BandwidthLimitExceeded"
-        | "ServiceUnavailable" => return as_kind(Kind::Throttled),
+        | "ServiceUnavailable" => return as_kind(Kind::Throttled).hint(BUSY),
         "InternalError" | "RequestTimeout" | "IncompleteBody" | "OperationAborted" => return as_kind(Kind::Unreachable),
         "NotImplemented" => return as_kind(Kind::Unsupported),
         "InvalidRange" => return Failed::new(Kind::Precondition, "the object is shorter than it was"),
@@ -212,7 +213,7 @@ fn meaning(answer: &Answer) -> Failed {
         407 => as_kind(Kind::Config).hint("the proxy wants a user name and a password"),
         408 => as_kind(Kind::Unreachable),
         416 => Failed::new(Kind::Precondition, "the object is shorter than it was"),
-        429 | 503 => as_kind(Kind::Throttled),
+        429 | 503 => as_kind(Kind::Throttled).hint(BUSY),
         501 | 505 | 507 => as_kind(Kind::Unsupported),
         400..=499 => as_kind(Kind::Unsupported),
         _ => as_kind(Kind::Unreachable),

@@ -63,6 +63,19 @@ impl Bucket {
         Ok(all)
     }
 
+    /// The ETag that HEAD and GET answer, and conditions want, for an object that listings show with `etag` and `size`: another one on
+    /// some stores. `None` when HEAD answers the same one, or when the object is not what it was.
+    pub async fn answered_etag(&self, key: &str, etag: &ETag, size: u64) -> Result<Option<ETag>, Error> {
+        let Some(head) = self.head(key).await?.filter(|head| head.size == size && head.etag != *etag) else { return Ok(None) };
+        // Asked after the HEAD: what is listed still is what HEAD has shown. The key itself comes before all that it begins.
+        let page = self.page(key, None).await?;
+        // To the second, as HEAD tells it; a listing that lags behind a write shows another time.
+        let second = |nanos: i64| nanos.div_euclid(1_000_000_000);
+        let same_write = |object: &Listed| second(object.last_modified) == second(head.last_modified);
+        let as_listed = page.objects.iter().any(|o| o.key == key && o.etag == *etag && o.size == size && same_write(o));
+        Ok(as_listed.then_some(head.etag))
+    }
+
     /// One page, from the beginning or from where the one before ended.
     pub(super) async fn page(&self, start: &str, from: Option<String>) -> Result<Page, Error> {
         let mut tries = self.tries("list", start);

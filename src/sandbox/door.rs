@@ -63,6 +63,7 @@ impl Door {
         let copies = request.headers().contains_key("x-amz-copy-source");
         let uri = request.uri();
         let Asked { operation, key } = asked(request.method(), uri.path(), uri.query().unwrap_or(""), copies);
+        let held = self.faults.held();
         let action = self.faults.next(operation, &key);
         self.log.note(operation, key);
         let request = request.map(|inner| s3s::Body::http_body(Received { inner, log: Arc::clone(&self.log) }));
@@ -73,6 +74,7 @@ impl Door {
             Some(Action::Ok200Error(code)) => return self.refuse(request, StatusCode::OK, code).await,
             Some(Action::DropConnection) => return Err("dropped by a fault".into()),
             Some(Action::Delay(length)) => tokio::time::sleep(length).await,
+            Some(Action::Hold) => held.await,
             _ => {}
         }
         let response = self.service.call(request).await.map_err(StdError::from)?;

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::lock;
 
 /// What happens to a request that a [`Rule`] hits.
@@ -26,6 +28,8 @@ pub enum Action {
     Stall(Duration),
     /// The request is carried out and answered this much later.
     Delay(Duration),
+    /// The request is carried out and answered once [`Faults::release`] was called, or never.
+    Hold,
 }
 
 /// Which requests are hit, and how often.
@@ -77,6 +81,7 @@ pub struct Profile {
 pub struct Faults {
     rules: Mutex<VecDeque<Rule>>,
     profile: Mutex<Profile>,
+    released: watch::Sender<u64>,
 }
 
 impl Faults {
@@ -85,7 +90,21 @@ impl Faults {
         lock(&self.rules).push_back(rule);
     }
 
-    /// Removes all rules.
+    /// Lets go on what is held now.
+    pub fn release(&self) {
+        self.released.send_modify(|times| *times += 1);
+    }
+
+    /// Ends with the first [`Faults::release`] after this call, polled by then or not.
+    pub(super) fn held(&self) -> impl Future<Output = ()> + use<> {
+        let mut released = self.released.subscribe();
+        async move {
+            // An error means that the server is gone: nothing is held any more.
+            let _ = released.changed().await;
+        }
+    }
+
+    /// Removes all rules; what is held stays held.
     pub fn clear(&self) {
         lock(&self.rules).clear();
     }

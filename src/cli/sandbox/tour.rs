@@ -20,7 +20,7 @@ use crate::cli::settings::environment::Environment;
 use crate::cli::settings::find::shown;
 use crate::cli::text::{bytes, count};
 
-/// How long a command that was interrupted together with the tour may take to end by itself.
+/// How long a command may take to end when the tour is interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A rented machine of the story.
@@ -115,9 +115,7 @@ impl Tour<'_> {
         if self.common.no_progress {
             command.arg("--no-progress");
         }
-        if self.common.json {
-            command.arg("--json");
-        } else if self.common.quiet {
+        if self.common.json || self.common.quiet {
             command.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null());
         } else {
             // What it shows is the tour's result: both streams in one, in order.
@@ -127,6 +125,10 @@ impl Tour<'_> {
         let status = tokio::select! {
             biased;
             signal = self.signals.next() => {
+                // It stops cleanly, and at once when the terminal has told it too.
+                if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+                }
                 if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
                     let _ = child.kill().await;
                 }
@@ -138,6 +140,10 @@ impl Tour<'_> {
         if code != Some(i32::from(expected.code())) {
             let how = code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"));
             return Err(Failure::new(Exit::Failed, format!("lsync {line} ended {how}, not with {}", expected.code())));
+        }
+        if self.common.json {
+            let ran = json!({ "v": 1, "type": "command", "command": format!("lsync {line}"), "region": on.region, "exit": code });
+            return output::line(&ran.to_string());
         }
         if expected == Exit::Done { Ok(()) } else { self.say(&style(format!("(exit code {})", expected.code())).dim().to_string()) }
     }

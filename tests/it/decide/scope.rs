@@ -131,7 +131,7 @@ fn what_is_ignored_is_counted_and_files_with_keys_are_named() {
     two.a.write("__pycache__/x", "12345").write("other.sync.env", "KEY=\"v\"\n").write("x", "x");
     let ran = two.a("upload --dry-run").expect(0);
     let line = ran.stdout.lines().find(|line| line.starts_with("  ignored")).expect("a row");
-    assert_eq!(line.split_whitespace().collect::<Vec<_>>().join(" "), "ignored 2 13 B other.sync.env (hold…keys), __pycache__/");
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>().join(" "), "ignored 2 13 B other.sync.env (holds keys), __pycache__/");
     two.a("upload --yes").expect(0);
     assert_eq!(two.s3.keys(), ["x"]);
     two.s3.put("old.sync.toml", "secret");

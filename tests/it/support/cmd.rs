@@ -153,6 +153,19 @@ impl Running {
         }
     }
 
+    /// Waits until its standard output has shown `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_stdout(&mut self, text: &str) {
+        while !self.stdout().contains(text) {
+            assert!(self.take_output(), "{} ended without {text:?} on stdout:\n{}", self.command, self.so_far());
+        }
+    }
+
+    /// What it has written to its standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -212,6 +225,13 @@ impl Ran {
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {line:?}: {e}"));
         self.stdout.lines().map(parse).collect()
+    }
+
+    /// True when it printed these words on either stream, whatever blanks and line breaks stand between them.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = plain(words);
+        plain(&self.stdout).contains(&words) || plain(&self.stderr).contains(&words)
     }
 
     /// The last line of standard output.

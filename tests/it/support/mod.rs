@@ -6,3 +6,4 @@ pub(crate) mod pty;
 pub(crate) mod s3;
 pub(crate) mod tool;
 pub(crate) mod two;
+pub(crate) mod wait;

@@ -137,6 +137,17 @@ impl Mount {
         files.map(|file| fs::read_to_string(file.path()).expect("files of tests are text")).collect()
     }
 
+    /// Files in `.lsync/`, sorted and relative to it, but for what always stays there: state, id and clock probe.
+    pub(crate) fn left_behind(&self) -> Vec<String> {
+        let own = self.root.join(".lsync");
+        let files = walkdir::WalkDir::new(&own).into_iter().filter_map(Result::ok).filter(|e| !e.file_type().is_dir());
+        let mut paths: Vec<String> =
+            files.map(|e| e.path().strip_prefix(&own).expect("it is below").to_string_lossy().into_owned()).collect();
+        paths.retain(|path| path != "clock" && !path.starts_with("state-") && !path.starts_with("mount-"));
+        paths.sort();
+        paths
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         let full = self.path(path);
         let above = full.parent().expect("a path in the mount has a parent");
@@ -149,6 +160,11 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:03o} {} {} {}", self.kind, self.mode, self.mtime, self.path, self.content)
     }
+}
+
+/// Bytes that differ from place to place.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    (0..len as u64).step_by(8).flat_map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).take(len).collect()
 }
 
 /// All that lies below a directory, as [`Mount::tree`] tells it.
