@@ -227,8 +227,7 @@ fn story(steps: &[Step]) {
     runtime().block_on(async {
         let bench = Bench::start().await;
         let mut world = World::default();
-        for (at, next) in steps.iter().enumerate() {
-            eprintln!("{at}: {next:?}"); // shown when it fails
+        for next in steps {
             step(&bench, &mut world, *next).await;
         }
     });

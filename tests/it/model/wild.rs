@@ -172,7 +172,6 @@ fn story(steps: &[Step]) {
         let mut bench = Bench::start().await;
         let mut agreed = [BTreeSet::new(), BTreeSet::new()];
         for (at, step) in steps.iter().enumerate() {
-            eprintln!("{at}: {step:?}"); // shown when it fails
             match step {
                 Step::Make(who, path, kind) => make(&bench.mounts[*who], path, *kind, at),
                 Step::Remove(who, path) if bench.mounts[*who].has(path) => drop(bench.mounts[*who].remove(path)),
