@@ -31,6 +31,7 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<&'static str, u8>,
     /// The entries of the newest manifest.
     published: Side,
+    is_published: bool,
 }
 
 /// A run.
@@ -105,7 +106,9 @@ impl World {
         let paths: Vec<&'static str> = all.into_iter().filter(|path| run.in_scope(path)).collect();
         let entries = |side: &Side| paths.iter().filter(|path| side.contains_key(*path)).count();
         let (sources, destinations) = if run.upload { (&me.local, &bucket) } else { (&bucket, &me.local) };
-        if run.delete && entries(sources) == 0 && entries(destinations) > 0 {
+        // A run that is narrowed to a PATH may find it empty: what else the source holds shows that it is the right one.
+        let holds_more = run.only.is_some() && if run.upload { !me.local.is_empty() } else { self.is_published };
+        if run.delete && entries(sources) == 0 && entries(destinations) > 0 && !holds_more {
             return End::Refused;
         }
         let mut told = Told::default();
@@ -158,7 +161,7 @@ impl World {
             }
         }
         if run.upload && changed {
-            self.published = tree;
+            (self.published, self.is_published) = (tree, true);
             me.known.clone_from(&self.published);
         }
         if run.upload && saved {
