@@ -162,7 +162,9 @@ impl Work<'_> {
         if self.plan.direction == Direction::Download {
             return Ok(None);
         }
-        let known = self.sight.state.conditional_writes.filter(|(_, when)| (now() - when).abs() < PROBE_HOLDS).map(|(yes, _)| yes);
+        let here = self.ends.bucket.endpoint();
+        let known = self.sight.state.conditional_writes.as_ref();
+        let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
         let (honoured, learnt) = match known {
             Some(known) => (known, None),
             None => {

@@ -15,6 +15,7 @@ mod exits;
 mod foreign;
 mod full;
 mod interrupt;
+mod manifests;
 mod killed;
 mod large;
 mod lock;

@@ -283,7 +283,7 @@ async fn tree_check(ends: &crate::engine::Ends, transfer: &Transfer) -> Result<(
         let stop = move || stop.asked();
         // Nothing is left out, not even by default: what is ignored must not be moved away either.
         let patterns = Patterns { exclude: vec!["!*".into()], include_config: true, ..Patterns::default() };
-        scan(&mount, &Walk { patterns: &patterns, scope: &[path], progress: &|_, _| {}, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &[path], progress: &|_, _| {}, stop: &stop })
     })
     .await?
     .map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;

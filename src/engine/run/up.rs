@@ -1,18 +1,19 @@
 //! The upload half of a run: room first, then content, then removals, then the closing look with at most two further passes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
-use crate::engine::report::{FailureKind, Proof};
+use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Event, Phase, Verb};
+use crate::local::mount::Looked;
 use crate::path::RelPath;
-use crate::plan::Found;
+use crate::plan::{Found, Transfer};
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::Guard;
 
@@ -32,8 +33,8 @@ impl Work<'_> {
         let blocked = self.make_room().await;
         let mut sends = Vec::new();
         for transfer in &self.plan.transfers {
-            if blocked.contains(&transfer.path) {
-                if self.is_ending() {
+            if let Some(told) = blocked.get(&transfer.path) {
+                if *told || self.is_ending() {
                     continue;
                 }
                 let why = "what stands in its place in the bucket could not be removed".to_owned();
@@ -75,12 +76,22 @@ impl Work<'_> {
         self.item_done(path, done);
     }
 
-    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead.
-    async fn make_room(&mut self) -> HashSet<RelPath> {
-        let mut blocked = HashSet::new();
+    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead, and
+    /// whether that was told already.
+    async fn make_room(&mut self) -> HashMap<RelPath, bool> {
+        let mut blocked = HashMap::new();
         let mut cleared: BTreeMap<RelPath, bool> = BTreeMap::new();
         for transfer in &self.plan.transfers {
             let to_file = transfer.source.file().is_some();
+            let makes_room = !matches!(&transfer.found, Found::Nothing | Found::Recorded | Found::Object { marker: false, .. }) || !to_file;
+            if makes_room
+                && !self.is_ending()
+                && let Err(why) = self.source_is_as_planned(transfer).await
+            {
+                self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
+                blocked.insert(transfer.path.clone(), true);
+                continue;
+            }
             let in_the_way: Vec<(RelPath, Found)> = match &transfer.found {
                 Found::Tree(below) => below.clone(),
                 Found::Above(path, found) => vec![(path.clone(), (**found).clone())],
@@ -112,11 +123,24 @@ impl Work<'_> {
                     }
                 };
                 if !gone {
-                    blocked.insert(transfer.path.clone());
+                    blocked.insert(transfer.path.clone(), false);
                 }
             }
         }
         blocked
+    }
+
+    /// The mount still holds what the plan saw there: nothing is removed for the sake of something that is gone.
+    async fn source_is_as_planned(&self, transfer: &Transfer) -> Result<(), NotSent> {
+        let (mount, at) = (self.ends.mount.clone(), transfer.path.clone());
+        let looked = blocking(move || mount.look(&at)).await?.map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;
+        let as_planned = match (&transfer.source.kind, looked) {
+            (Kind::File(_), Some(Looked::File(..))) | (Kind::Dir, Some(Looked::Dir(true))) => true,
+            (Kind::Link(planned), Some(Looked::Link(target))) => target.as_deref() == Some(planned),
+            _ => false,
+        };
+        let stale = || NotSent::Item(FailureKind::Stale, "the mount holds something else there than when the plan was made".into());
+        if as_planned { Ok(()) } else { Err(stale()) }
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
@@ -239,7 +263,7 @@ impl Work<'_> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         match blocking(move || mount.look(&at)).await? {
             Ok(looked) => Ok(looked.is_none()),
-            Err(e) => Err(NotSent::Item(FailureKind::Failed, crate::engine::report::chain(&e))),
+            Err(e) => Err(NotSent::Item(FailureKind::Failed, chain(&e))),
         }
     }
 
