@@ -358,6 +358,6 @@ mod tests {
     #[test]
     fn a_throttling_store_is_waited_for_about_a_minute() {
         let all = |random| (1..TRIES).map(|failed| wait_before(failed, random)).sum::<Duration>().as_secs();
-        assert_eq!((all(0), all(u32::MAX)), (35, 71));
+        assert_eq!((all(0), all(u32::MAX)), (32, 65));
     }
 }

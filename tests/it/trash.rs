@@ -14,7 +14,7 @@ fn lsync(s3: &S3, mount: &Mount, words: &str) -> Cmd {
 
 /// The operations in the trash, by name.
 fn operations(mount: &Mount) -> Vec<String> {
-    let entries = fs::read_dir(mount.path(".lsync/trash")).map(|dir| dir.collect::<Vec<_>>()).unwrap_or_default();
+    let entries = fs::read_dir(mount.path(".lsync/trash")).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
     entries.into_iter().map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
 }
 
