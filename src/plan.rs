@@ -9,6 +9,7 @@ mod input;
 pub use build::build;
 pub use input::Input;
 
+use crate::diff::Since;
 use crate::digest::ETag;
 use crate::entry::{Entry, Stamp};
 use crate::path::RelPath;
@@ -271,6 +272,18 @@ impl Plan {
             MaxDelete::Percent(most) => (deletes as f64 * 100.0 > most * of as f64, format!("{most}%")),
         };
         if too_many { Err(Refusal::TooManyDeletes { deletes, of, limit }) } else { Ok(()) }
+    }
+}
+
+/// Why something that only the destination has stays there.
+fn why_kept(since: Since, upload: bool) -> &'static str {
+    match (since, upload) {
+        (Since::New, true) => "only in the bucket",
+        (Since::New, false) => "only in the mount",
+        (Since::Unchanged, true) => "removed in the mount",
+        (Since::Unchanged, false) => "removed in the bucket",
+        (Since::Changed, true) => "removed in the mount, changed in the bucket",
+        (Since::Changed, false) => "removed in the bucket, changed in the mount",
     }
 }
 

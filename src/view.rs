@@ -62,6 +62,8 @@ pub struct View {
     pub bytes: u64,
     /// Objects that patterns leave out, and their bytes.
     pub ignored: (u64, u64),
+    /// The topmost paths of those (a directory ends in `/`), at most 100, with the bytes below.
+    pub ignored_samples: std::collections::BTreeMap<String, u64>,
     /// Where those lie, sorted.
     pub left_out: Vec<RelPath>,
 }
@@ -122,6 +124,7 @@ fn read_object<'a>(
         Some(Scope::Ignored | Scope::Keys) => {
             view.ignored.0 += 1;
             view.ignored.1 += object.size;
+            note_ignored(view, &path, object.size, scope);
             view.left_out.push(path);
             return;
         }
@@ -136,6 +139,24 @@ fn read_object<'a>(
     };
     let remote = Remote { entry, last_modified: Some(object.last_modified), object: Some((object.etag.clone(), object.size)) };
     view.entries.push((path, remote));
+}
+
+/// Most names of ignored paths that a view keeps.
+const SAMPLES: usize = 100;
+
+/// Keeps the name of the topmost ignored path, with its bytes.
+fn note_ignored(view: &mut View, path: &RelPath, size: u64, scope: &dyn Fn(&RelPath, bool) -> Option<Scope>) {
+    let known = path.ancestors().map(|dir| format!("{dir}/")).find(|dir| view.ignored_samples.contains_key(dir));
+    if let Some(bytes) = known.and_then(|dir| view.ignored_samples.get_mut(&dir)) {
+        *bytes += size;
+        return;
+    }
+    let left_out = |dir: &&str| RelPath::new(dir).is_ok_and(|dir| matches!(scope(&dir, true), Some(Scope::Ignored)));
+    let top = path.ancestors().filter(left_out).min_by_key(|dir| dir.len());
+    let name = top.map_or_else(|| path.as_str().to_owned(), |dir| format!("{dir}/"));
+    if view.ignored_samples.len() < SAMPLES || view.ignored_samples.contains_key(&name) {
+        *view.ignored_samples.entry(name).or_default() += size;
+    }
 }
 
 /// The base by (etag, size), else the manifest by (etag, size), else what the ETag says, else what a HEAD said.
@@ -301,6 +322,13 @@ mod tests {
         assert_eq!(names(&view), ["d", "full/x", "l", "now-a-file"]);
         assert_eq!(view.vanished, [path("gone")]);
         assert!(view.entries[3].1.entry.file().is_some());
+    }
+
+    #[test]
+    fn what_is_ignored_is_named_by_its_topmost_path() {
+        let keys = ["a", "ignored/x/y", "ignored/x/z"];
+        let view = view_of(&keys.map(|k| listed(k, b"12")), &[]);
+        assert_eq!((view.ignored, view.ignored_samples), ((2, 4), [("ignored/".to_owned(), 4)].into()));
     }
 
     #[test]

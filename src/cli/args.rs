@@ -1,9 +1,10 @@
 //! The command line's grammar, and nothing else: the doc comments here are the help. Flags may stand before and after the command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
 
 const EXAMPLES: &str = "\
@@ -16,6 +17,7 @@ Examples:
   lsync upload --dry-run        show the plan, change nothing
   lsync upload --yes            without the question, for scripts
   lsync status --check=upload   exit code 10 if something is not uploaded yet
+  lsync upload --help           all that upload can do
 
 Run it from anywhere inside your filesystem. Nothing is deleted unless you
 pass --delete, and what is newer on the other side is never overwritten
@@ -231,10 +233,10 @@ pub(crate) struct Flags {
 /// Flags of every command.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Common {
-    /// Show what would happen and stop
+    /// Show the plan and stop; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask; do what the plan says
     #[arg(short = 'y', long)]
     pub yes: bool,
     /// Print one JSON object per line instead of text
@@ -243,13 +245,13 @@ pub(crate) struct Common {
     /// Only the result and errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Say more: every item by name, and what was tried again
+    /// Name every item, not only the first few
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
     /// Use colour (auto: on a terminal, unless NO_COLOR is set)
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Output")]
     pub color: Option<When>,
-    /// No progress bars
+    /// No progress bars or lines
     #[arg(long, help_heading = "Output")]
     pub no_progress: bool,
     /// The configuration file, instead of the sync.toml that is found
@@ -275,7 +277,7 @@ pub(crate) struct Moving {
     /// Also replace what is newer on the other side or was changed on both
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
-    /// Decide files of equal size whose digest is not known: content reads them from the bucket, size trusts size and time
+    /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time
     #[arg(long, value_name = "HOW", value_enum, help_heading = "What travels")]
     pub compare: Option<Compare>,
     /// Only files that match this pattern (as in .gitignore; may be repeated)
@@ -311,6 +313,27 @@ pub(crate) enum Compare {
     Content,
     // Trust equal size and recorded time
     Size,
+}
+
+/// Flags that say nothing without a plan to apply.
+const ASKING: &[&str] = &["dry_run", "yes"];
+/// Flags of upload, download and status.
+const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "jobs", "bwlimit"];
+
+impl CommandLine {
+    /// The grammar as it is used: all flags are accepted everywhere, and each help shows those that say something there.
+    pub(crate) fn grammar() -> clap::Command {
+        let hide = |command: clap::Command, names: &'static [&'static str]| {
+            command.mut_args(move |arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
+        };
+        hide(hide(CommandLine::command(), MOVING), ASKING)
+            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+    }
+
+    /// Reads a command line.
+    pub(crate) fn read(words: &[OsString]) -> Result<CommandLine, clap::Error> {
+        CommandLine::from_arg_matches(&CommandLine::grammar().try_get_matches_from(words)?)
+    }
 }
 
 impl Flags {
@@ -362,8 +385,6 @@ fn rate(text: &str) -> Result<u64, BadValue> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn flags(line: &str) -> Flags {
@@ -383,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_grammar_is_consistent() {
-        CommandLine::command().debug_assert();
+        CommandLine::grammar().debug_assert();
     }
 
     #[test]

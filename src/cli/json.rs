@@ -1,10 +1,33 @@
 //! JSON Lines: the machine's view of a run. Its own versioned types, apart from the library's events; fields are only ever added.
 //!
-//! Every line has `"v": 1` and `"type"`. The last line is `summary` or `error`.
+//! Every line is an object with `"v": 1` and `"type"`. The last line is always `summary` or `error`. Sizes are bytes, times are
+//! nanoseconds since 1970, paths are relative to the mount (as they are: a reader that shows them must escape them).
+//!
+//! | type | when | fields |
+//! |---|---|---|
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file link dir`) and `class`, of an update `mode` |
+//! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
+//! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
+//! | `phase` | a phase begins | `phase` (`scan hash transfer verify publish`) |
+//! | `item` | an item is done | `path verb bytes outcome` (`done stale failed`) `why` (null when done) |
+//! | `retry` `warning` | it happens | `path why`; `message` |
+//! | `summary` | last | see below |
+//! | `error` | last | `exit message hint`: nothing was changed |
+//!
+//! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
+//! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
+//! `kept`: only at the destination; `pending`: planned and not done, and not tried to its end), `bytes` (content that this run moved),
+//! `total_bytes` (content in scope at the source), `reason` (why it is not complete, else null) and `would`. A run that stops before it changes anything
+//! (`--dry-run`, declined, no terminal to ask on) prints the same plan lines and the same summary: everything planned is `pending`, and
+//! `would` has the plan's counts per class; else `would` is null. `dry_run` says whether `--dry-run` was given.
+//!
+//! The `summary` of `status` has `upload` and `download`, each as `would`, and `last_run` and `last_upload` (null when there was none).
 
 use lsync::engine::Report;
 use lsync::event::{Ended, Event, Phase, Verb};
-use lsync::plan::{Class, Plan};
+use lsync::path::RelPath;
+use lsync::plan::{Class, Kept, Plan};
+use lsync::problem::{Problem, Skipped};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
@@ -81,44 +104,76 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
         lines.push(json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes }));
     }
     for (state, list) in [("protected", &plan.protected), ("conflict", &plan.conflicts), ("unknown", &plan.unknown)] {
-        for k in list {
-            lines.push(json!({ "v": 1, "type": "kept", "state": state, "path": k.path.as_str(), "bytes": k.bytes, "why": k.why }));
-        }
+        lines.extend(list.iter().map(|item| kept(state, item)));
     }
-    for path in &plan.vanished {
-        lines.push(json!({ "v": 1, "type": "vanished", "path": path.as_str() }));
-    }
-    for s in &plan.skipped {
-        lines.push(json!({ "v": 1, "type": "skipped", "path": s.path.as_str(), "why": s.why }));
-    }
-    for p in &plan.problems {
-        lines.push(json!({ "v": 1, "type": "problem", "path": p.name, "why": p.why, "exclude": p.exclude }));
-    }
+    lines.extend(plan.vanished.iter().map(vanished));
+    lines.extend(plan.skipped.iter().map(skipped));
+    lines.extend(plan.problems.iter().map(problem));
     lines
 }
 
-/// The last line of a run.
-pub(crate) fn summary(report: &Report, exit: Exit, elapsed_ms: u64) -> Value {
+/// An item that stays as it is on both sides.
+pub(crate) fn kept(state: &str, item: &Kept) -> Value {
+    json!({ "v": 1, "type": "kept", "state": state, "path": item.path.as_str(), "bytes": item.bytes, "why": item.why })
+}
+
+/// What a manifest has and the bucket lacks.
+pub(crate) fn vanished(path: &RelPath) -> Value {
+    json!({ "v": 1, "type": "vanished", "path": path.as_str() })
+}
+
+/// An item that holds no bytes to lose.
+pub(crate) fn skipped(s: &Skipped) -> Value {
+    json!({ "v": 1, "type": "skipped", "path": s.path.as_str(), "why": s.why })
+}
+
+/// An item that cannot be synced.
+pub(crate) fn problem(p: &Problem) -> Value {
+    json!({ "v": 1, "type": "problem", "path": p.name, "why": p.why, "exclude": p.exclude })
+}
+
+/// The last line of a command that failed as a whole.
+pub(crate) fn error(exit: Exit, message: &str, hint: Option<&str>) -> Value {
+    json!({ "v": 1, "type": "error", "exit": exit.code(), "message": message, "hint": hint })
+}
+
+/// The last line of a run; `reason` says why it is not complete.
+pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed_ms: u64) -> Value {
     let c = &report.counts;
     json!({
         "v": 1, "type": "summary", "command": report.direction.verb(), "exit": exit.code(), "complete": report.complete.is_some(),
         "elapsed_ms": elapsed_ms, "generation": report.generation,
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
-        "skipped": c.skipped, "ignored": c.ignored, "kept": c.kept, "bytes": report.bytes, "total_bytes": report.total_bytes,
+        "skipped": c.skipped, "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
+        "bytes": report.bytes, "total_bytes": report.total_bytes, "reason": reason, "dry_run": false, "would": null,
     })
 }
 
-/// The last line of a run that stopped before it changed anything: `--dry-run`, or not confirmed.
-pub(crate) fn summary_of_plan(plan: &Plan, ignored: u64, generation: Option<u64>, exit: Exit, elapsed_ms: u64) -> Value {
+/// How a command ended that stopped before it changed anything.
+pub(crate) struct Preview<'a> {
+    pub plan: &'a Plan,
+    pub ignored: u64,
+    pub generation: Option<u64>,
+    pub exit: Exit,
+    pub elapsed_ms: u64,
+    pub dry_run: bool,
+    pub reason: &'a str,
+}
+
+/// The last line of such a command.
+pub(crate) fn preview(preview: &Preview<'_>) -> Value {
+    let plan = preview.plan;
     let n = |len: usize| len as u64;
+    let pending = n(plan.transfers.len()) + n(plan.removals.len()) + n(plan.updates.len());
     json!({
-        "v": 1, "type": "summary", "command": plan.direction.verb(), "exit": exit.code(), "complete": false, "dry_run": true,
-        "elapsed_ms": elapsed_ms, "generation": generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
+        "v": 1, "type": "summary", "command": plan.direction.verb(), "exit": preview.exit.code(), "complete": false,
+        "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
         "unchanged": n(plan.same.len()) - n(plan.updates.len()),
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
-        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "ignored": ignored, "kept": n(plan.kept.len()),
-        "bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(),
+        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "ignored": preview.ignored,
+        "kept": n(plan.kept.len()), "pending": pending,
+        "bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason, "dry_run": preview.dry_run,
         "would": would(plan),
     })
 }
@@ -135,4 +190,152 @@ pub(crate) fn would(plan: &Plan) -> Value {
         "updated": plan.updates.len(), "protected": plan.protected.len(), "conflicts": plan.conflicts.len(),
         "unknown": plan.unknown.len(), "problems": plan.problems.len(), "kept": plan.kept.len(), "bytes": plan.transfer_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use lsync::engine::Counts;
+    use lsync::plan::Direction;
+
+    use super::super::render::samples::{empty, full, path};
+    use super::*;
+
+    #[track_caller]
+    fn check(of: &Event, line: &str) {
+        assert_eq!(event(of).map(|line| line.to_string()), Some(line.into()));
+    }
+
+    #[test]
+    fn every_event_is_pinned() {
+        for (phase, name) in [
+            (Phase::Scan, "scan"),
+            (Phase::Hash, "hash"),
+            (Phase::Transfer, "transfer"),
+            (Phase::Verify, "verify"),
+            (Phase::Publish, "publish"),
+        ] {
+            check(&Event::Phase(phase), &format!(r#"{{"phase":"{name}","type":"phase","v":1}}"#));
+        }
+        let finished = |verb, outcome| Event::Finished { path: path("a \"b\""), verb, bytes: 5, outcome };
+        check(
+            &finished(Verb::Upload, Ended::Done),
+            r#"{"bytes":5,"outcome":"done","path":"a \"b\"","type":"item","v":1,"verb":"upload","why":null}"#,
+        );
+        check(
+            &finished(Verb::Download, Ended::Stale("it changed".into())),
+            r#"{"bytes":5,"outcome":"stale","path":"a \"b\"","type":"item","v":1,"verb":"download","why":"it changed"}"#,
+        );
+        check(
+            &finished(Verb::Update, Ended::Failed("no".into())),
+            r#"{"bytes":5,"outcome":"failed","path":"a \"b\"","type":"item","v":1,"verb":"update","why":"no"}"#,
+        );
+        check(
+            &finished(Verb::Delete, Ended::Done),
+            r#"{"bytes":5,"outcome":"done","path":"a \"b\"","type":"item","v":1,"verb":"delete","why":null}"#,
+        );
+        check(&Event::Retried { path: path("a"), bytes: 3, why: "broken".into() }, r#"{"path":"a","type":"retry","v":1,"why":"broken"}"#);
+        check(&Event::Warning("look".into()), r#"{"message":"look","type":"warning","v":1}"#);
+        for silent in [
+            Event::Scanned { entries: 1, bytes: 1 },
+            Event::Listed { objects: 1 },
+            Event::Planned { files: 1, bytes: 1 },
+            Event::Hashed { bytes: 1 },
+            Event::Started { path: path("a"), bytes: 1 },
+            Event::Moved { path: path("a"), bytes: 1 },
+        ] {
+            assert_eq!(event(&silent), None);
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_plan_is_pinned() {
+        let mut some = full(Direction::Upload);
+        some.transfers.drain(..1201);
+        (some.protected.truncate(1), some.conflicts.truncate(1), some.kept.clear());
+        let lines: Vec<String> = plan(&some).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        {"bytes":10,"class":"sent_again","kind":"file","path":"again.txt","type":"action","v":1,"verb":"upload"}
+        {"bytes":3145728,"class":"changed","kind":"file","path":"changed.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":0,"class":"kind_changed","kind":"file","path":"link","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_protected","kind":"file","path":"newer.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_conflict","kind":"file","path":"both.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_unknown","kind":"file","path":"perhaps.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":0,"mode":"755","path":"run.sh","type":"action","v":1,"verb":"update"}
+        {"bytes":9663676416,"path":"old.ckpt","type":"action","v":1,"verb":"delete"}
+        {"bytes":1000,"path":"newer/0","state":"protected","type":"kept","v":1,"why":"newer in the bucket"}
+        {"bytes":2048,"path":"notes.md","state":"conflict","type":"kept","v":1,"why":"changed on both sides"}
+        {"bytes":6442450944,"path":"foreign.bin","state":"unknown","type":"kept","v":1,"why":"equal size, and nothing tells about the content"}
+        {"path":"gone.txt","type":"vanished","v":1}
+        {"path":"run/socket","type":"skipped","v":1,"why":"a socket"}
+        {"exclude":"/caf?.txt","path":"caf�.txt","type":"problem","v":1,"why":"its name is not UTF-8"}
+        {"exclude":null,"path":"a/../b","type":"problem","v":1,"why":"it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket"}
+        "#);
+    }
+
+    #[test]
+    fn the_error_line_is_pinned() {
+        assert_eq!(
+            error(Exit::Locked, "another run", Some("wait")).to_string(),
+            r#"{"exit":11,"hint":"wait","message":"another run","type":"error","v":1}"#
+        );
+        assert_eq!(error(Exit::Failed, "x", None).to_string(), r#"{"exit":1,"hint":null,"message":"x","type":"error","v":1}"#);
+    }
+
+    #[test]
+    fn the_summary_of_a_run_is_pinned() {
+        let plan = empty(Direction::Upload);
+        let counts = Counts {
+            uploaded: 1,
+            downloaded: 2,
+            updated: 3,
+            deleted: 4,
+            unchanged: 5,
+            protected: 6,
+            conflicts: 7,
+            unknown: 8,
+            problems: 9,
+            failed: 10,
+            skipped: 11,
+            ignored: 12,
+            kept: 13,
+            pending: 14,
+        };
+        let report = Report {
+            direction: plan.direction,
+            counts,
+            bytes: 15,
+            total_bytes: 16,
+            generation: None,
+            failures: Vec::new(),
+            protected: Vec::new(),
+            conflicts: Vec::new(),
+            unknown: Vec::new(),
+            problems: Vec::new(),
+            skipped: Vec::new(),
+            vanished: Vec::new(),
+            ended_by: None,
+            complete: None,
+        };
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+    }
+
+    #[test]
+    fn the_summary_of_a_dry_run_says_what_would_be() {
+        let plan = full(Direction::Download);
+        let shown = Preview {
+            plan: &plan,
+            ignored: 12,
+            generation: Some(3),
+            exit: Exit::Conflicts,
+            elapsed_ms: 17,
+            dry_run: true,
+            reason: "dry run: nothing was changed",
+        };
+        let line = preview(&shown);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1209,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":1,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        // Every entry of the plan is in exactly one count.
+        let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
+        let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();
+        assert_eq!(sum, 1_000_000 + 7 + 2 + 1 + 2 + 1 + 2 + 1209);
+    }
 }

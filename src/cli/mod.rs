@@ -1,6 +1,7 @@
 //! The command line: dispatches commands, prints what ended them, and nothing else. The only place of the program that prints, asks,
 //! reads the environment or finds configuration files.
 
+mod again;
 mod args;
 mod bars;
 mod completions;
@@ -9,6 +10,7 @@ mod exit;
 mod failure;
 mod git_credential;
 mod import;
+mod ink;
 mod json;
 mod output;
 mod render;
@@ -24,7 +26,6 @@ mod transfer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Command, CommandLine, Common, When};
@@ -42,7 +43,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(words: &[OsString]) -> Exit {
-    let parsed = match CommandLine::try_parse_from(words) {
+    let parsed = match CommandLine::read(words) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, words),
     };
@@ -96,17 +97,11 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
 }
 
 /// Prints what ended a command: for people on stderr and, with `--json`, as the last line of stdout.
-fn report(failure: &Failure, json: bool) {
-    output::say(&format!("error: {}", failure.message));
-    if let Some(hint) = &failure.hint {
-        output::say(&format!("hint: {hint}"));
-    }
-    if json {
-        let line = serde_json::json!({
-            "v": 1, "type": "error", "exit": failure.exit.code(), "message": failure.message, "hint": failure.hint,
-        });
+fn report(failure: &Failure, as_json: bool) {
+    output::say_failure(failure);
+    if as_json {
         // The exit code tells of the failure also when this cannot be written.
-        let _ = output::line(&line.to_string());
+        let _ = output::line(&json::error(failure.exit, &failure.message, failure.hint.as_deref()).to_string());
     }
 }
 
@@ -122,9 +117,7 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Exit {
     if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
         let text = error.render().to_string();
         let message = text.split("\n\n").next().unwrap_or(&text).trim().trim_start_matches("error: ").to_owned();
-        let line =
-            serde_json::json!({ "v": 1, "type": "error", "exit": Exit::Usage.code(), "message": message, "hint": "see lsync --help" });
-        let _ = output::line(&line.to_string());
+        let _ = output::line(&json::error(Exit::Usage, &message, Some("see lsync --help")).to_string());
     }
     Exit::Usage
 }

@@ -1,379 +1,736 @@
-//! Plans and reports as text. Pure: values in, text out; snapshot-tested.
+//! Plans and reports as text. Pure: values in, text out; snapshot-tested. Every line fits the width, except single words that do not.
 
+mod after;
+mod rows;
+#[cfg(test)]
+pub(in crate::cli) mod samples;
+
+use std::cmp::Reverse;
 use std::fmt::Write;
 
-use console::style;
-use lsync::engine::{Report, Sight};
+use console::measure_text_width;
 use lsync::entry::Nanos;
-use lsync::local::lock::clock_text;
-use lsync::path::Shown;
+use lsync::local::place::TrashLimits;
+use lsync::path::{RelPath, Shown};
 use lsync::plan::{Class, Direction, Kept, Plan};
+use lsync::problem::{Problem, Skipped};
 
-use super::text::{bytes, count, duration, files, fit};
+use super::ink::Ink;
+use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
 
-/// What surrounds a plan on its screen.
-pub(crate) struct Around<'a> {
-    pub root: &'a str,
-    pub bucket: &'a str,
-    pub endpoint: &'a str,
+pub(crate) use after::{After, after};
+pub(crate) use rows::{Row, WORDS, rows};
+
+/// What a text is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    /// Columns; `usize::MAX` where nothing has to be broken or cut.
+    pub width: usize,
+    /// Colours.
+    pub ink: Ink,
+    /// Everything by name, not only the first few.
+    pub all: bool,
+}
+
+/// Both ends and what is known about them, for the head of a screen.
+#[derive(Clone, Debug)]
+pub(crate) struct Around {
+    /// The mount.
+    pub root: String,
+    /// The bucket's URL.
+    pub bucket: String,
+    /// Where the bucket is reached.
+    pub endpoint: String,
+    /// The PATHs that narrow the run; none: everything.
+    pub scope: Vec<RelPath>,
+    /// Objects in the bucket, and their bytes.
+    pub holds: (u64, u64),
+    /// When and by which host the bucket was last uploaded to.
+    pub last_upload: Option<(Nanos, String)>,
+    /// This host's clock.
+    pub now: Nanos,
+}
+
+/// What surrounds one direction's plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// What patterns leave out of the source.
+    pub ignored: Ignored,
     /// Free bytes on the mount, for a download.
     pub free: Option<u64>,
     /// `--bwlimit`, bytes per second.
     pub limit: Option<u64>,
-    /// Files that hold keys travel.
-    pub include_config: bool,
-    /// How many bytes `--compare content` would read.
-    pub comparable_bytes: u64,
-    /// Columns.
-    pub width: usize,
+    /// `--delete`.
+    pub delete: bool,
+    /// How long what a download replaces is kept.
+    pub trash: TrashLimits,
+    /// Files that hold keys and travel all the same (`include_config`).
+    pub keys: Vec<String>,
+}
+
+/// What patterns leave out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ignored {
+    pub files: u64,
+    pub bytes: u64,
+    /// The topmost paths, files that hold keys first, then the largest.
+    pub names: Vec<String>,
 }
 
 /// How many items of each kind a screen lists by name.
 const NAMED: usize = 5;
 /// Assumed for the estimate when no limit is set, bytes per second: what one instance reaches against a store in another region.
 const ASSUMED_RATE: u64 = 100 << 20;
+/// And so many items per second, however small.
+const ASSUMED_ITEMS: u64 = 500;
+/// Where names begin below a title: behind the bytes.
+const NAMES_AT: usize = 14;
 
-/// The screen that stands before the question.
-pub(crate) fn plan(plan: &Plan, sight: &Sight, around: &Around<'_>) -> String {
+/// The screen that stands before the question: what is named first, the numbers last, next to the question.
+pub(crate) fn plan(plan: &Plan, around: &Around, bounds: &Bounds, page: &Page) -> String {
     let mut out = String::new();
-    ends(&mut out, plan.direction, around);
-    bucket_now(&mut out, sight);
-    table(&mut out, plan, sight, around);
-    largest(&mut out, plan, around.width);
-    for (title, list) in
-        [("Protected (newer at the destination)", &plan.protected), ("Conflicts", &plan.conflicts), ("Unknown", &plan.unknown)]
-    {
-        named(&mut out, title, list, around.width);
+    ends(&mut out, plan.direction, around, page);
+    if !plan.is_empty() {
+        bucket_now(&mut out, around, page);
     }
-    skipped(&mut out, plan);
-    problems(&mut out, plan.problems.iter().map(lsync::problem::Problem::line), plan.problems.len());
-    losses(&mut out, plan);
-    room_and_time(&mut out, plan, around);
+    moving(&mut out, plan, page);
+    kept(&mut out, "Protected", page, &plan.protected);
+    kept(&mut out, "Conflicts", page, &plan.conflicts);
+    kept(&mut out, "Unknown", page, &plan.unknown);
+    if page.all {
+        kept(&mut out, "Only there", page, &plan.kept);
+    }
+    skipped(&mut out, &plan.skipped, page);
+    problems(&mut out, &plan.problems, page);
+    out.push('\n');
+    if plan.is_empty() {
+        let _ = writeln!(out, "There is nothing to {}.\n", plan.direction.verb());
+    }
+    rows::table(&mut out, &rows(plan, bounds), page);
+    warnings(&mut out, plan, bounds, page);
+    if !plan.is_empty() {
+        out.push('\n');
+        losses(plan, bounds, page).iter().for_each(|text| paragraph(&mut out, text, page));
+        paragraph(&mut out, &room_and_time(plan, bounds, page), page);
+    }
     out
 }
 
-fn ends(out: &mut String, direction: Direction, around: &Around<'_>) {
-    let bucket = format!("{} at {}", around.bucket, around.endpoint);
-    let (from, to) = match direction {
-        Direction::Upload => (around.root.to_owned(), bucket),
-        Direction::Download => (bucket, around.root.to_owned()),
+fn paragraph(out: &mut String, text: &str, page: &Page) {
+    if !text.is_empty() {
+        let _ = writeln!(out, "{}", wrap(text, page.width, 0, 2));
+    }
+}
+
+/// Direction, both ends, the endpoint, and what narrows the run.
+fn ends(out: &mut String, direction: Direction, around: &Around, page: &Page) {
+    let (title, from, to) = match direction {
+        Direction::Upload => ("Upload", &around.root, &around.bucket),
+        Direction::Download => ("Download", &around.bucket, &around.root),
     };
-    let verb = if direction == Direction::Upload { "Upload" } else { "Download" };
-    let _ = writeln!(out, "{}  from  {}", style(verb).bold(), Shown(&from));
-    let _ = writeln!(out, "{:>width$}  {}\n", "to", Shown(&to), width = verb.len() + 6);
+    let _ = writeln!(out, "{}", page.ink.bold(title));
+    let _ = writeln!(out, "  from      {}", Shown(from));
+    let _ = writeln!(out, "  to        {}", Shown(to));
+    let _ = writeln!(out, "  endpoint  {}", Shown(&around.endpoint));
+    if !around.scope.is_empty() {
+        let _ = writeln!(out, "  only      {}", wrap(&names(&around.scope), page.width, 12, 12));
+    }
 }
 
-fn bucket_now(out: &mut String, sight: &Sight) {
-    let view = &sight.view;
-    let last = match &sight.last_upload {
-        Some(header) => format!("last upload {} by {}", clock_text(header.time), Shown(&header.host)),
-        None => "never uploaded to by lsync".into(),
+/// The first few paths, and how many more there are.
+pub(super) fn names(paths: &[RelPath]) -> String {
+    let mut words: Vec<String> = paths.iter().take(NAMED).map(ToString::to_string).collect();
+    if paths.len() > NAMED {
+        words.push(format!("and {} more", count((paths.len() - NAMED) as u64)));
+    }
+    words.join(", ")
+}
+
+fn bucket_now(out: &mut String, around: &Around, page: &Page) {
+    let (objects, size) = around.holds;
+    let the_bucket = if around.scope.is_empty() { "The bucket" } else { "Of that the bucket" };
+    let holds = match objects {
+        0 => format!("{the_bucket} holds nothing yet."),
+        _ => format!("{the_bucket} holds {}, {}.", some(objects, "object"), bytes(size)),
     };
-    let _ = writeln!(out, "The bucket holds {}, {}; {last}.\n", files(view.objects), bytes(view.bytes));
-}
-
-/// A row: a word, how many, how many bytes, a remark.
-fn row(out: &mut String, word: &str, n: u64, size: Option<u64>, remark: &str) {
-    let size = size.map(bytes).unwrap_or_default();
-    let line = format!("  {word:<13} {:>9}  {size:>10}  {remark}", count(n));
-    let _ = writeln!(out, "{}", line.trim_end());
-}
-
-fn table(out: &mut String, plan: &Plan, sight: &Sight, around: &Around<'_>) {
-    let (destination, source) = match plan.direction {
-        Direction::Upload => ("in the bucket", "in the mount"),
-        Direction::Download => ("in the mount", "in the bucket"),
+    let last = match &around.last_upload {
+        Some((time, host)) => format!("Last upload: {}, by {}.", when(*time, around.now), Shown(host)),
+        None => "lsync has not uploaded to it before.".into(),
     };
-    let classes: [(&str, Class, String); 7] = [
-        ("new", Class::New, String::new()),
-        ("sent again", Class::SentAgain, format!("removed {destination} since both sides agreed")),
-        ("changed", Class::Changed, String::new()),
-        ("overwritten", Class::KindChanged, format!("another kind stands {destination}")),
-        ("overwritten", Class::OverwriteProtected, format!("newer {destination}, replaced by --overwrite")),
-        ("overwritten", Class::OverwriteConflict, "changed on both sides, replaced by --overwrite".into()),
-        ("overwritten", Class::OverwriteUnknown, "not known to differ, replaced by --overwrite".into()),
-    ];
-    for (word, class, remark) in classes {
-        let (n, size) = plan.count(|c| c == class);
-        if n > 0 {
-            row(out, word, n, Some(size), &remark);
-        }
+    let _ = writeln!(out, "\n{}", wrap(&format!("{holds} {last}"), page.width, 0, 0));
+}
+
+/// What moves and what goes, by name.
+fn moving(out: &mut String, plan: &Plan, page: &Page) {
+    let verb = plan.direction.verb();
+    let mut largest: Vec<_> = plan.transfers.iter().filter(|t| page.all || t.source.bytes() > 0).collect();
+    if !page.all {
+        largest.sort_by_key(|t| Reverse(t.source.bytes()));
     }
-    if !plan.removals.is_empty() {
-        let size = plan.removals.iter().map(|r| r.bytes).sum();
-        row(out, "deleted", plan.removals.len() as u64, Some(size), &format!("removed {source}"));
+    let title = if page.all { format!("To {verb}:") } else { format!("Largest to {verb}:") };
+    let why = |class| if page.all { class_words(class) } else { "" };
+    named(out, &title, page, largest.iter().map(|t| (Some(t.source.bytes()), &t.path, why(t.class))));
+    let mut lost: Vec<_> = plan.transfers.iter().filter(|t| t.class.loses()).collect();
+    if !page.all {
+        lost.sort_by_key(|t| Reverse(t.replaced_bytes));
     }
-    if !plan.updates.is_empty() {
-        row(out, "permissions", plan.updates.len() as u64, None, "only these are carried");
+    named(out, &page.ink.yellow("To be overwritten:"), page, lost.iter().map(|t| (Some(t.replaced_bytes), &t.path, class_words(t.class))));
+    let mut gone: Vec<_> = plan.removals.iter().collect();
+    if !page.all {
+        gone.sort_by_key(|r| Reverse(r.bytes));
     }
-    let sum = |list: &[Kept]| list.iter().map(|k| k.bytes).sum();
-    let unchanged = (plan.same.len() - plan.updates.len()) as u64;
-    row(out, "unchanged", unchanged, Some(plan.same_bytes), "");
-    if !plan.kept.is_empty() {
-        row(out, "only there", plan.kept.len() as u64, Some(sum(&plan.kept)), &format!("kept {destination}"));
-    }
-    if !plan.protected.is_empty() {
-        let reverse = plan.direction.reverse().verb();
-        row(
-            out,
-            "protected",
-            plan.protected.len() as u64,
-            Some(sum(&plan.protected)),
-            &format!("newer {destination}: lsync {reverse} brings them"),
-        );
-    }
-    if !plan.conflicts.is_empty() {
-        row(out, "conflicts", plan.conflicts.len() as u64, Some(sum(&plan.conflicts)), "kept on both sides");
-    }
-    if !plan.unknown.is_empty() {
-        let remark = format!("kept; --compare content would read {}", bytes(around.comparable_bytes));
-        row(out, "unknown", plan.unknown.len() as u64, Some(sum(&plan.unknown)), &remark);
-    }
-    if !plan.vanished.is_empty() {
-        row(out, "vanished", plan.vanished.len() as u64, None, "published, and not in the bucket any more");
-    }
-    let ignored = ignored_remark(sight, around);
-    let (n, size) = ignored_totals(plan, sight);
-    if n > 0 {
-        row(out, "ignored", n, Some(size), &ignored);
-    }
-    if !plan.skipped.is_empty() {
-        row(out, "skipped", plan.skipped.len() as u64, None, "listed below");
-    }
-    if !plan.problems.is_empty() {
-        row(out, "problems", plan.problems.len() as u64, None, "cannot be synced");
-    }
-    let keys_travel = match plan.direction {
-        Direction::Upload => sight.local.iter().any(|(path, _)| holds_keys(path.name())),
-        Direction::Download => sight.view.entries.iter().any(|(path, _)| holds_keys(path.name())),
-    };
-    if around.include_config && keys_travel {
-        let _ = writeln!(
-            out,
-            "\n{} contains credentials: a configuration file travels, because include_config is set.",
-            style("This run").yellow()
-        );
+    named(out, &page.ink.red("To be deleted:"), page, gone.iter().map(|r| (Some(r.bytes), &r.path, "")));
+    if page.all {
+        let modes: Vec<String> = plan.updates.iter().map(|u| format!("{:03o}", u.mode)).collect();
+        let updates = plan.updates.iter().zip(&modes);
+        named(out, "To get permissions:", page, updates.map(|(u, mode)| (None, &u.path, mode.as_str())));
     }
 }
 
-fn holds_keys(name: &str) -> bool {
-    name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env")
-}
-
-fn ignored_totals(plan: &Plan, sight: &Sight) -> (u64, u64) {
-    let (mut n, mut size) = (sight.ignored.files, sight.ignored.bytes);
-    if plan.direction == Direction::Download {
-        n += sight.view.ignored.0;
-        size += sight.view.ignored.1;
+fn class_words(class: Class) -> &'static str {
+    match class {
+        Class::New => "new",
+        Class::SentAgain => "again",
+        Class::Changed => "changed",
+        Class::KindChanged => "another kind",
+        Class::OverwriteProtected => "newer, overwritten",
+        Class::OverwriteConflict => "changed on both sides, overwritten",
+        Class::OverwriteUnknown => "perhaps equal, overwritten",
     }
-    (n, size)
 }
 
-fn ignored_remark(sight: &Sight, around: &Around<'_>) -> String {
-    let keys = sight.ignored.keys.iter().map(|path| format!("{path} (holds keys)"));
-    let mut samples: Vec<(&String, &u64)> = sight.ignored.samples.iter().collect();
-    samples.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let is_key = |name: &str| sight.ignored.keys.iter().any(|k| k.as_str() == name);
-    let names = samples.into_iter().filter(|(name, _)| !is_key(name)).map(|(name, _)| Shown(name).to_string());
-    let all: Vec<String> = keys.chain(names).take(4).collect();
-    fit(&all.join(", "), around.width.saturating_sub(40).max(20))
+/// Items that stay as they are on both sides.
+pub(super) fn kept(out: &mut String, title: &str, page: &Page, list: &[Kept]) {
+    // A reason that all share is told once.
+    let shared = list.first().map(|first| first.why).filter(|why| list.iter().all(|item| item.why == *why));
+    let title = shared.map_or_else(|| format!("{title}:"), |why| format!("{title} ({why}):"));
+    let why = |item: &Kept| if shared.is_some() { "" } else { item.why };
+    named(out, &page.ink.yellow(&title), page, list.iter().map(|item| (Some(item.bytes), &item.path, why(item))));
 }
 
-fn largest(out: &mut String, plan: &Plan, width: usize) {
-    let mut items: Vec<_> = plan.transfers.iter().filter(|t| t.source.bytes() > 0).collect();
-    if items.is_empty() {
+/// A title and the first few items below it: bytes, path, and why where that differs.
+fn named<'a>(out: &mut String, title: &str, page: &Page, list: impl ExactSizeIterator<Item = (Option<u64>, &'a RelPath, &'a str)>) {
+    let n = list.len();
+    if n == 0 {
         return;
     }
-    items.sort_by_key(|t| std::cmp::Reverse(t.source.bytes()));
-    let _ = writeln!(out, "\nLargest:");
-    for t in items.iter().take(NAMED) {
-        let path = fit(&t.path.to_string(), width.saturating_sub(16).max(20));
-        let _ = writeln!(out, "  {:>10}  {path}", bytes(t.source.bytes()));
+    let _ = writeln!(out, "\n{title}");
+    let most = if page.all { n } else { NAMED };
+    for (size, path, why) in list.take(most) {
+        let why = if why.is_empty() { String::new() } else { format!("  ({why})") };
+        let room = page.width.saturating_sub(NAMES_AT + why.len()).max(20);
+        let _ = writeln!(out, "  {:>10}  {}{why}", size.map(bytes).unwrap_or_default(), fit(&path.to_string(), room));
     }
+    more(out, n - n.min(most), page);
 }
 
-fn named(out: &mut String, title: &str, list: &[Kept], width: usize) {
-    if list.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "\n{}:", style(title).yellow());
-    for item in list.iter().take(NAMED) {
-        let path = fit(&item.path.to_string(), width.saturating_sub(item.why.len() + 16).max(20));
-        let _ = writeln!(out, "  {:>10}  {path}: {}", bytes(item.bytes), item.why);
-    }
-    more(out, list.len());
-}
-
-fn more(out: &mut String, n: usize) {
-    if n > NAMED {
-        let _ = writeln!(out, "  … and {} more (-v lists all)", count((n - NAMED) as u64));
+fn more(out: &mut String, n: usize, page: &Page) {
+    if n > 0 && !page.all {
+        let _ = writeln!(out, "{:NAMES_AT$}and {} more (-v names all)", "", count(n as u64));
     }
 }
 
 /// What is skipped, by name.
-fn skipped(out: &mut String, plan: &Plan) {
-    if plan.skipped.is_empty() {
+pub(super) fn skipped(out: &mut String, list: &[Skipped], page: &Page) {
+    if list.is_empty() {
         return;
     }
     let _ = writeln!(out, "\nSkipped:");
-    for item in plan.skipped.iter().take(NAMED) {
-        let _ = writeln!(out, "  {}: {}", item.path, item.why);
+    let most = if page.all { list.len() } else { NAMED };
+    for item in list.iter().take(most) {
+        let name = fit(&item.path.to_string(), page.width.saturating_sub(3));
+        let _ = writeln!(out, "  {}", wrap(&format!("{name}: {}", Shown(&item.why)), page.width, 2, 6));
     }
-    more(out, plan.skipped.len());
+    more(out, list.len() - list.len().min(most), page);
 }
 
-/// Problems, by name and with the line that accepts them.
-fn problems(out: &mut String, lines: impl Iterator<Item = String>, n: usize) {
-    if n == 0 {
+/// Problems by name, each with why and with the pattern that would accept it.
+pub(super) fn problems(out: &mut String, list: &[Problem], page: &Page) {
+    if list.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n{}:", style("Problems").red());
-    for line in lines.take(NAMED) {
-        let _ = writeln!(out, "  {line}");
+    let _ = writeln!(out, "\n{}", page.ink.red("Problems:"));
+    let most = if page.all { list.len() } else { NAMED };
+    for problem in list.iter().take(most) {
+        let name = fit(&Shown(&problem.name).to_string(), page.width.saturating_sub(3));
+        let what = format!("{name}: {}", Shown(&problem.why));
+        let Some(pattern) = &problem.exclude else {
+            let _ = writeln!(out, "  {}", wrap(&what, page.width, 2, 6));
+            continue;
+        };
+        // A pattern that names a directory above leaves out more than the problem.
+        let leave = match pattern.ends_with('/') {
+            true => format!("leave out all of {}", Shown(pattern.trim_start_matches('/'))),
+            false => "leave it out".into(),
+        };
+        // Quoted in any case: it is easier to see where it ends.
+        let word = Some(shell_word(pattern)).filter(|word| word.ends_with('\'')).unwrap_or_else(|| format!("'{pattern}'"));
+        let way = format!("(to {leave}: --exclude {word})");
+        if measure_text_width(&what) + measure_text_width(&way) < page.width.saturating_sub(3) {
+            let _ = writeln!(out, "  {what} {way}");
+        } else {
+            let _ = writeln!(out, "  {}\n      {way}", wrap(&what, page.width, 2, 6));
+        }
     }
-    more(out, n);
+    more(out, list.len() - list.len().min(most), page);
 }
 
-fn losses(out: &mut String, plan: &Plan) {
-    let lost: Vec<_> = plan.transfers.iter().filter(|t| t.class.loses()).collect();
-    let size: u64 = lost.iter().map(|t| t.replaced_bytes).sum();
-    match plan.direction {
-        Direction::Upload if !lost.is_empty() => {
-            let _ = writeln!(
-                out,
-                "\n{} replaces {}, {}, in the bucket that nothing proves superseded. Copies are kept under .lsync/history/\nwhere the store can copy; where it cannot, this cannot be undone.",
-                style("--overwrite").yellow(),
-                files(lost.len() as u64),
-                bytes(size)
-            );
-        }
-        Direction::Download if plan.transfers.iter().any(|t| t.replaced_bytes > 0) || !plan.removals.is_empty() => {
-            let _ = writeln!(out, "\nWhat is replaced or deleted here goes to .lsync/trash/.");
-        }
-        Direction::Upload if !plan.removals.is_empty() => {
-            let _ = writeln!(out, "\nWhat is deleted in the bucket cannot be brought back, unless the bucket keeps versions.");
-        }
-        _ => {}
+fn warnings(out: &mut String, plan: &Plan, bounds: &Bounds, page: &Page) {
+    let vanished = plan.vanished.len() as u64;
+    if vanished > 0 {
+        let (were, are) = if vanished == 1 { ("was", "is") } else { ("were", "are") };
+        let (n, names) = (files(vanished), names(&plan.vanished));
+        let text = format!("{n} that {were} published {are} not in the bucket any more: {names}. Nothing is deleted because of that.");
+        let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
+    }
+    if !bounds.keys.is_empty() {
+        let text = format!("{} contains credentials and travels, because include_config is set.", bounds.keys.join(", "));
+        let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
 }
 
-fn room_and_time(out: &mut String, plan: &Plan, around: &Around<'_>) {
-    let size = plan.transfer_bytes();
-    if size == 0 {
-        return;
-    }
-    let (rate, by) = match around.limit {
-        Some(limit) => (limit, "--bwlimit"),
-        None => (ASSUMED_RATE, "if the network gives it"),
+/// What would not be there any more afterwards.
+fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
+    let sum = |lost: bool| {
+        let replaced = plan.transfers.iter().filter(|t| t.class.loses() == lost && replaces(t.class));
+        replaced.fold((0, 0), |(n, size), t| (n + 1, size + t.replaced_bytes))
     };
-    let items = plan.transfers.len() as u64;
-    let seconds = size / rate.max(1) + items / 500;
-    let _ = write!(out, "\nAbout {} at {}/s ({by}).", duration(seconds), bytes(rate));
-    if let Some(free) = around.free {
-        let _ = write!(out, " The mount has {} free.", bytes(free));
+    let ((older, older_bytes), (lost, lost_bytes)) = (sum(false), sum(true));
+    let deleted: u64 = plan.removals.iter().map(|r| r.bytes).sum();
+    let removals = plan.removals.len() as u64;
+    if older + lost + removals == 0 {
+        return vec!["Nothing is deleted or overwritten.".into()];
     }
-    out.push('\n');
+    let mut text = Vec::new();
+    let told = |n, size| format!("{} ({})", items(n), bytes(size));
+    if plan.direction == Direction::Download {
+        if older + lost > 0 {
+            text.push(format!("{} in the mount: replaced.", told(older + lost, older_bytes + lost_bytes)));
+        }
+        if removals > 0 {
+            text.push(page.ink.red(&format!("{} in the mount: deleted.", told(removals, deleted))));
+        }
+        text.push(trash(bounds.trash));
+        return text;
+    }
+    if older > 0 {
+        text.push(format!("{} in the bucket: replaced by newer content.", told(older, older_bytes)));
+    }
+    if lost > 0 {
+        let what = format!("{} in the bucket: overwritten, though nothing proves them outdated.", told(lost, lost_bytes));
+        let undo = "Copies go to .lsync/history/ in the bucket where the store can copy; where it cannot, this cannot be undone.";
+        text.push(format!("{} {undo}", page.ink.yellow(&what)));
+    }
+    if removals > 0 {
+        let what = page.ink.red(&format!("{} in the bucket: deleted.", told(removals, deleted)));
+        text.push(format!("{what} That cannot be undone, unless the bucket keeps old versions."));
+    }
+    text
 }
 
-/// Every item by name, for `-v`.
-pub(crate) fn every_item(plan: &Plan) -> String {
-    let mut out = String::from("\n");
-    for t in &plan.transfers {
-        let _ = writeln!(out, "  {:>10}  {} {} ({:?})", bytes(t.source.bytes()), plan.direction.verb(), t.path, t.class);
+fn replaces(class: Class) -> bool {
+    !matches!(class, Class::New | Class::SentAgain)
+}
+
+fn trash(limits: TrashLimits) -> String {
+    if limits.age_seconds == 0 || limits.share <= 0.0 {
+        return "The trash is switched off, so this cannot be undone.".into();
     }
-    for r in &plan.removals {
-        let _ = writeln!(out, "  {:>10}  delete {}", bytes(r.bytes), r.path);
+    let age = match limits.age_seconds {
+        s if s >= 86_400 => some(s / 86_400, "day"),
+        s => duration(s),
+    };
+    format!("The old ones go to .lsync/trash/, for {age} and up to {:.0} % of the disk.", limits.share * 100.0)
+}
+
+fn room_and_time(plan: &Plan, bounds: &Bounds, page: &Page) -> String {
+    let size = plan.transfer_bytes();
+    let mut text = String::new();
+    if let Some(free) = bounds.free.filter(|_| size > 0) {
+        text = format!("The mount has {} free, and {} are needed. ", bytes(free), bytes(size));
+        if size > free {
+            return page.ink.red(text.trim_end());
+        }
     }
-    for u in &plan.updates {
-        let _ = writeln!(out, "  {:>10}  permissions {:o} {}", "", u.mode, u.path);
+    let rate = bounds.limit.unwrap_or(ASSUMED_RATE);
+    let by = if bounds.limit.is_some() { "at --bwlimit" } else { "if the network carries" };
+    let seconds = size / rate.max(1) + plan.transfers.len() as u64 / ASSUMED_ITEMS;
+    match size {
+        0 => text,
+        _ => format!("{text}Estimated time: {}, {by} {}/s.", duration(seconds), bytes(rate)),
     }
-    for k in plan.protected.iter().chain(&plan.conflicts).chain(&plan.unknown).chain(&plan.kept) {
-        let _ = writeln!(out, "  {:>10}  keep {} ({})", bytes(k.bytes), k.path, k.why);
-    }
-    for s in plan.skipped.iter().skip(NAMED) {
-        let _ = writeln!(out, "  {:>10}  skip {} ({})", "", s.path, s.why);
-    }
-    for p in plan.problems.iter().skip(NAMED) {
-        let _ = writeln!(out, "  {:>10}  problem {}", "", p.line());
-    }
-    out
 }
 
 /// The question itself, without the answer's marks.
 pub(crate) fn question(plan: &Plan) -> String {
     let mut parts = Vec::new();
     if !plan.transfers.is_empty() {
-        parts.push(format!("{} {}, {}", plan.direction.verb(), items(plan.transfers.len()), bytes(plan.transfer_bytes())));
+        parts.push(format!("{} {} ({})", plan.direction.verb(), items(plan.transfers.len() as u64), bytes(plan.transfer_bytes())));
     }
     if !plan.removals.is_empty() {
-        parts.push(format!("DELETE {}", items(plan.removals.len())));
+        parts.push(format!("DELETE {}", items(plan.removals.len() as u64)));
     }
     if !plan.updates.is_empty() {
-        parts.push(format!("set permissions of {}", items(plan.updates.len())));
+        parts.push(format!("set permissions of {}", items(plan.updates.len() as u64)));
     }
-    let text = parts.join(" and ");
+    let text = parts.join(", ");
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}?", chars.as_str())
 }
 
-fn items(n: usize) -> String {
-    format!("{} {}", count(n as u64), if n == 1 { "item" } else { "items" })
-}
+#[cfg(test)]
+mod tests {
+    use super::samples::{around, bounds, empty, fits, full, page, path, transfer};
+    use super::*;
 
-/// What is said after a run, above the last line: failures, and both ways on for what was kept.
-pub(crate) fn after(report: &Report, width: usize, all: bool) -> String {
-    let mut out = String::new();
-    let most = if all { usize::MAX } else { NAMED };
-    if !report.failures.is_empty() {
-        let _ = writeln!(out, "{}:", style("Failed").red());
-        for failure in report.failures.iter().take(most) {
-            let _ = writeln!(out, "  {}: {}", failure.path, Shown(&failure.why));
-        }
-        if !all {
-            more(&mut out, report.failures.len());
-        }
+    #[test]
+    fn a_first_upload() {
+        let mut new = empty(Direction::Upload);
+        new.transfers = vec![transfer("data/train.npy", 3 << 30, Class::New, 0), transfer("notes.md", 9, Class::New, 0)];
+        let around = Around { holds: (0, 0), last_upload: None, bucket: "s3://research/".into(), ..around() };
+        let ignored = Ignored { files: 812, bytes: 5 << 20, names: vec!["sync.toml (holds keys)".into(), ".venv/".into()] };
+        let bounds = Bounds { ignored, ..bounds() };
+        insta::assert_snapshot!(plan(&new, &around, &bounds, &page(80)), @"
+        Upload
+          from      /lambda/nfs/research
+          to        s3://research/
+          endpoint  https://files.us-east-2.lambda.ai
+
+        The bucket holds nothing yet. lsync has not uploaded to it before.
+
+        Largest to upload:
+             3.0 GiB  data/train.npy
+                 9 B  notes.md
+
+          new        2  3.0 GiB
+          ignored  812  5.0 MiB   sync.toml (holds keys), .venv/
+
+        Nothing is deleted or overwritten.
+        Estimated time: 30 s, if the network carries 100.0 MiB/s.
+        ");
+        insta::assert_snapshot!(question(&new), @"Upload 2 items (3.0 GiB)?");
     }
-    if !report.problems.is_empty() {
-        let _ = writeln!(out, "{}:", style("Cannot be synced").red());
-        for problem in report.problems.iter().take(most) {
-            let _ = writeln!(out, "  {}", problem.line());
-        }
-        if !all {
-            more(&mut out, report.problems.len());
-        }
+
+    #[test]
+    fn an_upload_with_everything_on_80_columns() {
+        let mut bounds = bounds();
+        bounds.ignored = Ignored { files: 3, bytes: 4096, names: ["a/", "b/", "c/", "d/", "e/"].map(String::from).to_vec() };
+        bounds.keys = vec!["sync.toml".into()];
+        let (plan_, around) = (full(Direction::Upload), Around { scope: vec![path("data"), path("x y")], ..around() });
+        let text = plan(&plan_, &around, &bounds, &page(80));
+        fits(&text, 80);
+        insta::assert_snapshot!(text, @"
+        Upload
+          from      /lambda/nfs/research
+          to        s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+          endpoint  https://files.us-east-2.lambda.ai
+          only      data, x y
+
+        Of that the bucket holds 12,345 objects, 1.2 TiB. Last upload:
+        2026-09-21 11:10:00 UTC (3 h ago), by gpu-a100-1.
+
+        Largest to upload:
+             5.0 GiB  checkpoints/a run with a rather l…31mepoch-0042/optimizer-state.pt
+             4.0 MiB  data/part-0000.npy
+             4.0 MiB  data/part-0001.npy
+             4.0 MiB  data/part-0002.npy
+             4.0 MiB  data/part-0003.npy
+                      and 1,201 more (-v names all)
+
+        To be overwritten:
+             1.0 MiB  newer.bin  (newer, overwritten)
+             1.0 MiB  both.bin  (changed on both sides, overwritten)
+             1.0 MiB  perhaps.bin  (perhaps equal, overwritten)
+
+        To be deleted:
+             9.0 GiB  old.ckpt
+
+        Protected (newer in the bucket):
+              1000 B  newer/0
+              1000 B  newer/1
+              1000 B  newer/2
+              1000 B  newer/3
+              1000 B  newer/4
+                      and 2 more (-v names all)
+
+        Conflicts:
+             2.0 KiB  notes.md  (changed on both sides)
+             2.0 KiB  checkpoints/a ru…imizer-state.pt  (different, and never agreed on)
+
+        Unknown (equal size, and nothing tells about the content):
+             6.0 GiB  foreign.bin
+
+        Skipped:
+          run/socket: a socket
+
+        Problems:
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
+          a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
+              or remove the object in the bucket
+
+          new              1,201  9.7 GiB
+          again                1     10 B   removed in the bucket since; sent again
+          changed              1  3.0 MiB
+          overwritten          1      0 B   another kind (file, link, directory)
+          overwritten          1  1.0 MiB   newer in the bucket (--overwrite)
+          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
+          deleted              1  9.0 GiB   removed in the mount
+          permissions          1            only permission bits change
+          unchanged    1,000,000  1.0 TiB
+          only there           2     10 B   in the bucket only: kept (see --delete)
+          protected            7  6.8 KiB   newer in the bucket: see `lsync download`
+          conflicts            2  4.0 KiB   kept on both sides until you decide
+          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          ignored              3  4.0 KiB   a/, b/, c/, d/, …
+          skipped              1            not carried, listed above
+          problems             2            cannot be synced; kept on both sides
+
+        1 file that was published is not in the bucket any more: gone.txt. Nothing is
+        deleted because of that.
+
+        sync.toml contains credentials and travels, because include_config is set.
+
+        2 items (2.0 MiB) in the bucket: replaced by newer content.
+        3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
+          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
+          where it cannot, this cannot be undone.
+        1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
+          bucket keeps old versions.
+        Estimated time: 2 min, if the network carries 100.0 MiB/s.
+        ");
+        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 1 item, set permissions of 1 item?");
     }
-    let verb = report.direction.verb();
-    let reverse = report.direction.reverse().verb();
-    for (list, word) in [(&report.conflicts, "in conflict"), (&report.unknown, "not comparable")] {
-        if let Some(first) = list.first() {
-            let path = fit(&first.path.to_string(), width.saturating_sub(30).max(20));
-            let _ = writeln!(out, "{} {word}, kept on both sides. For each, one of:", files(list.len() as u64));
-            let word = super::text::shell_word(&path);
-            let (here, there) = if report.direction == Direction::Upload { (verb, reverse) } else { (reverse, verb) };
-            let _ = writeln!(out, "  lsync {here} --overwrite {word}     takes the mount's");
-            let _ = writeln!(out, "  lsync {there} --overwrite {word}   takes the bucket's");
-        }
+
+    #[test]
+    fn a_download_with_everything_on_120_columns() {
+        let bounds = Bounds { free: Some(2 << 40), limit: Some(10 << 20), delete: true, ..bounds() };
+        let text = plan(&full(Direction::Download), &around(), &bounds, &page(120));
+        fits(&text, 120);
+        insta::assert_snapshot!(text, @r"
+        Download
+          from      s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+          to        /lambda/nfs/research
+          endpoint  https://files.us-east-2.lambda.ai
+
+        The bucket holds 12,345 objects, 1.2 TiB. Last upload: 2026-09-21 11:10:00 UTC (3 h ago), by gpu-a100-1.
+
+        Largest to download:
+             5.0 GiB  checkpoints/a run with a rather long name/日本語の名…ディレクトリ/\u{1b}[31mepoch-0042/optimizer-state.pt
+             4.0 MiB  data/part-0000.npy
+             4.0 MiB  data/part-0001.npy
+             4.0 MiB  data/part-0002.npy
+             4.0 MiB  data/part-0003.npy
+                      and 1,201 more (-v names all)
+
+        To be overwritten:
+             1.0 MiB  newer.bin  (newer, overwritten)
+             1.0 MiB  both.bin  (changed on both sides, overwritten)
+             1.0 MiB  perhaps.bin  (perhaps equal, overwritten)
+
+        To be deleted:
+             9.0 GiB  old.ckpt
+
+        Protected (newer in the mount):
+              1000 B  newer/0
+              1000 B  newer/1
+              1000 B  newer/2
+              1000 B  newer/3
+              1000 B  newer/4
+                      and 2 more (-v names all)
+
+        Conflicts:
+             2.0 KiB  notes.md  (changed on both sides)
+             2.0 KiB  checkpoints/a run with a rather long…b}[31mepoch-0042/optimizer-state.pt  (different, and never agreed on)
+
+        Unknown (equal size, and nothing tells about the content):
+             6.0 GiB  foreign.bin
+
+        Skipped:
+          run/socket: a socket
+
+        Problems:
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
+          a/../b: it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket
+
+          new              1,201  9.7 GiB
+          again                1     10 B   removed in the mount since; brought again
+          changed              1  3.0 MiB
+          overwritten          1      0 B   another kind (file, link, directory)
+          overwritten          1  1.0 MiB   newer in the mount (--overwrite)
+          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
+          deleted              1  9.0 GiB   removed in the bucket
+          permissions          1            only permission bits change
+          unchanged    1,000,000  1.0 TiB
+          only there           2     10 B   in the mount only: kept, no proof of a removal
+          protected            7  6.8 KiB   newer in the mount: see `lsync upload`
+          conflicts            2  4.0 KiB   kept on both sides until you decide
+          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          skipped              1            not carried, listed above
+          problems             2            cannot be synced; kept on both sides
+
+        1 file that was published is not in the bucket any more: gone.txt. Nothing is deleted because of that.
+
+        5 items (5.0 MiB) in the mount: replaced.
+        1 item (9.0 GiB) in the mount: deleted.
+        The old ones go to .lsync/trash/, for 7 days and up to 10 % of the disk.
+        The mount has 2.0 TiB free, and 9.7 GiB are needed. Estimated time: 17 min, at --bwlimit 10.0 MiB/s.
+        ");
     }
-    if !report.protected.is_empty() {
-        let n = report.protected.len() as u64;
-        let (are, place) = (if n == 1 { "is" } else { "are" }, if report.direction == Direction::Upload { "bucket" } else { "mount" });
-        let brings = if report.direction == Direction::Upload { "brings" } else { "sends" };
-        let _ =
-            writeln!(out, "{} {are} newer in the {place}; `lsync {reverse}` {brings} {}.", files(n), if n == 1 { "it" } else { "them" });
+
+    #[test]
+    fn everything_by_name_with_v() {
+        let mut some = full(Direction::Upload);
+        some.transfers.drain(..1200);
+        let page = Page { all: true, ..page(80) };
+        let text = plan(&some, &around(), &bounds(), &page);
+        fits(&text, 80);
+        insta::assert_snapshot!(text, @"
+        Upload
+          from      /lambda/nfs/research
+          to        s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+          endpoint  https://files.us-east-2.lambda.ai
+
+        The bucket holds 12,345 objects, 1.2 TiB. Last upload: 2026-09-21 11:10:00 UTC
+        (3 h ago), by gpu-a100-1.
+
+        To upload:
+             5.0 GiB  checkpoints/a run with a rath…epoch-0042/optimizer-state.pt  (new)
+                10 B  again.txt  (again)
+             3.0 MiB  changed.bin  (changed)
+                 0 B  link  (another kind)
+             1.0 MiB  newer.bin  (newer, overwritten)
+             1.0 MiB  both.bin  (changed on both sides, overwritten)
+             1.0 MiB  perhaps.bin  (perhaps equal, overwritten)
+
+        To be overwritten:
+             1.0 MiB  newer.bin  (newer, overwritten)
+             1.0 MiB  both.bin  (changed on both sides, overwritten)
+             1.0 MiB  perhaps.bin  (perhaps equal, overwritten)
+
+        To be deleted:
+             9.0 GiB  old.ckpt
+
+        To get permissions:
+                      run.sh  (755)
+
+        Protected (newer in the bucket):
+              1000 B  newer/0
+              1000 B  newer/1
+              1000 B  newer/2
+              1000 B  newer/3
+              1000 B  newer/4
+              1000 B  newer/5
+              1000 B  newer/6
+
+        Conflicts:
+             2.0 KiB  notes.md  (changed on both sides)
+             2.0 KiB  checkpoints/a ru…imizer-state.pt  (different, and never agreed on)
+
+        Unknown (equal size, and nothing tells about the content):
+             6.0 GiB  foreign.bin
+
+        Only there:
+                 5 B  theirs  (only in the bucket)
+                 5 B  theirs2  (removed in the mount)
+
+        Skipped:
+          run/socket: a socket
+
+        Problems:
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
+          a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
+              or remove the object in the bucket
+
+          new                  1  5.0 GiB
+          again                1     10 B   removed in the bucket since; sent again
+          changed              1  3.0 MiB
+          overwritten          1      0 B   another kind (file, link, directory)
+          overwritten          1  1.0 MiB   newer in the bucket (--overwrite)
+          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
+          deleted              1  9.0 GiB   removed in the mount
+          permissions          1            only permission bits change
+          unchanged    1,000,000  1.0 TiB
+          only there           2     10 B   in the bucket only: kept (see --delete)
+          protected            7  6.8 KiB   newer in the bucket: see `lsync download`
+          conflicts            2  4.0 KiB   kept on both sides until you decide
+          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          skipped              1            not carried, listed above
+          problems             2            cannot be synced; kept on both sides
+
+        1 file that was published is not in the bucket any more: gone.txt. Nothing is
+        deleted because of that.
+
+        2 items (2.0 MiB) in the bucket: replaced by newer content.
+        3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
+          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
+          where it cannot, this cannot be undone.
+        1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
+          bucket keeps old versions.
+        Estimated time: 51 s, if the network carries 100.0 MiB/s.
+        ");
     }
-    if !report.vanished.is_empty() {
-        let _ = writeln!(
-            out,
-            "{} that the published manifest has {} no longer in the bucket; nothing was deleted because of that.",
-            files(report.vanished.len() as u64),
-            if report.vanished.len() == 1 { "is" } else { "are" }
+
+    #[test]
+    fn nothing_to_do() {
+        let mut same = empty(Direction::Download);
+        same.same = vec![path("a")];
+        same.same_bytes = 5;
+        insta::assert_snapshot!(plan(&same, &around(), &bounds(), &page(80)), @"
+        Download
+          from      s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+          to        /lambda/nfs/research
+          endpoint  https://files.us-east-2.lambda.ai
+
+        There is nothing to download.
+
+          unchanged  1  5 B
+        ");
+    }
+
+    #[test]
+    fn what_would_be_lost_is_said_for_each_direction() {
+        let check = |direction, class, expected: &str| {
+            let mut one = empty(direction);
+            one.transfers = vec![transfer("a", 5, class, 7)];
+            assert_eq!(losses(&one, &bounds(), &page(80)).join(" "), expected);
+        };
+        check(Direction::Upload, Class::New, "Nothing is deleted or overwritten.");
+        check(Direction::Upload, Class::Changed, "1 item (7 B) in the bucket: replaced by newer content.");
+        check(
+            Direction::Download,
+            Class::Changed,
+            "1 item (7 B) in the mount: replaced. The old ones go to .lsync/trash/, for 7 days and up to 10 % of the disk.",
+        );
+        let off = Bounds { trash: TrashLimits { age_seconds: 0, share: 0.1 }, ..bounds() };
+        let mut one = empty(Direction::Download);
+        one.transfers = vec![transfer("a", 5, Class::OverwriteConflict, 7)];
+        assert_eq!(
+            losses(&one, &off, &page(80)).join(" "),
+            "1 item (7 B) in the mount: replaced. The trash is switched off, so this cannot be undone."
         );
     }
-    out
-}
 
-/// When something happened, for status.
-pub(crate) fn when(time: Nanos) -> String {
-    clock_text(time)
+    #[test]
+    fn a_download_that_does_not_fit_says_so() {
+        let mut one = empty(Direction::Download);
+        one.transfers = vec![transfer("a", 5 << 30, Class::New, 0)];
+        let bounds = Bounds { free: Some(1 << 30), ..bounds() };
+        assert_eq!(room_and_time(&one, &bounds, &page(80)), "The mount has 1.0 GiB free, and 5.0 GiB are needed.");
+    }
+
+    #[test]
+    fn every_width_is_kept() {
+        for width in [70, 79, 80, 100, 120, 160] {
+            let mut bounds = bounds();
+            bounds.ignored.files = 1;
+            bounds.ignored.names = vec!["a".repeat(20); 5];
+            for direction in [Direction::Upload, Direction::Download] {
+                fits(&plan(&full(direction), &around(), &bounds, &page(width)), width);
+            }
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! What upload, download and status share: both ends opened, the signals watched, the events shown.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
-use lsync::engine::{Ask, Ends, Error, Stop};
+use lsync::engine::{Ask, Ends, Error, Sight, Stop};
 use lsync::event::{Event, Observer};
+use lsync::local::lock::now;
 use lsync::local::mount::Mount;
-use lsync::path::RelPath;
+use lsync::path::{RelPath, Shown};
 use lsync::plan::{Choices, Direction, MaxDelete, Refusal};
 use lsync::remote::connect::connect;
 
@@ -16,9 +18,11 @@ use super::args::{Compare, Flags};
 use super::bars::{Bars, Detail};
 use super::exit::Exit;
 use super::failure::{Failure, chain};
+use super::ink::Ink;
+use super::render::{Around, Bounds, Ignored, Page};
 use super::settings::Settings;
 use super::settings::environment::Environment;
-use super::{json, output};
+use super::{json, output, text};
 
 /// Requests in flight when `jobs` is `"auto"`.
 const AUTO_JOBS: usize = 48;
@@ -74,14 +78,14 @@ impl Signal {
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
                     if signal.code.swap(code.code(), Ordering::SeqCst) != 0 {
+                        bars.clear();
                         code.at_once();
                     }
                     stop.ask();
                     if signal.asking.load(Ordering::SeqCst) {
                         output::say(""); // the cursor stands behind the question
                     } else if !quiet {
-                        bars.clear();
-                        output::say("stopping cleanly; once more to stop at once");
+                        bars.stopping("stopping cleanly; a second Ctrl-C stops at once");
                     }
                 }
             });
@@ -105,11 +109,13 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 impl Session {
     /// Opens both ends. Sends no request.
-    pub(crate) async fn open(flags: Flags, paths: &[PathBuf], env: &Environment) -> Result<Session, Failure> {
+    /// `direction`: which way content will move, if it will.
+    pub(crate) async fn open(flags: Flags, paths: &[PathBuf], env: &Environment, direction: Option<Direction>) -> Result<Session, Failure> {
         let mut settings = Settings::load(&flags, env)?;
         let mount = Mount::open(&settings.root)?;
         let detail = detail(&flags, env);
-        let bars = Arc::new(Bars::new(detail, flags.common.verbose));
+        let items = flags.common.verbose > 0 && !flags.common.quiet && !flags.common.json;
+        let bars = Arc::new(Bars::new(detail, items, direction));
         let (stop, signal) = (Stop::default(), Signal::default());
         signal.watch(&stop, &bars, flags.common.quiet)?;
         for path in own_output_files(&mount) {
@@ -150,19 +156,76 @@ impl Session {
         Ok(Session { ends, ask, choices, max_delete, settings, bars, signal, flags })
     }
 
-    /// Columns of the screen that text is made for; no limit where there is no screen and nothing must be cut.
-    pub(crate) fn width(&self) -> usize {
-        console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns).clamp(60, 160))
+    /// What text is made for that goes to standard output (results) or standard error (what stands before a question).
+    pub(crate) fn page(&self, result: bool) -> Page {
+        let (term, ink) = if result { (console::Term::stdout(), Ink::stdout()) } else { (console::Term::stderr(), Ink::stderr()) };
+        Page { width: output::columns(&term), ink, all: self.flags.common.verbose > 0 }
     }
+
+    /// The head of every screen.
+    pub(crate) fn around(&self, sight: &Sight) -> Around {
+        Around {
+            root: self.ends.mount.root().to_string_lossy().into_owned(),
+            bucket: self.ends.bucket.url().to_owned(),
+            endpoint: self.ends.bucket.endpoint().to_owned(),
+            scope: self.ask.paths.clone(),
+            holds: (sight.view.objects, sight.view.bytes),
+            last_upload: sight.last_upload.as_ref().map(|header| (header.time, header.host.clone())),
+            now: now(),
+        }
+    }
+
+    /// What surrounds one direction's plan.
+    pub(crate) fn bounds(&self, sight: &Sight, direction: Direction) -> Bounds {
+        let download = direction == Direction::Download;
+        let keys = if self.settings.patterns.include_config { keys_that_travel(sight, direction) } else { Vec::new() };
+        Bounds {
+            ignored: ignored(sight, direction),
+            free: self.ends.mount.space().ok().map(|(free, _)| free).filter(|_| download),
+            limit: self.flags.moving.bwlimit,
+            delete: self.flags.moving.delete,
+            trash: self.settings.trash,
+            keys,
+        }
+    }
+}
+
+/// What patterns leave out of a direction's source: files that hold keys are named first, then what is largest.
+fn ignored(sight: &Sight, direction: Direction) -> Ignored {
+    let (files, bytes) = sight.ignored_at_source(direction);
+    let samples = match direction {
+        Direction::Upload => &sight.ignored.samples,
+        Direction::Download => &sight.view.ignored_samples,
+    };
+    let mut samples: Vec<(&String, &u64)> = samples.iter().collect();
+    let is_key = |name: &str| holds_keys(name) || sight.ignored.keys.iter().any(|path| path.as_str() == name);
+    samples.sort_by_key(|(name, bytes)| (!is_key(name), Reverse(**bytes)));
+    let told = |name: &str| if is_key(name) { format!("{} (holds keys)", Shown(name)) } else { Shown(name).to_string() };
+    let hidden = sight.ignored.keys.iter().filter(|path| direction == Direction::Upload && !samples.iter().any(|s| s.0 == path.as_str()));
+    let names = hidden.map(|path| told(path.as_str())).chain(samples.iter().map(|(name, _)| told(name))).collect();
+    Ignored { files, bytes, names }
+}
+
+fn keys_that_travel(sight: &Sight, direction: Direction) -> Vec<String> {
+    let names: Vec<&RelPath> = match direction {
+        Direction::Upload => sight.local.iter().map(|(path, _)| path).collect(),
+        Direction::Download => sight.view.entries.iter().map(|(path, _)| path).collect(),
+    };
+    names.into_iter().filter(|path| holds_keys(path.name())).map(ToString::to_string).collect()
+}
+
+fn holds_keys(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env")
 }
 
 /// Bars on a terminal, plain lines elsewhere, nothing for machines and the quiet.
 fn detail(flags: &Flags, env: &Environment) -> Detail {
     let common = &flags.common;
-    if common.quiet || common.json {
-        Detail::Quiet
-    } else if common.no_progress || !console::Term::stderr().is_term() || env.is_dumb_terminal() {
-        Detail::Plain
+    if common.quiet || common.json || common.no_progress {
+        Detail::Off
+    } else if !console::Term::stderr().is_term() || env.is_dumb_terminal() {
+        Detail::Lines
     } else {
         Detail::Bars
     }
@@ -231,8 +294,9 @@ impl From<Error> for Failure {
             }
             Error::NoSuchPath { .. } => Failure::usage(chain(&error)).hint("PATHs are relative to the current directory"),
             Error::Manifest { .. } => Failure::usage(chain(&error)).hint("install the newest lsync and run the command again"),
-            Error::NoSpace { .. } => {
-                Failure::new(Exit::NoSpace, chain(&error)).hint("free space on the mount, or download less: lsync download PATH")
+            Error::NoSpace { needed, free } => {
+                let message = format!("the download needs {}, and the mount has {} free", text::bytes(needed), text::bytes(free));
+                Failure::new(Exit::NoSpace, message).hint("free space on the mount, or download less: lsync download PATH")
             }
             Error::Worker(_) | Error::Stopped => Failure::new(Exit::Failed, chain(&error)),
         }

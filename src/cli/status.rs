@@ -1,27 +1,31 @@
 //! `lsync status`: both directions in one look. Never writes to the bucket, asks nothing.
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::time::Instant;
 
-use console::style;
 use lsync::engine::{self, Sight};
+use lsync::local::state::LastRun;
+use lsync::manifest::Header;
 use lsync::path::Shown;
-use lsync::plan::{Class, Direction, Plan};
-use serde_json::json;
+use lsync::plan::{Direction, Kept, Plan};
+use lsync::problem::Problem;
+use serde_json::{Value, json};
 
 use super::args::{Check, Flags, StatusArgs};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::render::{self, Around, Bounds, Page, Row, WORDS};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::{bytes, count, files, fit};
-use super::{json, output, render};
+use super::text::{bytes, count, files, fit, items, when, wrap};
+use super::{json, output};
 
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<Exit, Failure> {
     let began = Instant::now();
     block_on(async {
-        let session = Session::open(flags, &args.paths, env).await?;
+        let session = Session::open(flags, &args.paths, env, None).await?;
         let looked = engine::look(&session.ends, &session.ask).await;
         session.bars.clear();
         let sight = match (looked, session.signal.exit()) {
@@ -33,12 +37,18 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
         let exit = check(args.check, &up, &down);
         if session.flags.common.json {
             let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            for line in problem_lines(&up, &down) {
+            for line in lines(&up, &down) {
                 output::line(&line.to_string())?;
             }
             output::line(&summary(&sight, &up, &down, exit, elapsed).to_string())?;
         } else if !session.flags.common.quiet {
-            output::print(&screen(&session, &sight, &up, &down))?;
+            let status = Status {
+                around: session.around(&sight),
+                up: (&up, &session.bounds(&sight, Direction::Upload)),
+                down: (&down, &session.bounds(&sight, Direction::Download)),
+                last_run: sight.state.last.as_ref(),
+            };
+            output::print(&screen(&status, &session.page(true)))?;
         } else {
             output::line(&verdict(&up, &down))?;
         }
@@ -58,152 +68,280 @@ fn check(which: Option<Check>, up: &Plan, down: &Plan) -> Exit {
     if found { Exit::Pending } else { Exit::Done }
 }
 
-fn screen(session: &Session, sight: &Sight, up: &Plan, down: &Plan) -> String {
+/// What the screen tells.
+struct Status<'a> {
+    around: Around,
+    up: (&'a Plan, &'a Bounds),
+    down: (&'a Plan, &'a Bounds),
+    last_run: Option<&'a LastRun>,
+}
+
+/// How many items of each kind the screen lists by name.
+const NAMED: usize = 5;
+
+fn screen(status: &Status<'_>, page: &Page) -> String {
+    let (up, down) = (status.up.0, status.down.0);
     let mut out = String::new();
-    let root = session.ends.mount.root().to_string_lossy().into_owned();
-    let _ = writeln!(out, "Mount   {}", Shown(&root));
-    let _ = writeln!(out, "Bucket  {} at {}", session.ends.bucket.url(), session.ends.bucket.endpoint());
-    let last = match (&sight.state.last, &sight.last_upload) {
-        (Some(run), _) => format!("{} {} on {}, generation {}", run.command, render::when(run.time), Shown(&run.host), run.generation),
-        (None, Some(_)) => "never from this mount".into(),
-        (None, None) => "never".into(),
-    };
-    let _ = writeln!(out, "Last    {last}");
-    if let Some(header) = &sight.last_upload {
-        let _ = writeln!(out, "        the bucket was last uploaded to {} by {}", render::when(header.time), Shown(&header.host));
+    head(&mut out, status, page);
+    largest(&mut out, up, down, page);
+    render::kept(&mut out, "Conflicts", page, &up.conflicts);
+    render::kept(&mut out, "Unknown", page, &up.unknown);
+    render::kept(&mut out, "Protected", page, &up.protected);
+    render::kept(&mut out, "Protected", page, &down.protected);
+    render::skipped(&mut out, &up.skipped, page);
+    render::problems(&mut out, &union(up, down), page);
+    out.push('\n');
+    table(&mut out, &render::rows(up, status.up.1), &render::rows(down, status.down.1));
+    let vanished = up.vanished.len() as u64;
+    if vanished > 0 {
+        let are = if vanished == 1 { "was published and is" } else { "were published and are" };
+        let text = format!("{} {are} not in the bucket any more: {}.", files(vanished), render::names(&up.vanished));
+        let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
-    let _ = writeln!(out, "\n{:<22}{:>24}{:>24}", "", "upload would", "download would");
-    for (word, class) in
-        [("send new", Some(Class::New)), ("send again", Some(Class::SentAgain)), ("send changed", Some(Class::Changed)), ("replace", None)]
-    {
-        let of = |plan: &Plan| match class {
-            Some(class) => plan.count(|c| c == class),
-            None => plan.count(|c| c == Class::KindChanged || c.loses()),
-        };
-        row(&mut out, word, of(up), of(down));
-    }
-    let sized = |n: usize| (n as u64, 0);
-    row(&mut out, "delete", sized(up.removals.len()), sized(down.removals.len()));
-    row(&mut out, "set permissions", sized(up.updates.len()), sized(down.updates.len()));
-    row(&mut out, "keep protected", kept(&up.protected), kept(&down.protected));
-    row(&mut out, "leave in conflict", kept(&up.conflicts), kept(&down.conflicts));
-    row(&mut out, "leave unknown", kept(&up.unknown), kept(&down.unknown));
-    row(&mut out, "report as problems", sized(up.problems.len()), sized(down.problems.len()));
-    let _ = writeln!(out, "\n{} unchanged, {}.", files((up.same.len() - up.updates.len()) as u64), bytes(up.same_bytes));
-    if sight.ignored.files > 0 {
-        let _ = writeln!(out, "{} ignored here, {}.", files(sight.ignored.files), bytes(sight.ignored.bytes));
-    }
-    if !up.vanished.is_empty() {
-        let _ = writeln!(out, "{} published and no longer in the bucket.", files(up.vanished.len() as u64));
-    }
-    largest(&mut out, up, down, session.width());
-    details(&mut out, up, down, session.width(), session.flags.common.verbose > 0);
-    let _ = writeln!(out, "\n{}", style(verdict(up, down)).bold());
+    let _ = writeln!(out, "\n{}", page.ink.bold(&wrap(&verdict(up, down), page.width, 0, 0)));
     out
 }
 
-fn kept(list: &[lsync::plan::Kept]) -> (u64, u64) {
-    (list.len() as u64, list.iter().map(|k| k.bytes).sum())
-}
-
-fn row(out: &mut String, word: &str, up: (u64, u64), down: (u64, u64)) {
-    if up.0 + down.0 == 0 {
-        return;
-    }
-    let cell = |(n, size): (u64, u64)| match (n, size) {
-        (0, _) => "-".to_owned(),
-        (n, 0) => count(n),
-        (n, size) => format!("{}  {:>10}", count(n), bytes(size)),
+fn head(out: &mut String, status: &Status<'_>, page: &Page) {
+    let around = &status.around;
+    let mut row = |word: &str, text: &str| {
+        let _ = writeln!(out, "{word:<11}{}", wrap(text, page.width, 11, 11));
     };
-    let _ = writeln!(out, "{word:<22}{:>24}{:>24}", cell(up), cell(down));
+    row("Mount", &Shown(&around.root).to_string());
+    row("Bucket", &Shown(&around.bucket).to_string());
+    row("Endpoint", &Shown(&around.endpoint).to_string());
+    if !around.scope.is_empty() {
+        row("Only", &render::names(&around.scope));
+    }
+    let (objects, size) = around.holds;
+    let there = if around.scope.is_empty() { "" } else { " of that" };
+    let last = around.last_upload.as_ref().map(|(time, host)| format!("; last upload {}, by {}", when(*time, around.now), Shown(host)));
+    let noun = if objects == 1 { "object" } else { "objects" };
+    row("Holds", &format!("{} {noun}{there}, {}{}", count(objects), bytes(size), last.unwrap_or_default()));
+    let synced = match status.last_run {
+        Some(run) => {
+            format!("{} {}, on {}, generation {}", run.command, when(run.time, around.now), Shown(&run.host), run.generation)
+        }
+        None => "this mount was never synced with this bucket".into(),
+    };
+    row("Last sync", &synced);
 }
 
-fn largest(out: &mut String, up: &Plan, down: &Plan, width: usize) {
-    let mut all: Vec<_> = up.transfers.iter().map(|t| ("upload", t)).chain(down.transfers.iter().map(|t| ("download", t))).collect();
-    all.retain(|(_, t)| t.source.bytes() > 0);
-    all.sort_by_key(|(_, t)| std::cmp::Reverse(t.source.bytes()));
+/// The classes of both directions side by side, a line each.
+fn table(out: &mut String, up: &[Row], down: &[Row]) {
+    let sum = |rows: &[Row], word: &str| {
+        let of: Vec<&Row> = rows.iter().filter(|row| row.word == word).collect();
+        let size = of.iter().filter_map(|row| row.bytes).reduce(|a, b| a + b);
+        (of.iter().map(|row| row.n).sum::<u64>(), size)
+    };
+    let cell = |(n, size): (u64, Option<u64>)| match n {
+        0 => format!("{:>9}  {:>10}", "-", ""),
+        n => format!("{:>9}  {:>10}", count(n), size.map(bytes).unwrap_or_default()),
+    };
+    let lines: Vec<_> = WORDS.iter().map(|word| (word, sum(up, word), sum(down, word))).filter(|(_, a, b)| a.0 + b.0 > 0).collect();
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{:<13}{:>23}{:>25}", "", "to upload", "to download");
+    }
+    for (word, up, down) in lines {
+        let _ = writeln!(out, "{}", format!("  {word:<13}{}    {}", cell(up), cell(down)).trim_end());
+    }
+}
+
+fn largest(out: &mut String, up: &Plan, down: &Plan, page: &Page) {
+    let mut all: Vec<_> = up.transfers.iter().map(|t| (Direction::Upload, t)).collect();
+    all.extend(down.transfers.iter().map(|t| (Direction::Download, t)));
+    all.retain(|(_, t)| page.all || t.source.bytes() > 0);
+    all.sort_by_key(|(_, t)| Reverse(t.source.bytes()));
     if all.is_empty() {
         return;
     }
     let _ = writeln!(out, "\nLargest:");
-    for (verb, t) in all.iter().take(5) {
-        let path = fit(&t.path.to_string(), width.saturating_sub(26).max(20));
-        let _ = writeln!(out, "  {:>10}  {verb:<8}  {path}", bytes(t.source.bytes()));
+    for (direction, t) in all.iter().take(if page.all { usize::MAX } else { NAMED }) {
+        let path = fit(&t.path.to_string(), page.width.saturating_sub(24));
+        let _ = writeln!(out, "  {:>10}  {:<8}  {path}", bytes(t.source.bytes()), direction.verb());
     }
 }
 
-/// Conflicts, unknowns, protected items and problems by name.
-fn details(out: &mut String, up: &Plan, down: &Plan, width: usize, all: bool) {
-    let most = if all { usize::MAX } else { 5 };
-    let protected = up.protected.iter().map(|k| ("newer in the bucket", k)).chain(down.protected.iter().map(|k| ("newer in the mount", k)));
-    let waiting = up.conflicts.iter().map(|k| ("conflict", k)).chain(up.unknown.iter().map(|k| ("unknown", k)));
-    let named: Vec<_> = waiting.chain(protected).collect();
-    if !named.is_empty() {
-        let _ = writeln!(out, "\n{}:", style("Kept as they are").yellow());
-        for (word, k) in named.iter().take(most) {
-            let _ = writeln!(out, "  {}: {word} ({})", fit(&k.path.to_string(), width.saturating_sub(40).max(20)), k.why);
-        }
-        if named.len() > most {
-            let _ = writeln!(out, "  … and {} more (-v lists all)", count((named.len() - most) as u64));
-        }
-    }
-    let problems = union(up, down);
-    if !problems.is_empty() {
-        let _ = writeln!(out, "\n{}:", style("Problems").red());
-        for p in problems.iter().take(most) {
-            let _ = writeln!(out, "  {}", p.line());
-        }
-    }
-}
-
-fn union<'a>(up: &'a Plan, down: &'a Plan) -> Vec<&'a lsync::problem::Problem> {
-    let mut all: Vec<_> = up.problems.iter().collect();
-    all.extend(down.problems.iter().filter(|p| !up.problems.contains(p)));
+/// Problems of both directions, each once.
+fn union(up: &Plan, down: &Plan) -> Vec<Problem> {
+    let mut all = up.problems.clone();
+    all.extend(down.problems.iter().filter(|p| !up.problems.contains(p)).cloned());
     all
 }
 
-fn verdict(up: &Plan, down: &Plan) -> String {
-    let waiting = up.conflicts.len() + up.unknown.len();
-    let mut words = Vec::new();
-    if !up.is_empty() {
-        words.push(format!("{} to upload", count((up.transfers.len() + up.removals.len() + up.updates.len()) as u64)));
-    }
-    if !down.is_empty() {
-        words.push(format!("{} to download", count((down.transfers.len() + down.removals.len() + down.updates.len()) as u64)));
-    }
-    if waiting > 0 {
-        words.push(format!("{} waiting for a decision", count(waiting as u64)));
-    }
-    let problems = union(up, down).len();
-    if problems > 0 {
-        words.push(format!("{} cannot be synced", count(problems as u64)));
-    }
-    if words.is_empty() { "in sync: both sides hold the same".into() } else { words.join(", ") }
+/// True when nothing would move and nothing waits.
+fn in_sync(up: &Plan, down: &Plan) -> bool {
+    up.is_empty() && down.is_empty() && up.conflicts.is_empty() && up.unknown.is_empty() && union(up, down).is_empty()
 }
 
-fn problem_lines(up: &Plan, down: &Plan) -> Vec<serde_json::Value> {
-    let kept = |state: &str, k: &lsync::plan::Kept| json!({ "v": 1, "type": "kept", "state": state, "path": k.path.as_str(), "bytes": k.bytes, "why": k.why });
-    let mut lines: Vec<_> = up.conflicts.iter().map(|k| kept("conflict", k)).collect();
-    lines.extend(up.unknown.iter().map(|k| kept("unknown", k)));
-    lines.extend(up.protected.iter().chain(&down.protected).map(|k| kept("protected", k)));
-    lines.extend(
-        union(up, down).into_iter().map(|p| json!({ "v": 1, "type": "problem", "path": p.name, "why": p.why, "exclude": p.exclude })),
-    );
+/// Both directions in one line, the last of the screen.
+fn verdict(up: &Plan, down: &Plan) -> String {
+    if in_sync(up, down) {
+        return "in sync: both sides hold the same".into();
+    }
+    let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.updates.len()) as u64;
+    let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
+    let parts = [
+        (moves(up), "to upload"),
+        (moves(down), "to download"),
+        (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
+        (union(up, down).len() as u64, "cannot be synced"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
+    format!("not in sync: {}", parts.join(", "))
+}
+
+/// What waits for a person, and what is kept, a line each.
+fn lines(up: &Plan, down: &Plan) -> Vec<Value> {
+    let kept = |state: &'static str, list: &[Kept]| list.iter().map(|item| json::kept(state, item)).collect::<Vec<_>>();
+    let mut lines = kept("conflict", &up.conflicts);
+    lines.extend(kept("unknown", &up.unknown));
+    lines.extend(kept("protected", &up.protected));
+    lines.extend(kept("protected", &down.protected));
+    lines.extend(up.vanished.iter().map(json::vanished));
+    lines.extend(up.skipped.iter().map(json::skipped));
+    lines.extend(union(up, down).iter().map(json::problem));
     lines
 }
 
-fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -> serde_json::Value {
-    let last = sight
-        .state
-        .last
-        .as_ref()
-        .map(|run| json!({ "command": run.command, "host": run.host, "time_ns": run.time, "generation": run.generation }));
-    let upload = sight.last_upload.as_ref().map(|h| json!({ "host": h.host, "time_ns": h.time, "files": h.files, "bytes": h.bytes }));
+/// The last line.
+fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -> Value {
+    let run = |run: &LastRun| json!({ "command": run.command, "host": run.host, "time_ns": run.time, "generation": run.generation });
+    let upload = |h: &Header| json!({ "host": h.host, "time_ns": h.time, "files": h.files, "bytes": h.bytes });
+    let (ignored, ignored_bytes) = sight.ignored_at_source(Direction::Upload);
     json!({
-        "v": 1, "type": "summary", "command": "status", "exit": exit.code(), "complete": up.is_empty() && down.is_empty() && verdict(up, down).starts_with("in sync"),
-        "elapsed_ms": elapsed_ms, "generation": (sight.state.generation > 0).then_some(sight.state.generation),
+        "v": 1, "type": "summary", "command": "status", "exit": exit.code(), "complete": in_sync(up, down), "elapsed_ms": elapsed_ms,
+        "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
-        "ignored": sight.ignored.files, "ignored_bytes": sight.ignored.bytes, "skipped": up.skipped.len(), "vanished": up.vanished.len(),
-        "last_run": last, "last_upload": upload,
+        "ignored": ignored, "ignored_bytes": ignored_bytes, "skipped": up.skipped.len(), "vanished": up.vanished.len(),
+        "objects": sight.view.objects, "object_bytes": sight.view.bytes,
+        "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use lsync::plan::Class;
+
+    use super::super::render::samples::{around, bounds, empty, fits, full, page, path, transfer};
+    use super::*;
+
+    fn shown(up: &Plan, down: &Plan, last_run: Option<&LastRun>, width: usize) -> String {
+        let bounds = bounds();
+        let status = Status { around: around(), up: (up, &bounds), down: (down, &bounds), last_run };
+        let text = screen(&status, &page(width));
+        fits(&text, width);
+        text
+    }
+
+    #[test]
+    fn both_directions_in_one_look() {
+        let time = around().now - 3 * 86_400_000_000_000;
+        let run = LastRun { command: "upload".into(), host: "gpu-h100-2".into(), time, generation: 7 };
+        insta::assert_snapshot!(shown(&full(Direction::Upload), &full(Direction::Download), Some(&run), 80), @"
+        Mount      /lambda/nfs/research
+        Bucket     s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+        Endpoint   https://files.us-east-2.lambda.ai
+        Holds      12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
+                   ago), by gpu-a100-1
+        Last sync  upload 2026-09-18 14:13:20 UTC (3 days ago), on gpu-h100-2,
+                   generation 7
+
+        Largest:
+             5.0 GiB  upload    checkpoints/a run with a rat…och-0042/optimizer-state.pt
+             5.0 GiB  download  checkpoints/a run with a rat…och-0042/optimizer-state.pt
+             4.0 MiB  upload    data/part-0000.npy
+             4.0 MiB  upload    data/part-0001.npy
+             4.0 MiB  upload    data/part-0002.npy
+
+        Conflicts:
+             2.0 KiB  notes.md  (changed on both sides)
+             2.0 KiB  checkpoints/a ru…imizer-state.pt  (different, and never agreed on)
+
+        Unknown (equal size, and nothing tells about the content):
+             6.0 GiB  foreign.bin
+
+        Protected (newer in the bucket):
+              1000 B  newer/0
+              1000 B  newer/1
+              1000 B  newer/2
+              1000 B  newer/3
+              1000 B  newer/4
+                      and 2 more (-v names all)
+
+        Protected (newer in the mount):
+              1000 B  newer/0
+              1000 B  newer/1
+              1000 B  newer/2
+              1000 B  newer/3
+              1000 B  newer/4
+                      and 2 more (-v names all)
+
+        Skipped:
+          run/socket: a socket
+
+        Problems:
+          caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
+          a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
+              or remove the object in the bucket
+
+                                   to upload              to download
+          new              1,201     9.7 GiB        1,201     9.7 GiB
+          again                1        10 B            1        10 B
+          changed              1     3.0 MiB            1     3.0 MiB
+          overwritten          4     3.0 MiB            4     3.0 MiB
+          deleted              1     9.0 GiB            1     9.0 GiB
+          permissions          1                        1
+          unchanged    1,000,000     1.0 TiB    1,000,000     1.0 TiB
+          only there           2        10 B            2        10 B
+          protected            7     6.8 KiB            7     6.8 KiB
+          conflicts            2     4.0 KiB            2     4.0 KiB
+          unknown              1     6.0 GiB            1     6.0 GiB
+          skipped              1                        1
+          problems             2                        2
+
+        1 file was published and is not in the bucket any more: gone.txt.
+
+        not in sync: 1,209 items to upload, 1,209 items to download, 3 items wait for
+        your decision, 2 items cannot be synced
+        ");
+        shown(&full(Direction::Upload), &full(Direction::Download), Some(&run), 120);
+    }
+
+    #[test]
+    fn in_sync_is_short() {
+        let (mut up, mut down) = (empty(Direction::Upload), empty(Direction::Download));
+        (up.same, down.same) = (vec![path("a")], vec![path("a")]);
+        insta::assert_snapshot!(shown(&up, &down, None, 80), @"
+        Mount      /lambda/nfs/research
+        Bucket     s3://7c6e0d1c-1f4b-4d54-8a0e-5b2f4c7e9a10/project/
+        Endpoint   https://files.us-east-2.lambda.ai
+        Holds      12,345 objects, 1.2 TiB; last upload 2026-09-21 11:10:00 UTC (3 h
+                   ago), by gpu-a100-1
+        Last sync  this mount was never synced with this bucket
+
+                                   to upload              to download
+          unchanged            1         0 B            1         0 B
+
+        in sync: both sides hold the same
+        ");
+    }
+
+    #[test]
+    fn check_asks_about_one_direction_or_both() {
+        let (mut up, down) = (empty(Direction::Upload), empty(Direction::Download));
+        up.transfers = vec![transfer("a", 1, Class::New, 0)];
+        let check = |which, expected| assert_eq!(check(which, &up, &down), expected, "{which:?}");
+        check(None, Exit::Done);
+        check(Some(Check::Upload), Exit::Pending);
+        check(Some(Check::Download), Exit::Done);
+        check(Some(Check::Any), Exit::Pending);
+    }
+
+    #[test]
+    fn every_line_of_json_is_as_documented() {
+        let (up, down) = (full(Direction::Upload), full(Direction::Download));
+        let types: Vec<String> = lines(&up, &down).iter().map(|line| format!("{} {}", line["type"], line["path"])).collect();
+        assert_eq!((types.len(), types[0].as_str()), (21, "\"kept\" \"notes.md\""), "{types:?}");
+    }
 }

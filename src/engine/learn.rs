@@ -246,10 +246,11 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
     .into_iter()
     .map(|(at, ())| at)
     .collect();
-    let bytes = open.iter().map(|at| sight.local[at.local].1.entry.bytes()).sum();
+    let bytes: u64 = open.iter().map(|at| sight.local[at.local].1.entry.bytes()).sum();
     if !open.is_empty() {
         ends.phase(Phase::Hash);
-        ends.tell(Event::Planned { files: open.len() as u64, bytes });
+        // Each is read twice: here and there.
+        ends.tell(Event::Planned { files: open.len() as u64, bytes: bytes * 2 });
     }
     for at in open {
         let bucket_at = at.bucket.expect("the row above has a bucket side");

@@ -268,6 +268,15 @@ impl Sight {
         plan
     }
 
+    /// What patterns left out of a direction's source: how many files, and their bytes.
+    #[must_use]
+    pub fn ignored_at_source(&self, direction: Direction) -> (u64, u64) {
+        match direction {
+            Direction::Upload => (self.ignored.files, self.ignored.bytes),
+            Direction::Download => self.view.ignored,
+        }
+    }
+
     /// True when the rules of this run let a path travel.
     pub(super) fn filter_has(&self, path: &RelPath, is_dir: bool) -> bool {
         self.filter.scope(path, is_dir) == Scope::In

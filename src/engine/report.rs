@@ -1,6 +1,9 @@
 //! What a run has done, and the value that "complete" is made from. Prints nothing.
 
+use std::collections::BTreeSet;
+
 use super::Error;
+use crate::event::Verb;
 use crate::path::RelPath;
 use crate::plan::{Direction, Kept, Plan};
 use crate::problem::{Problem, Skipped};
@@ -34,6 +37,8 @@ pub struct Counts {
     pub ignored: u64,
     /// Only at the destination, kept.
     pub kept: u64,
+    /// Planned and not reached: the run ended early.
+    pub pending: u64,
 }
 
 /// How a failed item failed; decides the exit code.
@@ -184,6 +189,30 @@ impl Report {
             ended_by: None,
             complete: None,
         }
+    }
+
+    /// Makes the counts disjoint once the run is over: an item that failed, or turned out to be a problem, counts as nothing else, and
+    /// what the plan lists and the run did not reach is `pending`. `done` says what was done to a path.
+    pub(super) fn settle_counts(&mut self, plan: &Plan, done: &dyn Fn(&RelPath) -> Option<Verb>) {
+        let failed: BTreeSet<&RelPath> = self.failures.iter().map(|failure| &failure.path).collect();
+        let problems = self.problems.iter().skip(plan.problems.len()).filter_map(|problem| problem.path.as_ref());
+        let spoilt: BTreeSet<&RelPath> = problems.chain(failed.iter().copied()).collect();
+        let counts = &mut self.counts;
+        counts.failed = failed.len() as u64;
+        for path in &spoilt {
+            let count = match done(path) {
+                Some(Verb::Upload) => &mut counts.uploaded,
+                Some(Verb::Download) => &mut counts.downloaded,
+                Some(Verb::Update) => &mut counts.updated,
+                Some(Verb::Delete) => &mut counts.deleted,
+                None if plan.same.binary_search(path).is_ok() && !plan.updates.iter().any(|u| u.path == **path) => &mut counts.unchanged,
+                None => continue,
+            };
+            *count = count.saturating_sub(1);
+        }
+        let planned = plan.transfers.iter().map(|t| &t.path);
+        let planned = planned.chain(plan.removals.iter().map(|r| &r.path)).chain(plan.updates.iter().map(|u| &u.path));
+        counts.pending = planned.filter(|path| done(path).is_none() && !spoilt.contains(path)).count() as u64;
     }
 
     /// True when nothing stands between this run and the word: no failure, conflict, unknown or problem, and no early end.

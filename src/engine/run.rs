@@ -75,7 +75,7 @@ pub(super) struct Work<'a> {
 pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
     // What ends this run early is nobody else's business.
     let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
-    let ignored = sight.ignored.files + if plan.direction == Direction::Download { sight.view.ignored.0 } else { 0 };
+    let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
     if plan.is_empty() && !learnt && !owes(sight, plan) {
@@ -223,6 +223,7 @@ impl Work<'_> {
             self.end(e);
         }
         let mut report = self.report;
+        report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));
         let (mount, still) = (self.ends.mount.clone(), &mut report);
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());

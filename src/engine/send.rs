@@ -1,5 +1,7 @@
 //! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
@@ -143,6 +145,7 @@ impl Sender<'_> {
         let begin = self.ends.bucket.begin_upload(path.as_str(), about(path, stamp));
         let upload = begin.await?;
         let sent = self.parts(path, &source, stamp.size, part_bytes, &upload).await;
+        let all_moved = sent.is_ok();
         let finished = match sent {
             Ok((etags, md5s)) => {
                 // The file must still be what it was: a torn one is never made an object.
@@ -161,6 +164,10 @@ impl Sender<'_> {
             Err(e) => Err(e),
         };
         if finished.is_err() {
+            if all_moved {
+                let (path, why) = (path.clone(), "it was not completed".into());
+                self.ends.tell(Event::Retried { path, bytes: stamp.size, why });
+            }
             // Best effort: what stays behind is found by its age, and the first error is the one to tell.
             if let Err(e) = self.ends.bucket.abort_upload(&upload).await {
                 self.ends.tell(Event::Warning(format!("an unfinished upload of {path} could not be removed: {e}")));
@@ -178,6 +185,7 @@ impl Sender<'_> {
         upload: &Upload,
     ) -> Result<(Vec<ETag>, Vec<Md5>), Once> {
         let count = size.div_ceil(part_bytes);
+        let moved = &AtomicU64::new(0);
         let mut sending = stream::iter(0..count)
             .map(|index| async move {
                 let offset = index * part_bytes;
@@ -195,19 +203,21 @@ impl Sender<'_> {
                 let part = self.ends.bucket.upload_part(upload, number, body, md5);
                 let etag = self.ends.stop.or(part).await.ok_or(Once::Run(Error::Stopped))??;
                 self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
-                Ok::<_, Once>((etag, md5, len))
+                moved.fetch_add(len, Ordering::Relaxed);
+                Ok::<_, Once>((etag, md5))
             })
             .buffered(PARTS_IN_FLIGHT);
-        let (mut etags, mut md5s, mut moved) = (Vec::new(), Vec::new(), 0);
+        let (mut etags, mut md5s) = (Vec::new(), Vec::new());
         while let Some(part) = sending.next().await {
             match part {
-                Ok((etag, md5, len)) => {
+                Ok((etag, md5)) => {
                     etags.push(etag);
                     md5s.push(md5);
-                    moved += len;
                 }
                 Err(e) => {
-                    self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: "a part could not be sent".into() });
+                    // Parts that came through count no more: without all of them there is no object.
+                    let bytes = moved.load(Ordering::Relaxed);
+                    self.ends.tell(Event::Retried { path: path.clone(), bytes, why: "a part could not be sent".into() });
                     return Err(e);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::clash::{self, Verdict};
 use super::input::Input;
-use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount};
+use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
 use crate::path::RelPath;
@@ -121,7 +121,7 @@ impl Builder<'_, '_> {
         match stands {
             Standing::Same => self.same(at),
             Standing::Unknown if self.choices.overwrite => self.transfer(at, Class::OverwriteUnknown),
-            Standing::Unknown => keep(&mut self.plan.unknown, at, "equal size, and nothing tells whether the content is equal"),
+            Standing::Unknown => keep(&mut self.plan.unknown, at, "equal size, and nothing tells about the content"),
             Standing::BothChanged if self.choices.overwrite => self.transfer(at, Class::OverwriteConflict),
             Standing::BothChanged => keep(&mut self.plan.conflicts, at, both_changed(at)),
             Standing::LocalChanged | Standing::BucketChanged => {
@@ -186,22 +186,21 @@ impl Builder<'_, '_> {
         if source_below && entry.is_some_and(|e| e.kind == Kind::Dir) {
             return; // empty here and full there: it fills, and is neither kept apart nor removed
         }
-        if self.upload() && entry.is_some_and(|e| e.kind == Kind::Dir) && self.input.is_there_but_not_listed(at.path) {
+        let upload = self.upload();
+        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.input.is_there_but_not_listed(at.path) {
             self.plan.same.push(at.path.clone());
             return;
         }
-        let proven = if self.upload() { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
+        let proven = if upload { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
         match since {
             Since::Unchanged if self.choices.delete && proven => {
                 let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
                 self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
             }
-            Since::Unchanged => keep(&mut self.plan.kept, at, "removed at the source"),
             Since::Changed if self.choices.delete && proven => {
                 keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
             }
-            Since::Changed => keep(&mut self.plan.kept, at, "removed at the source, changed here"),
-            Since::New => keep(&mut self.plan.kept, at, "only here"),
+            since => keep(&mut self.plan.kept, at, why_kept(since, upload)),
         }
     }
 
@@ -273,7 +272,7 @@ impl Builder<'_, '_> {
         };
         let rows: Vec<Seen<'_>> = clash::rows(self.input, root);
         let Some(class) = class else {
-            let why = "a directory on one side and no directory on the other";
+            let why = "a directory on one side only";
             for at in rows.iter().filter(|at| at.local.is_some() || at.bucket.is_some()) {
                 match verdict {
                     Verdict::DestinationChanged => keep(&mut self.plan.protected, at, why),
@@ -353,7 +352,7 @@ fn both_changed(at: &Seen<'_>) -> &'static str {
     match (at.base, same_kind(at)) {
         (_, false) => "of different kinds on the two sides",
         (Some(_), true) => "changed on both sides",
-        (None, true) => "different on the two sides, and never agreed on",
+        (None, true) => "different, and never agreed on",
     }
 }
 

@@ -92,7 +92,7 @@ fn whatever_is_no_yes_changes_nothing() {
     for (keys, code) in answers {
         for json in ["", "--json"] {
             let mut pty = Pty::start(&lsync(&mount, &s3, "upload").args(json), 100, 40);
-            pty.wait_for("Upload 1 item, 1 B? [y/N]").send(keys);
+            pty.wait_for("Upload 1 item (1 B)? [y/N]").send(keys);
             assert_eq!(pty.wait(), code, "{keys:?}");
             assert!(pty.screen().contains("nothing was changed"), "{keys:?}:\n{}", pty.screen());
             assert!(!pty.screen().contains("stopping cleanly"), "there is nothing to stop:\n{}", pty.screen());
@@ -121,7 +121,7 @@ fn a_reader_that_goes_away_stops_nothing() {
         mount.write(name, name);
     }
     let lines = [
-        ("lsync upload -n -v | head -1", "Upload  from"),
+        ("lsync upload -n -v | head -1", "Upload"),
         ("lsync upload --json | head -1", "{"),
         ("lsync upload --yes --json | head -1", "{"),
         ("lsync status -v | head -1", "Mount"),

@@ -134,7 +134,7 @@ fn quiet_prints_the_last_line_alone() {
     assert!(quiet("download", 0).starts_with("complete: files=1 "));
     assert!(quiet("status", 0).contains("in sync"));
     mount.write("b", "2");
-    assert!(quiet("status --check=upload", 10).starts_with("1 "));
+    assert!(quiet("status --check=upload", 10).starts_with("not in sync: 1 item to upload"));
     // What went wrong is no noise: it is named, and the line comes last.
     s3.put("bad//key", "x").put("a", "theirs");
     mount.write("a", "mine too");

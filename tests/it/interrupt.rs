@@ -32,7 +32,7 @@ fn many_small(signal: Signal, code: i32) {
     s3.until_all_hit();
     run.signal(signal);
     let ended = run.wait().expect(code);
-    assert_eq!(ended.last_line(), "incomplete: interrupted; run the same command again", "{}", ended.stderr);
+    assert_eq!(ended.last_line(), "incomplete: interrupted with 30 items left; the same command goes on from here", "{}", ended.stderr);
     assert_eq!(s3.keys().len(), 10);
     assert_eq!(s3.all_keys().iter().filter(|key| key.starts_with(".lsync/manifests/0000000001-")).count(), 1, "{:?}", s3.all_keys());
     assert!(mount.left_behind().is_empty(), "{:?}", mount.left_behind());
@@ -126,7 +126,7 @@ fn a_second_signal_stops_at_once() {
     let mut run = upload(&s3, &mount).start();
     s3.until_all_hit();
     run.signal(Signal::INT);
-    run.wait_for_stderr("once more to stop at once");
+    run.wait_for_stderr("a second Ctrl-C stops at once");
     run.signal(Signal::INT);
     run.wait().expect(130);
     let again = upload(&s3, &mount).run().expect(0);

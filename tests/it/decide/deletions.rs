@@ -43,7 +43,7 @@ fn what_vanished_from_the_bucket_is_kept_reported_and_sent_again() {
     let two = Two::agreed(&[("x", "x"), ("y", "y")]);
     two.remove_object("x");
     let ran = two.b("download --yes --delete").expect(0);
-    assert!(ran.stderr.contains("1 file that the published manifest has is no longer in the bucket"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 file that was published is not in the bucket any more"), "{}", ran.stderr);
     assert_eq!(two.b.text("x"), "x");
     two.b.write("x", "changed");
     two.b("download --yes --delete").expect(0);

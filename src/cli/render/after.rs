@@ -1,0 +1,273 @@
+//! What is said after a run, above the last line: what was done, what failed, and both ways on for what was kept.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use lsync::engine::Report;
+use lsync::path::{RelPath, Shown};
+use lsync::plan::{Direction, Kept};
+use lsync::problem::Problem;
+
+use super::super::text::{bytes, count, duration, files, fit, items, wrap};
+use super::{NAMED, Page, problems};
+
+/// What a report does not know.
+pub(crate) struct After<'a> {
+    pub page: Page,
+    /// How long the run took, from the answer on; `None` leaves out what was done, for the quiet.
+    pub took: Option<Duration>,
+    /// Problems that the screen before the run has not shown.
+    pub problems: &'a [Problem],
+    /// A command that a person can type here, for a path: the verb, flags, the path.
+    pub command: &'a dyn Fn(Direction, &str, &RelPath) -> String,
+}
+
+/// The text, empty when there is nothing to say.
+pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
+    let mut out = String::new();
+    if let Some(took) = about.took {
+        done(&mut out, report, took, &about.page);
+    }
+    failures(&mut out, report, &about.page);
+    problems(&mut out, about.problems, &about.page);
+    undecided(&mut out, report, &report.conflicts, "in conflict", None, about);
+    undecided(&mut out, report, &report.unknown, "not comparable (equal size, content not known)", Some("--compare content"), about);
+    protected(&mut out, report, &about.page);
+    if about.took.is_none() {
+        vanished(&mut out, report, &about.page);
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str, page: &Page) {
+    let _ = writeln!(out, "{}", wrap(text, page.width, 0, 0));
+}
+
+/// A blank line between what is said and what was said before.
+fn apart(out: &mut String) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn done(out: &mut String, report: &Report, took: Duration, page: &Page) {
+    let counts = &report.counts;
+    let moved = counts.uploaded + counts.downloaded;
+    let mut parts = Vec::new();
+    if moved > 0 {
+        parts.push(format!("{}ed {}, {}", report.direction.verb(), items(moved), bytes(report.bytes)));
+    }
+    if counts.deleted > 0 {
+        parts.push(format!("deleted {}", items(counts.deleted)));
+    }
+    if counts.updated > 0 {
+        parts.push(format!("set the permissions of {}", items(counts.updated)));
+    }
+    if parts.is_empty() {
+        return;
+    }
+    let seconds = took.as_secs_f64();
+    let rate = if report.bytes >= 1 << 20 && seconds >= 1.0 {
+        format!(" ({}/s)", bytes((report.bytes as f64 / seconds) as u64))
+    } else {
+        String::new()
+    };
+    let text = format!("{} in {}{rate}.", parts.join(", "), duration(seconds.round() as u64));
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    line(out, &format!("{first}{}", chars.as_str()), page);
+}
+
+fn failures(out: &mut String, report: &Report, page: &Page) {
+    if report.failures.is_empty() {
+        return;
+    }
+    apart(out);
+    let _ = writeln!(out, "{}", page.ink.red(&format!("{} failed:", items(report.counts.failed))));
+    let most = if page.all { usize::MAX } else { NAMED };
+    for failure in report.failures.iter().take(most) {
+        let path = fit(&failure.path.to_string(), page.width.saturating_sub(3));
+        let _ = writeln!(out, "  {}", wrap(&format!("{path}: {}", Shown(&failure.why)), page.width, 2, 6));
+    }
+    more(out, report.failures.len().saturating_sub(most));
+}
+
+fn more(out: &mut String, n: usize) {
+    if n > 0 {
+        let _ = writeln!(out, "  and {} more", count(n as u64));
+    }
+}
+
+/// Items that only a person can decide, with the commands that do.
+fn undecided(out: &mut String, report: &Report, list: &[Kept], what: &str, compare: Option<&str>, about: &After<'_>) {
+    let Some(first) = list.first() else { return };
+    let (n, page) = (list.len() as u64, &about.page);
+    let (are, were) = if n == 1 { ("is", "was kept as it is") } else { ("are", "were kept as they are") };
+    let title = format!("{} {are} {what} and {were}:", files(n));
+    apart(out);
+    let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&title, page.width, 0, 0)));
+    let most = if page.all { usize::MAX } else { NAMED };
+    for item in list.iter().take(most) {
+        let _ = writeln!(out, "  {}", fit(&item.path.to_string(), page.width.saturating_sub(2)));
+    }
+    more(out, list.len().saturating_sub(most));
+    let mut ways: Vec<(String, &str)> = Vec::new();
+    if let Some(flags) = compare {
+        ways.push(((about.command)(report.direction, flags, &first.path), "reads the bucket's to compare"));
+    }
+    ways.push(((about.command)(Direction::Upload, "--overwrite", &first.path), "takes the mount's"));
+    ways.push(((about.command)(Direction::Download, "--overwrite", &first.path), "takes the bucket's"));
+    let _ = writeln!(out, "{}", if n == 1 { "To settle it, one of:" } else { "To settle them, for each one of:" });
+    let column = ways.iter().map(|(command, _)| console::measure_text_width(command)).max().unwrap_or(0);
+    for (command, what) in &ways {
+        if column + what.len() + 4 <= page.width {
+            let _ = writeln!(out, "  {command}{:pad$}  {what}", "", pad = column - console::measure_text_width(command));
+        } else {
+            let _ = writeln!(out, "  # {what}\n  {command}");
+        }
+    }
+}
+
+fn protected(out: &mut String, report: &Report, page: &Page) {
+    let n = report.protected.len() as u64;
+    if n == 0 {
+        return;
+    }
+    let (are, them) = if n == 1 { ("is", "it") } else { ("are", "them") };
+    let (place, brings) = match report.direction {
+        Direction::Upload => ("bucket", "brings"),
+        Direction::Download => ("mount", "sends"),
+    };
+    let reverse = report.direction.reverse().verb();
+    apart(out);
+    line(out, &format!("{} {are} newer in the {place}; `lsync {reverse}` {brings} {them}.", files(n)), page);
+}
+
+fn vanished(out: &mut String, report: &Report, page: &Page) {
+    let n = report.vanished.len() as u64;
+    if n == 0 {
+        return;
+    }
+    let (were, are) = if n == 1 { ("was", "is") } else { ("were", "are") };
+    let text = format!("{} that {were} published {are} not in the bucket any more; nothing was deleted because of that.", files(n));
+    apart(out);
+    line(out, &text, page);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use lsync::engine::{Counts, Failure, FailureKind};
+
+    use super::super::samples::{HARD, fits, full, page, path};
+    use super::*;
+    use crate::cli::again;
+    use crate::cli::args::Common;
+
+    fn report(direction: Direction) -> Report {
+        let plan = full(direction);
+        Report {
+            direction,
+            counts: Counts {
+                uploaded: 1205,
+                deleted: 1,
+                updated: 1,
+                failed: 2,
+                conflicts: 2,
+                unknown: 1,
+                protected: 7,
+                ..Counts::default()
+            },
+            bytes: 10 << 30,
+            total_bytes: 1 << 40,
+            generation: Some(8),
+            failures: vec![
+                Failure { path: path(HARD), kind: FailureKind::Failed, why: "cannot read it: permission denied".into() },
+                Failure { path: path("log.txt"), kind: FailureKind::StillWritten, why: "it is still being written".into() },
+            ],
+            protected: plan.protected,
+            conflicts: plan.conflicts,
+            unknown: plan.unknown,
+            problems: plan.problems,
+            skipped: plan.skipped,
+            vanished: plan.vanished,
+            ended_by: None,
+            complete: None,
+        }
+    }
+
+    fn text(report: &Report, width: usize, current_dir: &str) -> String {
+        let common = Common::default();
+        let at = again::Here { called: "lsync", common: &common, root: Path::new("/m"), current_dir: Path::new(current_dir) };
+        let command = |verb, extra: &str, path: &RelPath| again::for_path(&at, verb, extra, path);
+        let took = Some(Duration::from_millis(104_400));
+        after(report, &After { page: page(width), took, problems: &report.problems[1..], command: &command })
+    }
+
+    #[test]
+    fn what_was_done_what_failed_and_both_ways_on() {
+        let upload = report(Direction::Upload);
+        let shown = text(&upload, 80, "/m/sub");
+        fits(&shown, 80);
+        insta::assert_snapshot!(shown, @"
+        Uploaded 1,205 items, 10.0 GiB, deleted 1 item, set the permissions of 1 item in
+        2 min (98.1 MiB/s).
+
+        2 items failed:
+          checkpoints/a run with a rather long n…u{1b}[31mepoch-0042/optimizer-state.pt:
+              cannot read it: permission denied
+          log.txt: it is still being written
+
+        Problems:
+          a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
+              or remove the object in the bucket
+
+        2 files are in conflict and were kept as they are:
+          notes.md
+          checkpoints/a run with a rather long na…u{1b}[31mepoch-0042/optimizer-state.pt
+        To settle them, for each one of:
+          lsync upload --overwrite ../notes.md    takes the mount's
+          lsync download --overwrite ../notes.md  takes the bucket's
+
+        1 file is not comparable (equal size, content not known) and was kept as it is:
+          foreign.bin
+        To settle it, one of:
+          lsync upload --compare content ../foreign.bin  reads the bucket's to compare
+          lsync upload --overwrite ../foreign.bin        takes the mount's
+          lsync download --overwrite ../foreign.bin      takes the bucket's
+
+        7 files are newer in the bucket; `lsync download` brings them.
+        ");
+    }
+
+    #[test]
+    fn a_single_item_is_told_in_the_singular() {
+        let mut download = report(Direction::Download);
+        download.counts = Counts { downloaded: 1, ..Counts::default() };
+        (download.failures, download.problems) = (Vec::new(), download.problems[..1].to_vec());
+        download.conflicts.truncate(1);
+        download.protected.truncate(1);
+        download.unknown.clear();
+        insta::assert_snapshot!(text(&download, 120, "/m"), @"
+        Downloaded 1 item, 10.0 GiB in 2 min (98.1 MiB/s).
+
+        1 file is in conflict and was kept as it is:
+          notes.md
+        To settle it, one of:
+          lsync upload --overwrite notes.md    takes the mount's
+          lsync download --overwrite notes.md  takes the bucket's
+
+        1 file is newer in the mount; `lsync upload` sends it.
+        ");
+    }
+
+    #[test]
+    fn nothing_is_said_when_there_is_nothing_to_say() {
+        let mut quiet = report(Direction::Upload);
+        quiet.counts = Counts::default();
+        (quiet.failures, quiet.problems, quiet.conflicts) = (Vec::new(), quiet.problems[..1].to_vec(), Vec::new());
+        (quiet.unknown, quiet.protected) = (Vec::new(), Vec::new());
+        assert_eq!(text(&quiet, 80, "/m"), "");
+    }
+}
