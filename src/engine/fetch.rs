@@ -77,9 +77,15 @@ impl Fetcher<'_> {
 
     async fn content(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
         if source.size <= SINGLE_REQUEST_MAX {
-            self.whole(path, source, etag, temp).await
-        } else {
-            self.in_ranges(path, source, etag, temp).await
+            return self.whole(path, source, etag, temp).await;
+        }
+        match self.in_ranges(path, source, etag, temp).await {
+            // Which range is damaged shows only by part digests, and those ranges have been asked for twice already.
+            Err(NotSent::Item(FailureKind::Integrity, why)) if range_digests(source).is_none() => {
+                self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why });
+                self.in_ranges(path, source, etag, temp).await
+            }
+            got => got,
         }
     }
 
@@ -107,8 +113,7 @@ impl Fetcher<'_> {
     async fn in_ranges(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
         let known = source.digests.parts.clone();
         let natural = part_bytes_for(source.size).unwrap_or(SINGLE_REQUEST_MAX);
-        // Foreign part sizes may be huge; a range must fit a buffer.
-        let aligned = known.as_ref().map(|parts| parts.part_bytes).filter(|bytes| *bytes <= 64 << 20);
+        let aligned = range_digests(source).map(|parts| parts.part_bytes);
         let range_bytes = aligned.unwrap_or(natural);
         let count = source.size.div_ceil(range_bytes);
         let known = &known;
@@ -267,6 +272,11 @@ fn trusted(source: &File, head: Option<&Head>) -> Digests {
 }
 
 type Got = (Digests, Proof, Option<Head>);
+
+/// Digests of parts that fit a buffer; foreign part sizes may be huge.
+fn range_digests(source: &File) -> Option<&Parts> {
+    source.digests.parts.as_deref().filter(|parts| parts.part_bytes <= 64 << 20)
+}
 
 /// Checks a complete buffer against what is known; `None` when it does not match.
 fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {

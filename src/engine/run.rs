@@ -237,9 +237,10 @@ impl Work<'_> {
         self.plan.direction == Direction::Upload && !self.done.is_empty()
     }
 
-    /// Notes what ended the run; the first reason stays.
+    /// Notes what ended the run; the first reason stays. Nothing new starts, and what is in flight ends.
     pub(super) fn end(&mut self, error: Error) {
         self.report.ended_by.get_or_insert(error);
+        self.ends.stop.ask();
     }
 
     /// True when no new work may start.

@@ -137,12 +137,7 @@ impl Work<'_> {
                     };
                     self.item_done(&transfer.path, done);
                 }
-                Err(why) => {
-                    self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), why);
-                    if self.report.ended_by.is_some() {
-                        ends.stop.ask();
-                    }
-                }
+                Err(why) => self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), why),
             }
         }
     }

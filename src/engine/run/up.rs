@@ -212,12 +212,7 @@ impl Work<'_> {
                     };
                     self.item_done(&send.path, done);
                 }
-                Err(why) => {
-                    self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why);
-                    if self.report.ended_by.is_some() {
-                        ends.stop.ask(); // nothing else may start, and what is in flight ends
-                    }
-                }
+                Err(why) => self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why),
             }
         }
     }
