@@ -317,6 +317,7 @@ impl Builder<'_, '_> {
             let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
             if agreed && !here && !self.input.is_problem(path) {
                 self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0 });
+                self.plan.destination_entries += 1;
             }
         }
         self.plan.removals.sort_by(|a, b| a.path.cmp(&b.path));

@@ -156,8 +156,13 @@ impl World {
             }
             let vanished = matches!(self.published.get(path), Some(Node::File(_))) && there.is_none();
             told.problems += u64::from(vanished && !run.upload && local.is_none());
-            if local.is_none() && there.is_none() && base.is_some() {
-                tree.remove(path); // gone here and there
+            let gone = local.is_none() && there.is_none() && base.is_some();
+            if gone && vanished && run.upload && run.delete {
+                // Gone here and there: what is published forgets it, and this is a deletion.
+                changed = true;
+                told.deleted += 1;
+                tree.remove(path);
+                me.base.remove(path);
             }
         }
         if run.upload && changed {
