@@ -251,7 +251,9 @@ mod tests {
     fn every_line_of_a_plan_is_pinned() {
         let mut some = full(Direction::Upload);
         some.transfers.drain(..1201);
-        (some.protected.truncate(1), some.conflicts.truncate(1), some.kept.clear());
+        some.protected.truncate(1);
+        some.conflicts.truncate(1);
+        some.kept.clear();
         let lines: Vec<String> = plan(&some).iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         {"bytes":10,"class":"sent_again","kind":"file","path":"again.txt","type":"action","v":1,"verb":"upload"}
