@@ -159,7 +159,8 @@ pub fn may_ask_metadata(at: Triple<'_>) -> bool {
 }
 
 /// The permission bits that a carry from `source` to `destination` sets, when both hold the same content: changed at the source
-/// only, or on both sides, or never agreed on. `None`: nothing to carry.
+/// only, or on both sides, or never agreed on. An object that another tool put has none, and that is no difference. `None`: nothing to
+/// carry.
 #[must_use]
 pub fn mode_to_carry(source: &Entry, destination: &Entry, base: Option<&Entry>) -> Option<u32> {
     if matches!(source.kind, Kind::Link(_)) {

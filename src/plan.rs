@@ -212,6 +212,8 @@ pub struct Plan {
     pub source_entries: u64,
     /// Entries at the destination, in scope.
     pub destination_entries: u64,
+    /// An upload that has to publish what an earlier one sent and could not publish.
+    pub owed: bool,
 }
 
 /// Why a whole plan is refused before it starts.
@@ -243,7 +245,7 @@ impl Plan {
     /// True when execution would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.transfers.is_empty() && self.removals.is_empty() && self.updates.is_empty()
+        self.transfers.is_empty() && self.removals.is_empty() && self.updates.is_empty() && !self.owed
     }
 
     /// Content bytes that move.

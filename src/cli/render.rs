@@ -283,6 +283,10 @@ fn warnings(out: &mut String, plan: &Plan, bounds: &Bounds, page: &Page) {
         let text = format!("{n} that {were} published {are} not in the bucket any more: {names}. Nothing is deleted because of that.");
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
+    if plan.owed {
+        let text = "An earlier upload could not publish what it sent; this one does.";
+        let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(text, page.width, 0, 0)));
+    }
     if !bounds.keys.is_empty() {
         let text = format!("{} contains credentials and travels, because include_config is set.", bounds.keys.join(", "));
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
@@ -372,6 +376,9 @@ pub(crate) fn question(plan: &Plan) -> String {
     }
     if !plan.updates.is_empty() {
         parts.push(format!("set permissions of {}", items(plan.updates.len() as u64)));
+    }
+    if plan.owed {
+        parts.push("publish what an earlier upload sent".into());
     }
     let text = parts.join(", ");
     let mut chars = text.chars();

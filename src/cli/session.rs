@@ -298,6 +298,7 @@ impl From<Error> for Failure {
                 let message = format!("the download needs {}, and the mount has {} free", text::bytes(needed), text::bytes(free));
                 Failure::new(Exit::NoSpace, message).hint("free space on the mount, or download less: lsync download PATH")
             }
+            Error::PlanStale => Failure::new(Exit::Stale, chain(&error)).hint("run the command again"),
             Error::Worker(_) | Error::Stopped => Failure::new(Exit::Failed, chain(&error)),
         }
     }

@@ -183,6 +183,7 @@ fn verdict(up: &Plan, down: &Plan) -> String {
     let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
     let parts = [
         (moves(up), "to upload"),
+        (u64::from(up.owed), "sent and not published: upload again"),
         (moves(down), "to download"),
         (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
         (union(up, down).len() as u64, "cannot be synced"),

@@ -90,11 +90,10 @@ impl Fetcher<'_> {
     }
 
     async fn whole(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
-        let mut mismatch = None;
         for _ in 0..2 {
             let turn = self.pace.turn(source.size).await?;
             let (buffer, head) = self.range(path, etag, source.size, 0, source.size).await?;
-            let (wanted, to) = (source.digests.clone(), temp.clone());
+            let (wanted, to) = (trusted(source, Some(&head)), temp.clone());
             let checked = blocking(move || -> Result<Option<(Digests, Proof)>, PlaceError> {
                 let Some(checked) = check_buffer(&buffer.vec, &wanted) else { return Ok(None) };
                 to.write_at(0, &buffer.vec)?;
@@ -106,9 +105,7 @@ impl Fetcher<'_> {
                 return Ok((digests, proof, Some(head)));
             }
             self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why: "its digest does not match".into() });
-            mismatch = Some(());
         }
-        debug_assert!(mismatch.is_some());
         Err(NotSent::Item(FailureKind::Integrity, "what the bucket sends does not match its digest; the old file is untouched".into()))
     }
 
@@ -143,7 +140,8 @@ impl Fetcher<'_> {
                 Err(NotSent::Item(FailureKind::Integrity, "its parts do not match the manifest's digests".into()))
             };
         }
-        self.judge_arrived(source, arrived, temp).await.map(|(digests, proof)| (digests, proof, head))
+        let source = File { digests: trusted(source, head.as_ref()), ..source.clone() };
+        self.judge_arrived(&source, arrived, temp).await.map(|(digests, proof)| (digests, proof, head))
     }
 
     /// No part digests in the ranges' size: a whole MD5 or a composite ETag may still prove the content, by a pass over the temporary.
@@ -266,6 +264,13 @@ fn wait_before(failed: u32, random: u32) -> Duration {
     longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
+/// The digests that an object's content must match. What only its ETag told is no digest where the store says that it encrypts with
+/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none.
+fn trusted(source: &File, head: Option<&Head>) -> Digests {
+    let told_by_etag = source.etag.as_ref().is_some_and(|etag| source.digests == Digests::of_etag(etag));
+    if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() }
+}
+
 type Got = (Digests, Proof, Option<Head>);
 
 /// Digests of parts that fit a buffer; foreign part sizes may be huge.
@@ -354,6 +359,23 @@ pub(super) fn not_placed(error: PlaceError) -> NotSent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_etag_of_an_encrypted_object_is_no_digest() {
+        let etag = ETag::Hex(Md5([7; 16]));
+        let head = |etag_is_no_digest| Head {
+            size: 1,
+            etag: ETag::Hex(Md5([7; 16])),
+            last_modified: 0,
+            metadata: std::collections::HashMap::new(),
+            etag_is_no_digest,
+        };
+        let by_etag = File { size: 1, digests: Digests::of_etag(&etag), etag: Some(etag), ..File::default() };
+        assert!(trusted(&by_etag, Some(&head(true))).is_empty());
+        assert_eq!(trusted(&by_etag, Some(&head(false))), by_etag.digests);
+        let by_manifest = File { digests: Digests::of_whole(Md5([8; 16])), ..by_etag };
+        assert_eq!(trusted(&by_manifest, Some(&head(true))), by_manifest.digests);
+    }
 
     #[test]
     fn a_throttling_store_is_waited_for_about_a_minute() {

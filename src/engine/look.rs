@@ -9,7 +9,7 @@ use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
-use crate::local::state::{self, Loaded, State};
+use crate::local::state::{self, LastRun, Loaded, State};
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
@@ -55,6 +55,8 @@ pub struct Sight {
     pub(super) learnt: learn::Learnt,
     /// When the first file was read; the mount's clock then is that much earlier than when it is read later.
     pub(super) began: Instant,
+    /// The last run that the state told of when it was loaded.
+    pub(super) last_run: Option<LastRun>,
 }
 
 /// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
@@ -65,9 +67,11 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     let listing = listing?;
     let Loaded { mut state, warning } = loaded?;
     let scan = scanned?;
+    let last_run = state.last.clone();
     if let Some(warning) = warning {
         ends.tell(Event::Warning(warning));
     }
+    let above = objects_above(ends, ask).await?;
     let published = manifests::fold(ends, ask, &mut state, &listing).await?;
     let view = read_view(ask, &scan.filter, &state, &listing);
     drop(listing);
@@ -83,6 +87,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
     problems.extend(files_over_ignored_objects(&view, &local));
+    problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     let narrowed = !ask.paths.is_empty();
     let mut sight = Sight {
         mount_has_more: narrowed && ends.mount.holds_anything(),
@@ -102,6 +107,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         heads: published.heads,
         learnt: learn::Learnt::default(),
         began: Instant::now(),
+        last_run,
         local: Vec::new(),
         state,
     };
@@ -212,6 +218,33 @@ fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Pr
         .collect()
 }
 
+/// Objects that stand where a run's PATHs need directories: a listing below the PATHs does not show them.
+async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>, Error> {
+    let mut above: Vec<RelPath> = ask.paths.iter().flat_map(RelPath::ancestors).filter_map(|dir| RelPath::new(dir).ok()).collect();
+    above.sort();
+    above.dedup();
+    let mut found = Vec::new();
+    for path in above {
+        if ends.stop.or(ends.bucket.head(path.as_str())).await.ok_or(Error::Stopped)??.is_some() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Objects that the patterns leave out and that stand where the mount has directories.
+fn ignored_objects_above(view: &View, local: &[(RelPath, Local)]) -> Vec<RelPath> {
+    let over = |path: &&RelPath| !crate::entry::below(local, path.as_str()).is_empty();
+    view.left_out.iter().filter(over).cloned().collect()
+}
+
+fn object_above(path: RelPath) -> Problem {
+    let why = "the bucket holds an object here, and the mount a directory: nothing can be sent or brought below it until one of them goes; \
+               run the command for the whole of it, or remove the object";
+    let (name, exclude) = (path.as_str().to_owned(), Some(format!("{}/", exclude_line(path.as_str()))));
+    Problem { name, path: Some(path), below: true, side: Side::Bucket, why: why.into(), exclude }
+}
+
 fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
     let at = |p: &RelPath| p.is_at_or_below(path.as_str());
     let exists = local.iter().any(|(p, _)| at(p))
@@ -254,6 +287,7 @@ impl Sight {
             base: &base,
             vanished: &self.view.vanished,
             removed: &removed,
+            owed: self.owed,
             base_is_of_this_mount: self.base_is_of_this_mount && !self.manifest_unreadable,
             problems: &self.problems,
             skipped: &self.skipped,

@@ -155,6 +155,9 @@ pub enum Error {
         /// Free bytes.
         free: u64,
     },
+    /// Another run has come between the plan and its execution.
+    #[error("another run has changed things here since the plan was made: nothing was changed")]
+    PlanStale,
     /// A worker died; what it did is not known.
     #[error("a worker ended unexpectedly: {0}")]
     Worker(String),

@@ -33,7 +33,7 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         lsync: "manifest".into(),
         v: manifest::FORMAT,
         lineage,
-        parents: work.sight.heads.clone(),
+        parents: parents(work),
         host: host_name(),
         operation: work.operation.clone(),
         command: work.plan.direction.verb().into(),
@@ -69,6 +69,13 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     prune(work, &listed).await;
     let Manifest { header, entries } = made;
     Ok(Made { name, header, tree: entries })
+}
+
+/// The heads that this publication follows. While something that two hosts published differently is not settled, only the newest, whose
+/// entries the tree has: the others stay heads, and the difference stays to be seen.
+fn parents(work: &Work<'_>) -> Vec<Name> {
+    let settled = work.sight.torn.iter().all(|path| work.done.contains_key(path));
+    if settled { work.sight.heads.clone() } else { work.sight.heads.iter().max().cloned().into_iter().collect() }
 }
 
 async fn manifest_names(work: &Work<'_>) -> Result<Vec<Name>, Error> {

@@ -18,7 +18,7 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
-use crate::local::state::{Clock, Journal, Journalled};
+use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::remote::object::Enforce;
@@ -76,22 +76,26 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt && !owes(sight, plan) {
+    if plan.is_empty() && !learnt {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
-    let (mount, began) = (ends.mount.clone(), sight.began);
+    let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
+    let (moves, last_run) = (!plan.is_empty(), sight.last_run.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
+        if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
+            return Err(Error::PlanStale);
+        }
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
         Ok((id, Clocks { hashing: earlier(sending, elapsed), sending }))
     })
     .await??;
-    if !plan.is_empty() || owes(sight, plan) {
+    if !plan.is_empty() {
         refuse_self_sync(ends, &id).await?;
     }
     let mut work = Work {
@@ -118,11 +122,6 @@ fn earlier(clock: Clock, elapsed: Duration) -> Clock {
     let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
     let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
     Clock { now: clock.now.saturating_sub(back), ..clock }
-}
-
-/// True for an upload that publishes although it may change nothing, because an earlier one could not.
-fn owes(sight: &Sight, plan: &Plan) -> bool {
-    sight.owed && plan.direction == Direction::Upload
 }
 
 fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
@@ -198,7 +197,7 @@ impl Work<'_> {
         lock: Lock,
     ) -> Result<Report, Error> {
         let mut published = None;
-        if self.changed_bucket() || owes(self.sight, self.plan) {
+        if self.changed_bucket() || self.plan.owed {
             self.ends.phase(Phase::Publish);
             match publish(&self, &mount_id).await {
                 Ok(made) => published = Some(made),
@@ -221,7 +220,7 @@ impl Work<'_> {
             self.end(e);
         }
         let mut report = self.report;
-        report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));
+        report.settle_counts(self.plan, &|path| self.done.get(path).filter(|done| done.counted).map(|done| done.verb));
         let (mount, still) = (self.ends.mount.clone(), &mut report);
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());

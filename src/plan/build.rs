@@ -34,6 +34,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         may_delete: choices.delete,
         source_entries,
         destination_entries,
+        owed: input.owed && direction == Direction::Upload,
     };
     let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
     builder.rows();
@@ -316,6 +317,7 @@ impl Builder<'_, '_> {
             let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
             if agreed && !here && !self.input.is_problem(path) {
                 self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0 });
+                self.plan.destination_entries += 1;
             }
         }
         self.plan.removals.sort_by(|a, b| a.path.cmp(&b.path));
@@ -440,6 +442,7 @@ mod tests {
                 base: &base,
                 vanished: &[],
                 removed: &|path| self.removed.contains(&path.as_str()),
+                owed: false,
                 base_is_of_this_mount: !self.other_mount,
                 problems: &self.problems,
                 skipped: &[],

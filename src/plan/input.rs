@@ -17,6 +17,8 @@ pub struct Input<'a> {
     pub vanished: &'a [RelPath],
     /// Paths that some manifest after the base no longer has: proof that they were removed.
     pub removed: &'a dyn Fn(&RelPath) -> bool,
+    /// What this mount has sent is not published yet.
+    pub owed: bool,
     /// The mount is the one that the base was written for.
     pub base_is_of_this_mount: bool,
     /// Of both sides.

@@ -63,6 +63,7 @@ pub(in crate::cli) fn empty(direction: Direction) -> Plan {
         may_delete: false,
         source_entries: 0,
         destination_entries: 0,
+        owed: false,
     }
 }
 

@@ -153,3 +153,33 @@ fn links_and_empty_directories_are_deleted_by_the_same_proofs() {
     assert_eq!(two.b("download --yes --delete --max-delete 3 --json").expect(6).counts(), "deleted=2 unchanged=2 conflicts=1");
     assert!(!two.b.has("l") && !two.b.has("e") && two.b.has("m"));
 }
+
+/// "What a manifest has and the listing lacks has *vanished*: kept, reported, sent again by the next upload": an upload without `--delete`
+/// publishes no deletion, so that another mount never loses its copy because of it.
+#[test]
+fn what_the_bucket_lost_and_one_mount_removed_stays_on_the_others() {
+    let two = Two::agreed(&[("a", "a"), ("b", "b")]);
+    two.remove_object("b");
+    two.a.remove("b").write("e", "e");
+    two.a("upload --yes").expect(0);
+    two.b("download --yes --delete").expect(0);
+    assert_eq!(two.b.text("b"), "b");
+    two.a("upload --yes --delete").expect(0);
+    two.b("download --yes --delete").expect(0);
+    assert!(!two.b.has("b"), "removed by a run that was asked to delete");
+}
+
+/// "a manifest of B's lineage, of B's generation or later": a bucket that was restored from an older state proves nothing.
+#[test]
+fn a_bucket_that_was_rolled_back_proves_no_removal() {
+    let two = Two::agreed(&[("a", "a"), ("b", "b")]);
+    let before = two.s3.all_keys();
+    two.a.write("f", "f");
+    two.a("upload --yes").expect(0);
+    for key in two.s3.all_keys().iter().filter(|key| !before.contains(key)) {
+        two.remove_object(key);
+    }
+    let ran = two.a("download --yes --delete --max-delete 100%");
+    assert!(two.a.has("f"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing is deleted because of it"), "{}", ran.stderr);
+}

@@ -42,16 +42,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let node = prop_oneof![4 => (0..3_u8).prop_map(Node::File), 1 => (0..2_u8).prop_map(Node::Link)];
     let only = prop_oneof![4 => Just(None), 1 => prop::sample::select(&["a", "d", "d/x"][..]).prop_map(Some)];
     let without = prop_oneof![6 => Just(None), 1 => prop::sample::select(&["b", "d/y"][..]).prop_map(Some)];
-    let run = (who(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), only, without)
+    let run = (who(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.35), only, without)
         .prop_map(|(who, upload, delete, overwrite, only, without)| Step::Run(Run { who, upload, delete, overwrite, only, without }));
     let step = prop_oneof![
         4 => (who(), path(), node).prop_map(|(who, path, node)| Step::Write(who, path, node)),
         2 => (who(), path()).prop_map(|(who, path)| Step::Remove(who, path)),
-        1 => (path(), 0..3_u8).prop_map(|(path, content)| Step::Put(path, content)),
+        2 => (path(), 0..3_u8).prop_map(|(path, content)| Step::Put(path, content)),
         1 => path().prop_map(Step::Delete),
         6 => run,
     ];
-    prop::collection::vec(step, 4..20)
+    prop::collection::vec(step, 6..28)
 }
 
 fn content(id: u8) -> String {
@@ -227,8 +227,7 @@ fn story(steps: &[Step]) {
     runtime().block_on(async {
         let bench = Bench::start().await;
         let mut world = World::default();
-        for (at, next) in steps.iter().enumerate() {
-            eprintln!("{at}: {next:?}"); // shown when it fails
+        for next in steps {
             step(&bench, &mut world, *next).await;
         }
     });
@@ -236,7 +235,7 @@ fn story(steps: &[Step]) {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 24,
+        cases: 32,
         max_shrink_iters: 200,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..Config::default()

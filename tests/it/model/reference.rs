@@ -31,6 +31,7 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<&'static str, u8>,
     /// The entries of the newest manifest.
     published: Side,
+    is_published: bool,
 }
 
 /// A run.
@@ -105,7 +106,9 @@ impl World {
         let paths: Vec<&'static str> = all.into_iter().filter(|path| run.in_scope(path)).collect();
         let entries = |side: &Side| paths.iter().filter(|path| side.contains_key(*path)).count();
         let (sources, destinations) = if run.upload { (&me.local, &bucket) } else { (&bucket, &me.local) };
-        if run.delete && entries(sources) == 0 && entries(destinations) > 0 {
+        // A run that is narrowed to a PATH may find it empty: what else the source holds shows that it is the right one.
+        let holds_more = run.only.is_some() && if run.upload { !me.local.is_empty() } else { self.is_published };
+        if run.delete && entries(sources) == 0 && entries(destinations) > 0 && !holds_more {
             return End::Refused;
         }
         let mut told = Told::default();
@@ -153,12 +156,17 @@ impl World {
             }
             let vanished = matches!(self.published.get(path), Some(Node::File(_))) && there.is_none();
             told.problems += u64::from(vanished && !run.upload && local.is_none());
-            if local.is_none() && there.is_none() && base.is_some() {
-                tree.remove(path); // gone here and there
+            let gone = local.is_none() && there.is_none() && base.is_some();
+            if gone && vanished && run.upload && run.delete {
+                // Gone here and there: what is published forgets it, and this is a deletion.
+                changed = true;
+                told.deleted += 1;
+                tree.remove(path);
+                me.base.remove(path);
             }
         }
         if run.upload && changed {
-            self.published = tree;
+            (self.published, self.is_published) = (tree, true);
             me.known.clone_from(&self.published);
         }
         if run.upload && saved {

@@ -37,17 +37,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let who = || 0..2_usize;
     let kind = prop_oneof![5 => Just(Kind::File), 1 => Just(Kind::Link), 1 => Just(Kind::Dir)];
     let only = prop_oneof![5 => Just(None), 1 => prop::sample::select(&["a", "d", "d/x"][..]).prop_map(Some)];
-    let run = (who(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.25), only)
+    let run = (who(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.35), only)
         .prop_map(|(who, upload, delete, overwrite, only)| Step::Run(Run { who, upload, delete, overwrite, only, without: None }));
     let step = prop_oneof![
         5 => (who(), path(), kind).prop_map(|(who, path, kind)| Step::Make(who, path, kind)),
         2 => (who(), path()).prop_map(|(who, path)| Step::Remove(who, path)),
         1 => (who(), path(), prop::sample::select(&[0o600, 0o640, 0o755][..])).prop_map(|(who, path, mode)| Step::Chmod(who, path, mode)),
-        1 => path().prop_map(Step::Put),
+        2 => path().prop_map(Step::Put),
         1 => path().prop_map(Step::Delete),
         7 => run,
     ];
-    prop::collection::vec(step, 4..24)
+    prop::collection::vec(step, 6..28)
 }
 
 /// Makes something at a path, in the place of whatever stands there or above.
@@ -172,7 +172,6 @@ fn story(steps: &[Step]) {
         let mut bench = Bench::start().await;
         let mut agreed = [BTreeSet::new(), BTreeSet::new()];
         for (at, step) in steps.iter().enumerate() {
-            eprintln!("{at}: {step:?}"); // shown when it fails
             match step {
                 Step::Make(who, path, kind) => make(&bench.mounts[*who], path, *kind, at),
                 Step::Remove(who, path) if bench.mounts[*who].has(path) => drop(bench.mounts[*who].remove(path)),
