@@ -42,14 +42,12 @@ pub(super) struct Done {
     pub(super) proof: Proof,
     /// What was done.
     pub(super) verb: Verb,
-    /// It is counted under its verb in the report.
-    pub(super) counted: bool,
 }
 
 impl Done {
     /// What was there is gone.
     fn removed() -> Done {
-        Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete, counted: false }
+        Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete }
     }
 }
 
@@ -264,13 +262,20 @@ impl Work<'_> {
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
         // Sent again by a further pass, it still is one item.
-        self.uncount(path);
-        *self.count_of(done.verb) += 1;
+        if self.done.get(path).is_none_or(|before| before.verb != done.verb) {
+            let counts = &mut self.report.counts;
+            *match done.verb {
+                Verb::Upload => &mut counts.uploaded,
+                Verb::Download => &mut counts.downloaded,
+                Verb::Update => &mut counts.updated,
+                Verb::Delete => &mut counts.deleted,
+            } += 1;
+        }
         if matches!(done.verb, Verb::Upload | Verb::Download) {
             self.report.bytes += bytes;
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
-        self.done.insert(path.clone(), Done { counted: true, ..done });
+        self.done.insert(path.clone(), done);
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
@@ -312,28 +317,7 @@ impl Work<'_> {
 
     /// Notes that an item is not as it should be, whatever was done about it before: what was done stands, and is published.
     pub(super) fn fail(&mut self, path: &RelPath, kind: FailureKind, why: String) {
-        self.uncount(path);
         self.report.counts.failed += 1;
         self.report.failures.push(Failure { path: path.clone(), kind, why });
-    }
-
-    fn count_of(&mut self, verb: Verb) -> &mut u64 {
-        let counts = &mut self.report.counts;
-        match verb {
-            Verb::Upload => &mut counts.uploaded,
-            Verb::Download => &mut counts.downloaded,
-            Verb::Update => &mut counts.updated,
-            Verb::Delete => &mut counts.deleted,
-        }
-    }
-
-    /// An item is counted once, as what it became last.
-    fn uncount(&mut self, path: &RelPath) {
-        if let Some(done) = self.done.get_mut(path)
-            && std::mem::take(&mut done.counted)
-        {
-            let verb = done.verb;
-            *self.count_of(verb) -= 1;
-        }
     }
 }

@@ -75,7 +75,7 @@ fn a_download_that_cannot_fit_is_refused() {
     on_two_mebibytes(&s3, &mount).expect(0);
     let read = |path: &str| fs::read_to_string(mount.mounts().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
     assert_eq!(read("code").trim(), "12");
-    assert!(read("stderr").contains("error: the download needs 3145729 bytes and the mount has"), "{}", read("stderr"));
+    assert!(read("stderr").contains("error: the download needs 3.0 MiB, and the mount has"), "{}", read("stderr"));
     assert!(!mount.mounts().join("after-1/small").exists() && mount.mounts().join("after-2/small").exists());
 }
 

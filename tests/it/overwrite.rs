@@ -62,7 +62,7 @@ fn a_stop_while_room_is_made_removes_nothing_more() {
     run.wait_for_stderr("stopping cleanly");
     s3.faults().release();
     let ended = run.wait().expect(130);
-    assert_eq!(ended.last_line(), "incomplete: interrupted; run the same command again");
+    assert!(ended.last_line().starts_with("incomplete: interrupted"), "{}", ended.stdout);
     assert_eq!(s3.keys().len(), 4, "two were removed and four were not: {:?}", s3.keys());
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     assert_eq!(s3.keys(), files.iter().map(|file| format!("{file}/below")).collect::<Vec<_>>());

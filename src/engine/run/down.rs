@@ -133,7 +133,6 @@ impl Work<'_> {
                         nonce: None,
                         proof: fetched.proof,
                         verb: Verb::Download,
-                        counted: false,
                     };
                     self.item_done(&transfer.path, done);
                 }
@@ -173,7 +172,7 @@ impl Work<'_> {
             Ok(()) => {
                 self.tree_done(transfer);
                 let entry = Some(transfer.source.clone());
-                let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download, counted: false };
+                let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download };
                 self.item_done(&transfer.path, done);
             }
             Err(why) => self.item_not_done(&transfer.path, Verb::Download, 0, why),
@@ -201,10 +200,7 @@ impl Work<'_> {
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
-                    self.item_done(
-                        &update.path,
-                        Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false },
-                    );
+                    self.item_done(&update.path, Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update });
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
             }

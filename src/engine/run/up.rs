@@ -63,7 +63,7 @@ impl Work<'_> {
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
-                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false };
+                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
                 self.item_done(&update.path, done);
             }
         }
@@ -72,7 +72,7 @@ impl Work<'_> {
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {
-        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload, counted: false };
+        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
         self.item_done(path, done);
     }
 
@@ -208,7 +208,6 @@ impl Work<'_> {
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,
                         verb: Verb::Upload,
-                        counted: false,
                     };
                     self.item_done(&send.path, done);
                 }
