@@ -33,7 +33,7 @@ pub struct Patterns {
 pub const SYNCIGNORE: &str = ".syncignore";
 
 /// The compiled rules of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
     defaults: Gitignore,
     exclude: Gitignore,

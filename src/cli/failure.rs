@@ -107,7 +107,9 @@ impl From<LockError> for Failure {
     fn from(error: LockError) -> Failure {
         match error {
             LockError::Failed(error) => error.into(),
-            LockError::Held(_) => Failure::of(Exit::Locked, &error).hint("wait until it has ended, then run the command again"),
+            LockError::Held(_) | LockError::Lost => {
+                Failure::of(Exit::Locked, &error).hint("wait until it has ended, then run the command again")
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -36,8 +37,10 @@ pub(super) struct Fetched {
     pub(super) proof: Proof,
 }
 
-/// Tries of a broken transfer, and of one whose digest does not match.
-const TRIES: usize = 4;
+/// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
+const TRIES: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
 const READ_BACK: usize = 1 << 20;
 
@@ -241,12 +244,21 @@ impl Fetcher<'_> {
                     }
                     let moved = buffer.vec.len() as u64;
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: chain(&e) });
-                    let wait = std::time::Duration::from_millis(100 << tried);
-                    self.ends.stop.or(tokio::time::sleep(wait)).await.ok_or(Error::Stopped)?;
+                    self.ends
+                        .stop
+                        .or(tokio::time::sleep(wait_before(tried, getrandom::u32().unwrap_or(u32::MAX))))
+                        .await
+                        .ok_or(Error::Stopped)?;
                 }
             }
         }
     }
+}
+
+/// The wait after `failed` failures: up to twice as long each time, half of it drawn at random so that many do not come back at once.
+fn wait_before(failed: u32, random: u32) -> Duration {
+    let longest = FIRST_WAIT.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
 type Got = (Digests, Proof, Option<Head>);
@@ -327,4 +339,15 @@ pub(super) fn not_placed(error: PlaceError) -> NotSent {
         PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
     };
     NotSent::Item(kind, chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttling_store_is_waited_for_about_a_minute() {
+        let all = |random| (1..TRIES).map(|failed| wait_before(failed, random)).sum::<Duration>().as_secs();
+        assert_eq!((all(0), all(u32::MAX)), (32, 65));
+    }
 }

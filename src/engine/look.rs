@@ -95,7 +95,8 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         last_upload: published.newest,
         manifest_unreadable: published.unreadable,
         torn: published.torn,
-        owed: base_is_of_this_mount && owes(&state, published.vanished),
+        // Journals of a first run that died before it saved name no mount; they lie in this one.
+        owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
         base_is_of_this_mount,
         filter,
         heads: published.heads,
@@ -125,7 +126,7 @@ async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
     let walked = blocking(move || {
         let progress = move |entries, bytes| observer(Event::Scanned { entries, bytes });
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &progress, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &paths, progress: &progress, stop: &stop })
     });
     Ok(walked.await??)
 }
@@ -215,6 +216,7 @@ fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &S
     let at = |p: &RelPath| p.is_at_or_below(path.as_str());
     let exists = local.iter().any(|(p, _)| at(p))
         || sight.view.entries.iter().any(|(p, _)| at(p))
+        || sight.view.left_out.iter().any(at)
         || sight.state.entries.iter().any(|(p, _)| at(p))
         || sight.problems.iter().any(|p| p.path.as_ref().is_some_and(at))
         || sight.skipped.iter().any(|s| at(&s.path))

@@ -42,6 +42,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[L
     damaged.retain(|name| !parents.contains(name));
     let heads: Vec<Name> = state.known.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect();
     let (mut torn, mut read) = (Vec::new(), heads.clone());
+    let rolled_back = is_rolled_back(state);
     if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {
         let mut found: Vec<(Name, Manifest)> = Vec::new();
         for name in &heads {
@@ -56,7 +57,9 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[L
             let tree;
             (tree, torn) = merge(ends, ask, state, found, objects).await?;
             if let Some(header) = header {
-                take_over(state, &header.lineage, tree);
+                // Only a manifest of the base's generation or later tells what was removed.
+                let later = !rolled_back && generation >= state.generation;
+                take_over(state, &header.lineage, tree, later);
                 state.newest = Some(header);
             }
             for path in &torn {
@@ -66,16 +69,28 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[L
                 }
             }
             state.heads.clone_from(&read);
-            state.generation = generation;
+            state.generation = state.generation.max(generation);
         }
     }
     let vanished = read.is_empty() && !state.heads.is_empty();
-    let unreadable = vanished || !damaged.is_empty();
-    if unreadable {
+    let unreadable = vanished || rolled_back || !damaged.is_empty();
+    if rolled_back && !vanished {
+        ends.tell(Event::Warning(
+            "the bucket has lost manifests that this mount knows (was it restored from a backup?): nothing is deleted because of it".into(),
+        ));
+    } else if unreadable {
         ends.tell(Event::Warning("a published manifest cannot be read: content is judged by the listing, and nothing is deleted".into()));
     }
     let problems = damaged.iter().map(unusable).collect();
     Ok(Published { heads: read, newest: state.newest.clone(), unreadable, vanished, torn, problems })
+}
+
+/// True when a head that was folded in is not listed any more, no listed manifest follows it, and it was not pruned (pruning takes the
+/// oldest, so that everything listed is younger): the bucket is older than what this mount knows.
+fn is_rolled_back(state: &State) -> bool {
+    let oldest = state.known.iter().map(|(name, _)| name.generation).min();
+    let follows = |head: &Name| state.known.iter().any(|(name, parents)| name == head || parents.contains(head));
+    oldest.is_some_and(|oldest| state.heads.iter().any(|head| !follows(head) && oldest <= head.generation))
 }
 
 /// The heads as one tree, and what they differ in.
@@ -183,8 +198,8 @@ async fn fetch(ends: &Ends, name: &Name) -> Result<Option<Manifest>, Error> {
     }
 }
 
-/// Replaces what was published by a tree, noting what a later manifest no longer has. Another lineage makes the base absent.
-fn take_over(state: &mut State, lineage: &str, tree: Tree) {
+/// Replaces what was published by a tree, noting what a `later` manifest no longer has. Another lineage makes the base absent.
+fn take_over(state: &mut State, lineage: &str, tree: Tree, later: bool) {
     let other_lineage = state.lineage.as_deref().is_some_and(|known| known != lineage);
     state.lineage = Some(lineage.to_owned());
     let old = std::mem::take(&mut state.entries);
@@ -207,7 +222,8 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree) {
             known.base = None;
             known.removed = false;
         } else {
-            known.removed = published.is_none() && (known.removed || (known.base.is_some() && known.published.is_some()));
+            let newly = later && known.base.is_some() && known.published.is_some();
+            known.removed = published.is_none() && (known.removed || newly);
         }
         known.published = match (published, &known.base) {
             // One entry in memory for both where they are equal.
@@ -231,6 +247,30 @@ mod tests {
     }
 
     #[test]
+    fn an_older_manifest_proves_no_removal() {
+        let path = |p: &str| RelPath::new(p).unwrap();
+        let known = Known { base: Some(Arc::new(dir())), published: Some(Arc::new(dir())), ..Known::default() };
+        let (one, two, three) = (Name::new(1, [1; 16]), Name::new(2, [2; 16]), Name::new(3, [3; 16]));
+        let mut state = State {
+            lineage: Some("a".into()),
+            generation: 2,
+            heads: vec![two.clone()],
+            known: vec![(one.clone(), vec![])],
+            entries: vec![(path("f"), known)],
+            ..State::default()
+        };
+        assert!(is_rolled_back(&state));
+        take_over(&mut state, "a", Vec::new(), false);
+        assert!(!state.entries[0].1.removed);
+        state.known.push((two.clone(), vec![one]));
+        assert!(!is_rolled_back(&state), "it is listed");
+        state.known = vec![(three.clone(), vec![two])];
+        assert!(!is_rolled_back(&state), "it was followed");
+        state.known = vec![(Name::new(30, [9; 16]), vec![three])];
+        assert!(!is_rolled_back(&state), "it was pruned");
+    }
+
+    #[test]
     fn what_a_later_manifest_no_longer_has_is_removed_and_another_lineage_makes_the_base_absent() {
         let path = |p: &str| RelPath::new(p).unwrap();
         let known =
@@ -240,10 +280,10 @@ mod tests {
             entries: vec![(path("foreign"), known(false)), (path("gone"), known(true)), (path("stays"), known(true))],
             ..State::default()
         };
-        take_over(&mut state, "a", vec![(path("new"), dir()), (path("stays"), dir())]);
+        take_over(&mut state, "a", vec![(path("new"), dir()), (path("stays"), dir())], true);
         let removed: Vec<_> = state.entries.iter().map(|(p, k)| (p.as_str(), k.removed, k.base.is_some())).collect();
         assert_eq!(removed, [("foreign", false, true), ("gone", true, true), ("new", false, false), ("stays", false, true)]);
-        take_over(&mut state, "b", vec![(path("stays"), dir())]);
+        take_over(&mut state, "b", vec![(path("stays"), dir())], true);
         assert!(state.entries.iter().all(|(_, known)| known.base.is_none() && !known.removed));
     }
 }

@@ -81,19 +81,8 @@ fn tree_after(work: &Work<'_>) -> Tree {
     let sight = work.sight;
     let mut tree: Tree = Vec::with_capacity(sight.state.entries.len() + work.done.len());
     for (path, known) in &sight.state.entries {
-        let forgotten = || {
-            // On neither side any more, and this mount had agreed on it: it was removed here and there.
-            work.ask.reaches(path)
-                && known.base.is_some()
-                && sight.base_is_of_this_mount
-                && sight.local(path.as_str()).is_none()
-                && sight.bucket(path.as_str()).is_none()
-                && sight.filter_has(path, false)
-                && !sight.problems.iter().any(|p| p.below || p.path.as_ref() == Some(path))
-        };
         if let Some(entry) = &known.published
             && !work.done.contains_key(path)
-            && !forgotten()
         {
             tree.push((path.clone(), (**entry).clone()));
         }

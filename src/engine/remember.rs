@@ -187,7 +187,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
     }
     forget_what_is_gone(work, &mut entries);
     if let Some(yes) = change.conditional {
-        state.conditional_writes = Some((yes, now()));
+        state.conditional_writes = Some((yes, now(), work.ends.bucket.endpoint().to_owned()));
     }
     if !plan.is_empty() {
         state.last = Some(LastRun { command: plan.direction.verb().into(), host: host_name(), time: now(), generation: state.generation });

@@ -11,13 +11,13 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::publish::publish;
 use super::remember::{Change, Clocks, remember};
-use super::report::{Failure, FailureKind, Proof, Report};
+use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
-use crate::local::lock::{Lock, now};
+use crate::local::lock::{Lock, LockError, now};
 use crate::local::state::{Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -25,6 +25,9 @@ use crate::remote::object::Enforce;
 
 /// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
 const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
+
+/// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
+const UNANSWERED_MOST: u32 = 3;
 
 /// One item that was done.
 #[derive(Debug)]
@@ -39,6 +42,15 @@ pub(super) struct Done {
     pub(super) proof: Proof,
     /// What was done.
     pub(super) verb: Verb,
+    /// It is counted under its verb in the report.
+    pub(super) counted: bool,
+}
+
+impl Done {
+    /// What was there is gone.
+    fn removed() -> Done {
+        Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete, counted: false }
+    }
 }
 
 /// A run under way.
@@ -48,11 +60,15 @@ pub(super) struct Work<'a> {
     pub(super) sight: &'a Sight,
     pub(super) plan: &'a Plan,
     pub(super) operation: String,
+    /// The mount's clock when the look and when the run began.
+    pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
     pub(super) pace: Arc<Pace>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
+    /// Items in a row for which the bucket could not be reached.
+    unanswered: u32,
 }
 
 /// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
@@ -86,15 +102,17 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         sight,
         plan,
         operation,
+        clocks,
         enforce: Enforce::Head,
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
         done: HashMap::new(),
         report,
+        unanswered: 0,
     };
     let conditional = work.begin().await?;
     let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
-    work.finish(id, clocks, conditional, settled, lock).await
+    work.finish(id, conditional, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -144,7 +162,9 @@ impl Work<'_> {
         if self.plan.direction == Direction::Download {
             return Ok(None);
         }
-        let known = self.sight.state.conditional_writes.filter(|(_, when)| (now() - when).abs() < PROBE_HOLDS).map(|(yes, _)| yes);
+        let here = self.ends.bucket.endpoint();
+        let known = self.sight.state.conditional_writes.as_ref();
+        let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
         let (honoured, learnt) = match known {
             Some(known) => (known, None),
             None => {
@@ -175,7 +195,6 @@ impl Work<'_> {
     async fn finish(
         mut self,
         mount_id: String,
-        clocks: Clocks,
         conditional: Option<bool>,
         settled: Option<settle::Proofs>,
         lock: Lock,
@@ -192,10 +211,16 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
-        let change = Change { mount_id, clocks, conditional, published };
-        match remember(&self, change).await {
-            Ok(()) => {}
-            Err(e) => self.end(e),
+        let change = Change { mount_id, clocks: self.clocks, conditional, published };
+        let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
+        // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
+        let remembered = match held {
+            Ok(true) => remember(&self, change).await,
+            Ok(false) => Err(LockError::Lost.into()),
+            Err(e) => Err(e.into()),
+        };
+        if let Err(e) = remembered {
+            self.end(e);
         }
         let mut report = self.report;
         report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));
@@ -226,6 +251,8 @@ impl Work<'_> {
     /// Notes a finished item, in the journal first.
     pub(super) fn item_done(&mut self, path: &RelPath, done: Done) {
         let seen = match (&done.entry, done.stamp) {
+            // It could still change under the stamp that it was read with.
+            (_, Some(stamp)) if done.verb == Verb::Upload && self.clocks.sending.is_racy(&stamp) => None,
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
@@ -235,18 +262,15 @@ impl Work<'_> {
             self.end(e.into());
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
-        let counts = &mut self.report.counts;
-        match done.verb {
-            Verb::Upload => counts.uploaded += 1,
-            Verb::Download => counts.downloaded += 1,
-            Verb::Update => counts.updated += 1,
-            Verb::Delete => counts.deleted += 1,
-        }
+        self.unanswered = 0;
+        // Sent again by a further pass, it still is one item.
+        self.uncount(path);
+        *self.count_of(done.verb) += 1;
         if matches!(done.verb, Verb::Upload | Verb::Download) {
             self.report.bytes += bytes;
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
-        self.done.insert(path.clone(), done);
+        self.done.insert(path.clone(), Done { counted: true, ..done });
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
@@ -271,6 +295,14 @@ impl Work<'_> {
                 self.end(e);
                 (FailureKind::Failed, text)
             }
+            NotSent::Unanswered(e) => {
+                let text = chain(&e);
+                self.unanswered += 1;
+                if self.unanswered >= UNANSWERED_MOST {
+                    self.end(e.into());
+                }
+                (FailureKind::Failed, text)
+            }
             NotSent::Item(kind, why) => (kind, why),
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
@@ -278,8 +310,30 @@ impl Work<'_> {
         self.fail(path, kind, why);
     }
 
+    /// Notes that an item is not as it should be, whatever was done about it before: what was done stands, and is published.
     pub(super) fn fail(&mut self, path: &RelPath, kind: FailureKind, why: String) {
+        self.uncount(path);
         self.report.counts.failed += 1;
         self.report.failures.push(Failure { path: path.clone(), kind, why });
+    }
+
+    fn count_of(&mut self, verb: Verb) -> &mut u64 {
+        let counts = &mut self.report.counts;
+        match verb {
+            Verb::Upload => &mut counts.uploaded,
+            Verb::Download => &mut counts.downloaded,
+            Verb::Update => &mut counts.updated,
+            Verb::Delete => &mut counts.deleted,
+        }
+    }
+
+    /// An item is counted once, as what it became last.
+    fn uncount(&mut self, path: &RelPath) {
+        if let Some(done) = self.done.get_mut(path)
+            && std::mem::take(&mut done.counted)
+        {
+            let verb = done.verb;
+            *self.count_of(verb) -= 1;
+        }
     }
 }

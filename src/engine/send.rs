@@ -43,6 +43,8 @@ pub(super) struct Sent {
 pub(super) enum NotSent {
     /// This file only.
     Item(FailureKind, String),
+    /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
+    Unanswered(crate::remote::error::Error),
     /// The whole run must end.
     Run(Error),
 }
@@ -192,6 +194,7 @@ impl Sender<'_> {
                 let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
                 let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
                     source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
+                    source.unchanged()?; // or all the parts to come would be sent for nothing
                     let md5 = digest_one(&buffer.vec);
                     Ok((Bytes::from_owner(buffer), md5))
                 })
@@ -255,9 +258,8 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
         RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
         RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
         RemoteKind::Stopped => NotSent::Run(Error::Stopped),
-        RemoteKind::NotFound | RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Unsupported | RemoteKind::Protocol => {
-            NotSent::Item(FailureKind::Failed, chain(&error))
-        }
+        RemoteKind::Unreachable | RemoteKind::Throttled => NotSent::Unanswered(error),
+        RemoteKind::NotFound | RemoteKind::Unsupported | RemoteKind::Protocol => NotSent::Item(FailureKind::Failed, chain(&error)),
     }
 }
 

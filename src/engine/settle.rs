@@ -77,17 +77,29 @@ pub(super) struct Late {
 /// Lists and walks again.
 pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
     let (mount, stop) = (work.ends.mount.clone(), work.ends.stop.clone());
-    let (patterns, paths) = (work.ask.patterns.clone(), work.ask.paths.clone());
+    // The rules of this run: a `.syncignore` that has come or changed since counts from the next one.
+    let (patterns, rules, paths) = (work.ask.patterns.clone(), work.sight.filter.clone(), work.ask.paths.clone());
     let walk = blocking(move || {
         mount.still_there()?;
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, scope: &paths, progress: &|_, _| {}, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: Some(&rules), scope: &paths, progress: &|_, _| {}, stop: &stop })
     });
     let (listing, scanned) = tokio::join!(list(work.ends, work.ask), walk);
     let (listing, scanned) = (listing?, scanned??);
     let Scan { mut entries, problems, .. } = scanned;
     from_cache(&mut entries, &work.sight.state);
+    from_opening(&mut entries, work.sight);
     Ok(Closing { listing, local: entries, problems })
+}
+
+/// What the opening look knows of files that still carry its stamps.
+fn from_opening(entries: &mut [(RelPath, Local)], sight: &Sight) {
+    for (path, local) in entries {
+        let opening = sight.local(path.as_str()).filter(|opening| opening.stamp == local.stamp).and_then(|opening| opening.entry.file());
+        if let (Some(opening), Kind::File(file)) = (opening, &mut local.entry.kind) {
+            file.digests.learn(&opening.digests);
+        }
+    }
 }
 
 fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
@@ -111,20 +123,36 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
                         Some((etag, size)) => Guard::Is(etag, size),
                         None => Guard::Absent,
                     };
-                    late.push(new(guard, done.verb == Verb::Upload));
+                    // Another kind makes room for nothing here: the next run plans it.
+                    let same_kind = sent.is_some_and(|sent| sent.kind_name() == local.entry.kind_name());
+                    late.push(new(guard, done.verb == Verb::Upload && same_kind));
                 }
             }
             (None, None) => {
-                let absent = listed(closing, path).is_none() && work.sight.bucket(path.as_str()).is_none();
+                let absent = work.sight.bucket(path.as_str()).is_none() && !is_occupied(closing, path);
                 late.push(new(Guard::Absent, absent));
             }
-            (None, Some(before)) if before.stamp != local.stamp || before.entry.kind_name() != local.entry.kind_name() => {
+            (None, Some(before)) if before.stamp != local.stamp || is_another(&before.entry, &local.entry) => {
                 late.push(new(Guard::Absent, false));
             }
             (None, Some(_)) => {}
         }
     }
     late
+}
+
+/// True when links or empty directories differ, or the kinds do. A file's stamp tells of the rest.
+fn is_another(before: &Entry, now: &Entry) -> bool {
+    if before.file().is_some() && now.file().is_some() { false } else { before != now }
+}
+
+/// True when the bucket lists something at a path, above it or below it.
+fn is_occupied(closing: &Closing, path: &RelPath) -> bool {
+    let is_listed = |key: &str| closing.listing.binary_search_by(|o| o.key.as_str().cmp(key)).is_ok();
+    let start = format!("{}/", path.as_str());
+    let next = closing.listing.partition_point(|o| o.key.as_str() <= start.as_str());
+    let below = closing.listing.get(next).is_some_and(|o| o.key.starts_with(&start));
+    is_listed(path.as_str()) || path.ancestors().any(is_listed) || below
 }
 
 /// Items that the plan keeps as they are, or that failed: the report has them already.
@@ -164,7 +192,8 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
-        if left_alone.contains(path) {
+        // Rules that came or went during the run count from the next one on.
+        if left_alone.contains(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
             continue;
         }
         match work.done.get(path) {
@@ -178,9 +207,12 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
                     let proof = proof_of_same(&local.entry, &remote.entry);
                     match same_object(closing, path, remote.entry.file().and_then(|f| f.etag.as_ref()), local.entry.bytes()) {
                         true => proofs.add(proof, local.entry.bytes()),
-                        false if remote.entry.file().is_none() => proofs.add(Proof::Strong, 0),
+                        false if remote.entry.file().is_none() && listed(closing, path).is_none() => proofs.add(Proof::Strong, 0),
                         false => work.fail(path, FailureKind::Stale, "the bucket changed it while the run was under way".into()),
                     }
+                } else if local.entry.file().is_some() {
+                    // No plan leaves a file out without a word; if one did, this is where it shows.
+                    work.fail(path, FailureKind::Failed, "it was not sent".into());
                 }
             }
         }
@@ -227,7 +259,11 @@ async fn check_sent(
     entry: &Entry,
     nonce: Option<&str>,
 ) -> Result<(Proof, Option<ETag>), Verdict> {
-    let Some(file) = entry.file() else { return Ok((Proof::Strong, None)) };
+    let Some(file) = entry.file() else {
+        // An object at the path of a link or directory is somebody's, and readers take it for what the bucket holds.
+        let foreign = listed(closing, path).is_some();
+        return if foreign { Err(Verdict::Item("another program put an object there".into())) } else { Ok((Proof::Strong, None)) };
+    };
     let Some(object) = listed(closing, path) else {
         return Err(Verdict::Item("the bucket does not list it although it took it".into()));
     };

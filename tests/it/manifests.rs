@@ -302,3 +302,13 @@ fn permission_bits_that_could_not_be_published_are_published_by_the_next_run() {
     two.b("download --yes").expect(0);
     assert_eq!(two.a.tree(), two.b.tree());
 }
+
+/// What a download brought is in the bucket already, published or not: the next upload has nothing to publish because of it.
+#[test]
+fn a_download_of_foreign_objects_leaves_nothing_to_publish() {
+    let two = Two::agreed(&[("x", "x")]);
+    two.s3.put("foreign", "f");
+    two.a("download --yes").expect(0);
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.manifests().len(), 1);
+}

@@ -42,6 +42,7 @@ impl Work<'_> {
         let (mut files, mut others) = (Vec::new(), Vec::new());
         for transfer in &plan.transfers {
             match &transfer.found {
+                Found::Above(path, _) if self.is_ending() && !cleared(&blocked, path) => {}
                 Found::Above(path, _) if blocked.get(path).is_some_and(Option::is_some) => {
                     let why = format!("{path} could not be moved out of its way");
                     self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
@@ -80,14 +81,14 @@ impl Work<'_> {
         let plan = self.plan;
         for transfer in &plan.transfers {
             let Found::Above(path, found) = &transfer.found else { continue };
-            if cleared.contains_key(path) {
+            if cleared.contains_key(path) || self.is_ending() {
                 continue;
             }
             let (mount, workplace, at, seen) = (self.ends.mount.clone(), workplace.clone(), path.clone(), seen(found));
             let removed = blocking(move || workplace.remove(&mount, &at, &seen)).await;
             let failed = match removed.map(|r| r.map_err(not_placed)) {
                 Ok(Ok(())) => {
-                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    let done = Done::removed();
                     self.done.insert(path.clone(), done);
                     None
                 }
@@ -132,6 +133,7 @@ impl Work<'_> {
                         nonce: None,
                         proof: fetched.proof,
                         verb: Verb::Download,
+                        counted: false,
                     };
                     self.item_done(&transfer.path, done);
                 }
@@ -149,7 +151,7 @@ impl Work<'_> {
     fn tree_done(&mut self, transfer: &Transfer) {
         if let Found::Tree(below) = &transfer.found {
             for (path, _) in below.iter().filter(|(path, _)| *path != transfer.path) {
-                let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                let done = Done::removed();
                 self.done.insert(path.clone(), done);
             }
         }
@@ -176,7 +178,7 @@ impl Work<'_> {
             Ok(()) => {
                 self.tree_done(transfer);
                 let entry = Some(transfer.source.clone());
-                let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download };
+                let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download, counted: false };
                 self.item_done(&transfer.path, done);
             }
             Err(why) => self.item_not_done(&transfer.path, Verb::Download, 0, why),
@@ -204,7 +206,10 @@ impl Work<'_> {
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
-                    self.item_done(&update.path, Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update });
+                    self.item_done(
+                        &update.path,
+                        Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false },
+                    );
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
             }
@@ -225,7 +230,7 @@ impl Work<'_> {
             });
             match removed.await.map_err(NotSent::from).and_then(|r| r.map_err(not_placed)) {
                 Ok(()) => {
-                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    let done = Done::removed();
                     self.item_done(&removal.path, done);
                 }
                 Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
@@ -238,7 +243,9 @@ impl Work<'_> {
     }
 
     async fn close_workplace(&mut self, workplace: Arc<Workplace>) {
-        let Some(workplace) = Arc::into_inner(workplace) else { return };
+        let Some(workplace) = Arc::into_inner(workplace) else {
+            return self.end(Error::Worker("a transfer still holds the run's temporaries".into()));
+        };
         let (mount, limits) = (self.ends.mount.clone(), self.ask.trash);
         match blocking(move || workplace.close(&mount, limits)).await {
             Ok(Ok(())) => {}
@@ -246,6 +253,11 @@ impl Work<'_> {
             Err(e) => self.end(e),
         }
     }
+}
+
+/// What stood above an item is out of its way.
+fn cleared(blocked: &BTreeMap<RelPath, Option<()>>, path: &RelPath) -> bool {
+    blocked.get(path).is_some_and(Option::is_none)
 }
 
 /// What the plan saw in the mount, in the words of the place.
@@ -271,7 +283,7 @@ async fn tree_check(ends: &crate::engine::Ends, transfer: &Transfer) -> Result<(
         let stop = move || stop.asked();
         // Nothing is left out, not even by default: what is ignored must not be moved away either.
         let patterns = Patterns { exclude: vec!["!*".into()], include_config: true, ..Patterns::default() };
-        scan(&mount, &Walk { patterns: &patterns, scope: &[path], progress: &|_, _| {}, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &[path], progress: &|_, _| {}, stop: &stop })
     })
     .await?
     .map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;

@@ -1,18 +1,20 @@
 //! The upload half of a run: room first, then content, then removals, then the closing look with at most two further passes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
-use crate::engine::report::{FailureKind, Proof};
+use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Event, Phase, Verb};
+use crate::local::mount::Looked;
 use crate::path::RelPath;
-use crate::plan::Found;
+use crate::plan::{Found, Transfer};
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::Guard;
 
 /// One file to send.
@@ -31,7 +33,10 @@ impl Work<'_> {
         let blocked = self.make_room().await;
         let mut sends = Vec::new();
         for transfer in &self.plan.transfers {
-            if blocked.contains(&transfer.path) {
+            if let Some(told) = blocked.get(&transfer.path) {
+                if *told || self.is_ending() {
+                    continue;
+                }
                 let why = "what stands in its place in the bucket could not be removed".to_owned();
                 self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
                 continue;
@@ -42,8 +47,11 @@ impl Work<'_> {
                         Found::Object { etag, size, marker: false } => Guard::Is(etag.clone(), *size),
                         _ => Guard::Absent,
                     };
-                    if transfer.class.loses() {
-                        self.keep_copy(&transfer.path, &transfer.found).await;
+                    if transfer.class.loses()
+                        && let Err(why) = self.keep_copy(&transfer.path, &transfer.found).await
+                    {
+                        self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
+                        continue;
                     }
                     sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
                 }
@@ -55,7 +63,7 @@ impl Work<'_> {
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
-                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update, counted: false };
                 self.item_done(&update.path, done);
             }
         }
@@ -64,16 +72,26 @@ impl Work<'_> {
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {
-        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
+        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload, counted: false };
         self.item_done(path, done);
     }
 
-    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead.
-    async fn make_room(&mut self) -> HashSet<RelPath> {
-        let mut blocked = HashSet::new();
+    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead, and
+    /// whether that was told already.
+    async fn make_room(&mut self) -> HashMap<RelPath, bool> {
+        let mut blocked = HashMap::new();
         let mut cleared: BTreeMap<RelPath, bool> = BTreeMap::new();
         for transfer in &self.plan.transfers {
             let to_file = transfer.source.file().is_some();
+            let makes_room = !matches!(&transfer.found, Found::Nothing | Found::Recorded | Found::Object { marker: false, .. }) || !to_file;
+            if makes_room
+                && !self.is_ending()
+                && let Err(why) = self.source_is_as_planned(transfer).await
+            {
+                self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
+                blocked.insert(transfer.path.clone(), true);
+                continue;
+            }
             let in_the_way: Vec<(RelPath, Found)> = match &transfer.found {
                 Found::Tree(below) => below.clone(),
                 Found::Above(path, found) => vec![(path.clone(), (**found).clone())],
@@ -84,32 +102,45 @@ impl Work<'_> {
             for (path, found) in in_the_way {
                 let gone = match cleared.get(&path) {
                     Some(gone) => *gone,
+                    None if self.is_ending() => false,
                     None => {
-                        if transfer.class.loses() {
-                            self.keep_copy(&path, &found).await;
-                        }
-                        let gone = self.remove_object(&path, &found).await;
+                        let kept = if transfer.class.loses() { self.keep_copy(&path, &found).await } else { Ok(()) };
+                        let gone = match kept {
+                            Ok(()) => self.remove_object(&path, &found).await,
+                            Err(why) => Err(why),
+                        };
                         let ok = gone.is_ok();
                         if let Err(why) = gone {
                             // The transfer itself, where it is its own old self that could not go, is told once.
-                            if path != transfer.path {
+                            if path != transfer.path || matches!(why, NotSent::Run(_)) {
                                 self.item_not_done(&path, Verb::Delete, 0, why);
                             }
                         } else if path != transfer.path {
-                            let entry = None;
-                            self.done
-                                .insert(path.clone(), Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete });
+                            self.done.insert(path.clone(), Done::removed());
                         }
                         cleared.insert(path, ok);
                         ok
                     }
                 };
                 if !gone {
-                    blocked.insert(transfer.path.clone());
+                    blocked.insert(transfer.path.clone(), false);
                 }
             }
         }
         blocked
+    }
+
+    /// The mount still holds what the plan saw there: nothing is removed for the sake of something that is gone.
+    async fn source_is_as_planned(&self, transfer: &Transfer) -> Result<(), NotSent> {
+        let (mount, at) = (self.ends.mount.clone(), transfer.path.clone());
+        let looked = blocking(move || mount.look(&at)).await?.map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;
+        let as_planned = match (&transfer.source.kind, looked) {
+            (Kind::File(_), Some(Looked::File(..))) | (Kind::Dir, Some(Looked::Dir(true))) => true,
+            (Kind::Link(planned), Some(Looked::Link(target))) => target.as_deref() == Some(planned),
+            _ => false,
+        };
+        let stale = || NotSent::Item(FailureKind::Stale, "the mount holds something else there than when the plan was made".into());
+        if as_planned { Ok(()) } else { Err(stale()) }
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
@@ -123,12 +154,30 @@ impl Work<'_> {
         }
     }
 
-    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy.
-    async fn keep_copy(&mut self, path: &RelPath, found: &Found) {
-        let Found::Object { etag, marker: false, .. } = found else { return };
+    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy. Where it can and
+    /// did not, nothing is overwritten.
+    async fn keep_copy(&mut self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
+        let Found::Object { etag, size, marker: false } = found else { return Ok(()) };
+        if self.is_ending() {
+            return Err(NotSent::Run(Error::Stopped));
+        }
         let to = format!(".lsync/history/{}/{}", self.operation, path.as_str());
-        if let Err(e) = self.ends.bucket.copy(path.as_str(), etag, &to).await {
-            self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+        let bucket = &self.ends.bucket;
+        let mut copied = bucket.copy(path.as_str(), etag, &to).await;
+        if copied.as_ref().is_err_and(|e| e.kind == RemoteKind::Precondition)
+            && let Ok(Some(answered)) = bucket.answered_etag(path.as_str(), etag, *size).await
+        {
+            copied = bucket.copy(path.as_str(), &answered, &to).await;
+        }
+        match copied {
+            Ok(()) => Ok(()),
+            // Nothing is there to be lost; the guard of what follows decides.
+            Err(e) if e.kind == RemoteKind::NotFound => Ok(()),
+            Err(e) if matches!(e.kind, RemoteKind::Unsupported | RemoteKind::Denied) => {
+                self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
+                Ok(())
+            }
+            Err(e) => Err(not_sent(e)),
         }
     }
 
@@ -159,6 +208,7 @@ impl Work<'_> {
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,
                         verb: Verb::Upload,
+                        counted: false,
                     };
                     self.item_done(&send.path, done);
                 }
@@ -201,7 +251,7 @@ impl Work<'_> {
             }
             match self.remove_object(&removal.path, &removal.found).await {
                 Ok(()) => {
-                    let done = Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete };
+                    let done = Done::removed();
                     self.item_done(&removal.path, done);
                 }
                 Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
@@ -213,7 +263,7 @@ impl Work<'_> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         match blocking(move || mount.look(&at)).await? {
             Ok(looked) => Ok(looked.is_none()),
-            Err(e) => Err(NotSent::Item(FailureKind::Failed, crate::engine::report::chain(&e))),
+            Err(e) => Err(NotSent::Item(FailureKind::Failed, chain(&e))),
         }
     }
 
@@ -240,12 +290,6 @@ impl Work<'_> {
             let (again, left): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.may_send);
             if again.is_empty() {
                 return settle::judge(self, &closing, left).await;
-            }
-            for late in &again {
-                // It counts again as what it becomes now.
-                if self.done.remove(&late.path).is_some() {
-                    self.report.counts.uploaded -= 1;
-                }
             }
             self.ends.phase(Phase::Transfer);
             let mut sends = Vec::new();

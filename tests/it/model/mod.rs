@@ -2,6 +2,7 @@
 //! (the contract's table on plain maps) leaves, and report it.
 
 mod reference;
+mod wild;
 
 use std::sync::Arc;
 
@@ -65,6 +66,12 @@ struct Bench {
 }
 
 impl Bench {
+    async fn start() -> Bench {
+        let s3 = S3::start();
+        let bucket = connect(&s3.store.config(), &Network::default()).await.expect("a bucket");
+        Bench { s3, mounts: [Mount::new(), Mount::new()], bucket }
+    }
+
     fn write(&self, who: usize, path: &str, node: Node) {
         let mount = &self.mounts[who];
         if mount.has(path) {
@@ -212,12 +219,13 @@ async fn step(bench: &Bench, world: &mut World, step: Step) {
     assert_eq!(bench.objects(), world.objects, "the bucket");
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 fn story(steps: &[Step]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let s3 = S3::start();
-        let bucket = connect(&s3.store.config(), &Network::default()).await.expect("a bucket");
-        let bench = Bench { s3, mounts: [Mount::new(), Mount::new()], bucket };
+    runtime().block_on(async {
+        let bench = Bench::start().await;
         let mut world = World::default();
         for (at, next) in steps.iter().enumerate() {
             eprintln!("{at}: {next:?}"); // shown when it fails

@@ -72,7 +72,7 @@ pub(super) enum End {
 }
 
 impl Run {
-    fn reaches(&self, path: &str) -> bool {
+    pub(super) fn reaches(&self, path: &str) -> bool {
         self.only.is_none_or(|only| path == only || path.strip_prefix(only).is_some_and(|rest| rest.starts_with('/')))
     }
 
