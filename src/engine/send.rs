@@ -136,7 +136,7 @@ impl Sender<'_> {
             return Err(Once::Run(Error::Stopped));
         }
         let moved = Arc::new(AtomicU64::new(0));
-        let put = self.told(path, &moved, self.ends.bucket.put(put));
+        let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
             Ok(stored) => Ok((stored, Digests::of_whole(md5))),
             Err(e) => {
@@ -146,7 +146,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Tells how the body of a request goes out; `moved` is what has gone out for the file in all.
+    /// Tells how the body of a request (boxed: it is large) goes out; `moved` is what has gone out for the file in all.
     async fn told<T>(&self, path: &RelPath, moved: &Arc<AtomicU64>, request: impl Future<Output = T>) -> T {
         let (observer, path, moved) = (self.ends.observer.clone(), path.clone(), moved.clone());
         let tell = move |went| match went {
@@ -231,7 +231,7 @@ impl Sender<'_> {
                 })
                 .await??;
                 let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;
-                let part = self.told(path, moved, self.ends.bucket.upload_part(upload, number, body, md5));
+                let part = self.told(path, moved, Box::pin(self.ends.bucket.upload_part(upload, number, body, md5)));
                 let etag = self.ends.stop.or(part).await.ok_or(Once::Run(Error::Stopped))??;
                 Ok::<_, Once>((etag, md5))
             })

@@ -77,7 +77,11 @@ fn bars_show_on_a_terminal_and_are_gone_at_the_end() {
         let verb = if command == "upload" { "Uploading" } else { "Downloading" };
         let mut pty = Pty::start(&lsync(&mount, &s3, &format!("{command} --yes --bwlimit 16M")), 80, 40);
         pty.wait_for(verb).wait_for("%  of   25.0 MiB  large.bin").wait_for(" left");
-        assert!(pty.screen().contains("of 25.0 MiB") && pty.screen().contains(" of 4 items") || pty.screen().contains(" of 1 item"), "{}", pty.screen());
+        assert!(
+            pty.screen().contains("of 25.0 MiB") && pty.screen().contains(" of 4 items") || pty.screen().contains(" of 1 item"),
+            "{}",
+            pty.screen()
+        );
         assert!(pty.wrapped().is_empty(), "{:?}", pty.wrapped());
         assert_eq!(pty.wait(), 0);
         let screen = pty.screen();
@@ -94,7 +98,7 @@ fn ctrl_c_leaves_no_bar_behind() {
     mount.write("large.bin", noise(40 << 20));
     s3.faults().push(Rule { key_contains: Some("large.bin".into()), skip: 2, times: 9, ..Rule::once("UploadPart", Action::Hold) });
     let mut pty = Pty::start(&lsync(&mount, &s3, "upload --yes"), 80, 24);
-    pty.wait_for("40 %  of   40.0 MiB  large.bin").send("\u{3}").wait_for("stopping cleanly; a second Ctrl-C stops at once");
+    pty.wait_for("%  of   40.0 MiB  large.bin").send("\u{3}").wait_for("stopping cleanly; a second Ctrl-C stops at once");
     assert_eq!(pty.wait(), 130);
     let screen = pty.screen();
     assert!(!screen.contains("Uploading") && !screen.contains("Stopping") && !screen.contains("%  of"), "{screen}");
