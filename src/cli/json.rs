@@ -5,14 +5,16 @@
 //!
 //! | type | when | fields |
 //! |---|---|---|
-//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file link dir`) and `class`, of an update `mode` |
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of an update `mode` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
 //! | `phase` | a phase begins | `phase` (`scan hash transfer verify publish`) |
 //! | `item` | an item is done | `path verb bytes outcome` (`done stale failed`) `why` (null when done) |
 //! | `retry` `warning` | it happens | `path why`; `message` |
 //! | `summary` | last | see below |
-//! | `error` | last | `exit message hint`: nothing was changed |
+//! | `error` | last | `exit message hint`: nothing was done |
+//!
+//! `setup` and `sandbox` have a few types more, where they are written.
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
