@@ -79,7 +79,8 @@ fn from(root: &Path, current_dir: &Path, path: &RelPath) -> PathBuf {
     let Ok(below) = current_dir.strip_prefix(root) else { return root.join(path.as_str()) };
     let (mut here, mut there) = (below.components().peekable(), Path::new(path.as_str()).components().peekable());
     while here.peek().is_some() && here.peek() == there.peek() {
-        (here.next(), there.next());
+        here.next();
+        there.next();
     }
     let up = here.map(|_| Path::new(".."));
     let typed: PathBuf = up.chain(there.map(|part| Path::new(part.as_os_str()))).collect();

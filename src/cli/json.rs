@@ -5,14 +5,16 @@
 //!
 //! | type | when | fields |
 //! |---|---|---|
-//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file link dir`) and `class`, of an update `mode` |
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of an update `mode` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
 //! | `phase` | a phase begins | `phase` (`scan hash transfer verify publish`) |
 //! | `item` | an item is done | `path verb bytes outcome` (`done stale failed`) `why` (null when done) |
 //! | `retry` `warning` | it happens | `path why`; `message` |
 //! | `summary` | last | see below |
-//! | `error` | last | `exit message hint`: nothing was changed |
+//! | `error` | last | `exit message hint`: nothing was done |
+//!
+//! `setup` and `sandbox` have a few types more, where they are written.
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
@@ -251,7 +253,9 @@ mod tests {
     fn every_line_of_a_plan_is_pinned() {
         let mut some = full(Direction::Upload);
         some.transfers.drain(..1201);
-        (some.protected.truncate(1), some.conflicts.truncate(1), some.kept.clear());
+        some.protected.truncate(1);
+        some.conflicts.truncate(1);
+        some.kept.clear();
         let lines: Vec<String> = plan(&some).iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         {"bytes":10,"class":"sent_again","kind":"file","path":"again.txt","type":"action","v":1,"verb":"upload"}

@@ -22,8 +22,11 @@ pub(super) struct Learnt {
     /// Digests of local files that were hashed.
     pub(super) seen: Vec<(RelPath, (Stamp, Digests))>,
     /// What HEADs said.
-    pub(super) foreign: Vec<(RelPath, (ETag, Digests, Option<Nanos>))>,
+    pub(super) foreign: Vec<(RelPath, Told)>,
 }
+
+/// What a HEAD said of an object while it lists this ETag: digests and mtime.
+type Told = (ETag, Digests, Option<Nanos>);
 
 /// HEADs in flight at once.
 const HEADS: usize = 16;
@@ -148,7 +151,7 @@ fn read_mtime(text: &str) -> Option<Nanos> {
     if seconds.is_empty() || !digits(seconds) || !digits(fraction) {
         return None;
     }
-    let nanos: i64 = format!("{:0<9.9}", fraction).parse().ok()?;
+    let nanos: i64 = format!("{fraction:0<9.9}").parse().ok()?;
     let total = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)?;
     Some(if negative { -total } else { total })
 }

@@ -77,7 +77,7 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
         Ok(state::load(&mount, bucket.name(), bucket.prefix().as_str())?)
     })
     .await??;
-    apply(work, &change, placed, &mut state);
+    apply(work, &change, &placed, &mut state);
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
     blocking(move || state::save(&mount, bucket.name(), bucket.prefix().as_str(), &state)).await??;
     Ok(())
@@ -115,7 +115,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
     .await?
 }
 
-fn apply(work: &Work<'_>, change: &Change, placed: Stamps, state: &mut State) {
+fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     let (sight, plan) = (work.sight, work.plan);
     let mut entries: BTreeMap<RelPath, Known> = std::mem::take(&mut state.entries).into_iter().collect();
     // Our view of the manifests is at least as new as the one on disk, unless another run has published or folded since.

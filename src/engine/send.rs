@@ -1,5 +1,6 @@
 //! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::local::mount::Looked;
 use crate::path::RelPath;
 use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
+use crate::remote::flow::{Went, metered};
 use crate::remote::multipart::Upload;
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
 
@@ -133,9 +135,40 @@ impl Sender<'_> {
         if self.ends.stop.asked() {
             return Err(Once::Run(Error::Stopped));
         }
-        let stored = self.ends.stop.or_soon(self.ends.bucket.put(put)).await.ok_or(Once::Run(Error::Stopped))??;
-        self.ends.tell(Event::Moved { path: path.clone(), bytes: stamp.size });
-        Ok((stored, Digests::of_whole(md5)))
+        let moved = Arc::new(AtomicU64::new(0));
+        let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
+        match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
+            Ok(stored) => Ok((stored, Digests::of_whole(md5))),
+            Err(e) => {
+                self.take_back(path, &moved, "it could not be sent");
+                Err(e.into())
+            }
+        }
+    }
+
+    /// Tells how the body of a request (boxed: it is large) goes out; `moved` is what has gone out for the file in all.
+    async fn told<T>(&self, path: &RelPath, moved: &Arc<AtomicU64>, request: impl Future<Output = T>) -> T {
+        let (observer, path, moved) = (self.ends.observer.clone(), path.clone(), moved.clone());
+        let tell = move |went| match went {
+            Went::Out(bytes) => {
+                moved.fetch_add(bytes, Ordering::Relaxed);
+                observer(Event::Moved { path: path.clone(), bytes });
+            }
+            Went::Back(bytes) => {
+                moved.fetch_sub(bytes, Ordering::Relaxed);
+                observer(Event::Retried { path: path.clone(), bytes, why: "a request was sent again".into() });
+            }
+        };
+        metered(tell, request).await
+    }
+
+    /// What has gone out for a file counts no more.
+    fn take_back(&self, path: &RelPath, moved: &AtomicU64, why: &str) {
+        let bytes = moved.swap(0, Ordering::Relaxed);
+        // What a stop interrupts is not begun again.
+        if bytes > 0 && !self.ends.stop.asked() {
+            self.ends.tell(Event::Retried { path: path.clone(), bytes, why: why.into() });
+        }
     }
 
     async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<(Stored, Digests), Once> {
@@ -144,8 +177,8 @@ impl Sender<'_> {
         let source = std::sync::Arc::new(source);
         let begin = self.ends.bucket.begin_upload(path.as_str(), about(path, stamp));
         let upload = begin.await?;
-        let sent = self.parts(path, &source, stamp.size, part_bytes, &upload).await;
-        let all_moved = sent.is_ok();
+        let moved = Arc::new(AtomicU64::new(0));
+        let sent = self.parts(path, &source, stamp.size, part_bytes, &upload, &moved).await;
         let finished = match sent {
             Ok((etags, md5s)) => {
                 // The file must still be what it was: a torn one is never made an object.
@@ -164,10 +197,8 @@ impl Sender<'_> {
             Err(e) => Err(e),
         };
         if finished.is_err() {
-            if all_moved {
-                let (path, why) = (path.clone(), "it was not completed".into());
-                self.ends.tell(Event::Retried { path, bytes: stamp.size, why });
-            }
+            // Parts that came through count no more: without all of them there is no object.
+            self.take_back(path, &moved, "not all of it could be sent");
             // Best effort: what stays behind is found by its age, and the first error is the one to tell.
             if let Err(e) = self.ends.bucket.abort_upload(&upload).await {
                 self.ends.tell(Event::Warning(format!("an unfinished upload of {path} could not be removed: {e}")));
@@ -183,9 +214,9 @@ impl Sender<'_> {
         size: u64,
         part_bytes: u64,
         upload: &Upload,
+        moved: &Arc<AtomicU64>,
     ) -> Result<(Vec<ETag>, Vec<Md5>), Once> {
         let count = size.div_ceil(part_bytes);
-        let moved = &AtomicU64::new(0);
         let mut sending = stream::iter(0..count)
             .map(|index| async move {
                 let offset = index * part_bytes;
@@ -200,27 +231,16 @@ impl Sender<'_> {
                 })
                 .await??;
                 let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;
-                let part = self.ends.bucket.upload_part(upload, number, body, md5);
+                let part = self.told(path, moved, Box::pin(self.ends.bucket.upload_part(upload, number, body, md5)));
                 let etag = self.ends.stop.or(part).await.ok_or(Once::Run(Error::Stopped))??;
-                self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
-                moved.fetch_add(len, Ordering::Relaxed);
                 Ok::<_, Once>((etag, md5))
             })
             .buffered(PARTS_IN_FLIGHT);
         let (mut etags, mut md5s) = (Vec::new(), Vec::new());
         while let Some(part) = sending.next().await {
-            match part {
-                Ok((etag, md5)) => {
-                    etags.push(etag);
-                    md5s.push(md5);
-                }
-                Err(e) => {
-                    // Parts that came through count no more: without all of them there is no object.
-                    let bytes = moved.load(Ordering::Relaxed);
-                    self.ends.tell(Event::Retried { path: path.clone(), bytes, why: "a part could not be sent".into() });
-                    return Err(e);
-                }
-            }
+            let (etag, md5) = part?;
+            etags.push(etag);
+            md5s.push(md5);
         }
         Ok((etags, md5s))
     }

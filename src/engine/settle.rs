@@ -21,7 +21,7 @@ pub(super) use super::report::Proofs;
 
 /// The word itself, or `None` while anything is left. Conflicts, unknowns, problems and failures each forbid it.
 pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
-    report.nothing_is_left().then(|| Complete {
+    report.nothing_is_left().then_some(Complete {
         files: proofs.files,
         bytes: proofs.bytes,
         strong: proofs.strong,

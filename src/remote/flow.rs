@@ -28,25 +28,72 @@ pub(super) enum Stalled {
     NoAnswer(Duration),
 }
 
+/// What becomes of the bytes of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// So many more have been taken by the connection.
+    Out(u64),
+    /// So many count no more: the request is sent again from its beginning.
+    Back(u64),
+}
+
+/// Counts the bytes of one request's body as they go out.
+struct Meter {
+    out: AtomicU64,
+    tell: Box<dyn Fn(Went) + Send + Sync>,
+}
+
+tokio::task_local! {
+    static METER: Arc<Meter>;
+}
+
+/// Sends one request, and tells how its body goes out, piece by piece and try by try. The SDK in between knows nothing of it.
+pub async fn metered<T>(tell: impl Fn(Went) + Send + Sync + 'static, request: impl Future<Output = T>) -> T {
+    METER.scope(Arc::new(Meter { out: AtomicU64::new(0), tell: Box::new(tell) }), request).await
+}
+
+impl Meter {
+    fn went_out(&self, bytes: u64) {
+        self.out.fetch_add(bytes, Ordering::Relaxed);
+        (self.tell)(Went::Out(bytes));
+    }
+
+    fn begin(&self) {
+        let back = self.out.swap(0, Ordering::Relaxed);
+        if back > 0 {
+            (self.tell)(Went::Back(back));
+        }
+    }
+}
+
 /// How far a request's body has been taken by the connection.
-#[derive(Debug)]
 pub(super) struct Progress {
     started: Instant,
     /// Milliseconds after `started` when a piece was last taken.
     moved_ms: AtomicU64,
     left: AtomicU64,
     size: u64,
+    meter: Option<Arc<Meter>>,
 }
 
 impl Progress {
+    /// A body of `size` bytes is about to be sent, by the task that calls this.
     pub(super) fn new(size: u64) -> Arc<Progress> {
-        Arc::new(Progress { started: Instant::now(), moved_ms: AtomicU64::new(0), left: AtomicU64::new(size), size })
+        // Requests without a body in between, such as a HEAD, send nothing again.
+        let meter = METER.try_with(Arc::clone).ok().filter(|_| size > 0);
+        if let Some(meter) = &meter {
+            meter.begin();
+        }
+        Arc::new(Progress { started: Instant::now(), moved_ms: AtomicU64::new(0), left: AtomicU64::new(size), size, meter })
     }
 
     fn took(&self, bytes: u64) {
         let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved_ms.store(ms, Ordering::Relaxed);
         self.left.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(meter) = &self.meter {
+            meter.went_out(bytes);
+        }
     }
 
     /// When to give up, as things stand: [`STALL`] after the last piece was taken; once all is taken, `answer` after that, and the time that
@@ -176,6 +223,24 @@ mod tests {
             pieces += 1;
         }
         assert_eq!((sent == all, pieces, body.is_end_stream()), (true, 4, true));
+    }
+
+    #[tokio::test]
+    async fn what_goes_out_is_told_and_taken_back_when_it_is_sent_again() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let tries = async {
+            for pieces in [1, 2] {
+                let mut body = Sending::new(SdkBody::from(vec![0; 100_000]), Progress::new(100_000));
+                for _ in 0..pieces {
+                    body.frame().await.unwrap().unwrap();
+                }
+                Progress::new(0);
+            }
+        };
+        metered(move |went| tell.send(went).unwrap(), tries).await;
+        let piece = PIECE as u64;
+        let expected = [Went::Out(piece), Went::Back(piece), Went::Out(piece), Went::Out(100_000 - piece)];
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

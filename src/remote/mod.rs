@@ -11,7 +11,7 @@ pub mod connect;
 mod connector;
 mod dial;
 pub mod error;
-mod flow;
+pub mod flow;
 pub mod list;
 pub mod multipart;
 pub mod object;

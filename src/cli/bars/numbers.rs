@@ -84,9 +84,10 @@ impl Numbers {
                 self.done.1 = self.done.1.saturating_sub(before.map_or(0, |file| file.moved));
             }
             Event::Moved { path, bytes } => {
-                self.done.1 += bytes;
+                // What comes after the end of an item is late, and counted already.
                 if let Some(file) = self.flying.get_mut(path) {
                     file.moved += bytes;
+                    self.done.1 += bytes;
                 }
             }
             Event::Retried { path, bytes, .. } => {

@@ -132,9 +132,9 @@ impl World {
                 Act::Set(node) => {
                     changed = true;
                     if node.is_some() {
-                        told.moved += 1
+                        told.moved += 1;
                     } else {
-                        told.deleted += 1
+                        told.deleted += 1;
                     }
                     if let Some(Node::File(content)) = destination
                         && (!run.upload || base != destination)

@@ -63,6 +63,13 @@ impl Pty {
         self.parser.screen().contents()
     }
 
+    /// The rows of the screen that were too long and went on in the next one.
+    pub(crate) fn wrapped(&self) -> Vec<String> {
+        let screen = self.parser.screen();
+        let rows: Vec<String> = screen.rows(0, screen.size().1).collect();
+        (0..).zip(rows).filter(|(row, _)| screen.row_wrapped(*row)).map(|(_, text)| text).collect()
+    }
+
     /// Everything that was written to the terminal, escape sequences included.
     pub(crate) fn raw(&self) -> String {
         String::from_utf8_lossy(&self.raw).into_owned()
