@@ -126,7 +126,7 @@ fn an_unchanged_file_that_changes_during_the_run_waits_for_the_next_one() {
 #[test]
 fn a_file_that_grows_while_it_is_sent_in_parts_is_never_torn() {
     let (s3, mount) = (S3::start(), Mount::new());
-    let (first, last) = (noise(20 << 20), [noise(20 << 20), b"tail".to_vec()].concat());
+    let (first, last) = (noise(17 << 20), [noise(17 << 20), b"tail".to_vec()].concat());
     mount.write("log.bin", &first);
     s3.faults().push(hold("UploadPart", "log.bin", 2));
     let run = upload(&s3, &mount).start();
@@ -140,10 +140,10 @@ fn a_file_that_grows_while_it_is_sent_in_parts_is_never_torn() {
 #[test]
 fn a_file_that_is_rewritten_under_every_try_is_still_being_written() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("log.bin", noise(20 << 20));
+    mount.write("log.bin", noise(17 << 20));
     s3.faults().push(hold("UploadPart", "log.bin", 2));
     let run = upload(&s3, &mount).start();
-    for (at, len) in [21, 22, 23].into_iter().enumerate() {
+    for (at, len) in [18, 19, 20].into_iter().enumerate() {
         s3.until_all_hit();
         mount.write("log.bin", noise(len << 20));
         if at < 2 {

@@ -64,7 +64,7 @@ fn sighup_in_an_upload_of_many_small_files_keeps_what_was_sent() {
 #[test]
 fn ctrl_c_in_a_large_upload_leaves_no_open_upload() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", noise(20 << 20));
+    mount.write("large.bin", noise(17 << 20));
     s3.faults().push(hold("UploadPart", "large.bin", 1, 2));
     let run = upload(&s3, &mount).start();
     s3.until_all_hit();
@@ -74,7 +74,7 @@ fn ctrl_c_in_a_large_upload_leaves_no_open_upload() {
     assert!(mount.left_behind().is_empty(), "{:?}", mount.left_behind());
     let again = upload(&s3, &mount).run().expect(0);
     assert!(again.last_line().starts_with("complete: files=1 "), "{}", again.stdout);
-    assert_eq!(s3.content("large.bin"), noise(20 << 20));
+    assert_eq!(s3.content("large.bin"), noise(17 << 20));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn ctrl_c_in_a_large_download_leaves_the_old_file() {
     let (s3, mount) = (S3::start(), Mount::new());
     mount.write("large.bin", "first");
     upload(&s3, &mount).run().expect(0);
-    s3.put("large.bin", noise(20 << 20));
+    s3.put("large.bin", noise(17 << 20));
     s3.faults().push(hold("GetObject", "large.bin", 1, 2));
     let run = download(&s3, &mount).start();
     s3.until_all_hit();
@@ -114,14 +114,14 @@ fn ctrl_c_in_a_large_download_leaves_the_old_file() {
     assert_eq!(mount.text("large.bin"), "first");
     assert!(mount.left_behind().is_empty(), "{:?}", mount.left_behind());
     download(&s3, &mount).run().expect(0);
-    assert_eq!(std::fs::read(mount.path("large.bin")).expect("it is there"), noise(20 << 20));
+    assert_eq!(std::fs::read(mount.path("large.bin")).expect("it is there"), noise(17 << 20));
 }
 
 /// "A second one stops at once": even what must not be cut off, and the next run goes on.
 #[test]
 fn a_second_signal_stops_at_once() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", noise(20 << 20));
+    mount.write("large.bin", noise(17 << 20));
     s3.faults().push(hold("CompleteMultipartUpload", "large.bin", 0, 1));
     let mut run = upload(&s3, &mount).start();
     s3.until_all_hit();

