@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Error;
+use crate::event::Verb;
 use crate::path::RelPath;
 use crate::plan::{Direction, Kept, Plan};
 use crate::problem::{Problem, Skipped};
@@ -190,18 +191,28 @@ impl Report {
         }
     }
 
-    /// Makes the counts complete and disjoint once the run is over: what was unchanged and then failed or became a problem counts as that
-    /// alone, and what the plan lists and the run did not reach is `pending`. `done`: something was done to a path.
-    pub(super) fn settle_counts(&mut self, plan: &Plan, done: &dyn Fn(&RelPath) -> bool) {
+    /// Makes the counts complete and disjoint once the run is over: an item that failed, or turned out to be a problem, counts as nothing
+    /// else, and what the plan lists and the run did not reach is `pending`. `done` says what was done to a path.
+    pub(super) fn settle_counts(&mut self, plan: &Plan, done: &dyn Fn(&RelPath) -> Option<Verb>) {
         let failed = self.failures.iter().map(|failure| &failure.path);
         let problems = self.problems.iter().skip(plan.problems.len()).filter_map(|problem| problem.path.as_ref());
         let spoilt: BTreeSet<&RelPath> = failed.chain(problems).collect();
         let updated = |path: &RelPath| plan.updates.binary_search_by(|update| update.path.cmp(path)).is_ok();
-        let were_unchanged = spoilt.iter().filter(|path| !done(path) && plan.same.binary_search(path).is_ok() && !updated(path)).count();
-        self.counts.unchanged = self.counts.unchanged.saturating_sub(were_unchanged as u64);
+        let counts = &mut self.counts;
+        for path in &spoilt {
+            let count = match done(path) {
+                Some(Verb::Upload) => &mut counts.uploaded,
+                Some(Verb::Download) => &mut counts.downloaded,
+                Some(Verb::Update) => &mut counts.updated,
+                Some(Verb::Delete) => &mut counts.deleted,
+                None if plan.same.binary_search(path).is_ok() && !updated(path) => &mut counts.unchanged,
+                None => continue,
+            };
+            *count = count.saturating_sub(1);
+        }
         let planned = plan.transfers.iter().map(|t| &t.path);
         let planned = planned.chain(plan.removals.iter().map(|r| &r.path)).chain(plan.updates.iter().map(|u| &u.path));
-        self.counts.pending = planned.filter(|path| !done(path) && !spoilt.contains(path)).count() as u64;
+        counts.pending = planned.filter(|path| done(path).is_none() && !spoilt.contains(path)).count() as u64;
     }
 
     /// True when nothing stands between this run and the word: no failure, conflict, unknown or problem, and no early end.

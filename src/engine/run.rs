@@ -220,7 +220,7 @@ impl Work<'_> {
             self.end(e);
         }
         let mut report = self.report;
-        report.settle_counts(self.plan, &|path| self.done.contains_key(path));
+        report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));
         let (mount, still) = (self.ends.mount.clone(), &mut report);
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());
