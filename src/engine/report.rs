@@ -191,8 +191,8 @@ impl Report {
         }
     }
 
-    /// Makes the counts complete and disjoint once the run is over: what was done or unchanged and then failed or became a problem counts
-    /// as that alone, and what the plan lists and the run did not reach is `pending`. `done`: what was done to a path.
+    /// Makes the counts complete and disjoint once the run is over: an item that failed, or turned out to be a problem, counts as nothing
+    /// else, and what the plan lists and the run did not reach is `pending`. `done` says what was done to a path.
     pub(super) fn settle_counts(&mut self, plan: &Plan, done: &dyn Fn(&RelPath) -> Option<Verb>) {
         let failed = self.failures.iter().map(|failure| &failure.path);
         let problems = self.problems.iter().skip(plan.problems.len()).filter_map(|problem| problem.path.as_ref());
@@ -212,7 +212,7 @@ impl Report {
         }
         let planned = plan.transfers.iter().map(|t| &t.path);
         let planned = planned.chain(plan.removals.iter().map(|r| &r.path)).chain(plan.updates.iter().map(|u| &u.path));
-        self.counts.pending = planned.filter(|path| done(path).is_none() && !spoilt.contains(path)).count() as u64;
+        counts.pending = planned.filter(|path| done(path).is_none() && !spoilt.contains(path)).count() as u64;
     }
 
     /// True when nothing stands between this run and the word: no failure, conflict, unknown or problem, and no early end.
