@@ -20,6 +20,7 @@ mod killed;
 mod large;
 mod lock;
 mod manifests;
+mod meanwhile;
 mod model;
 mod overwrite;
 mod prompt;
