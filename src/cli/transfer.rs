@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lsync::engine::{self, FailureKind, Report, Sight};
+use lsync::entry::below;
 use lsync::event::Event;
 use lsync::path::{RelPath, Shown};
 use lsync::plan::{Direction, Plan};
@@ -15,7 +16,7 @@ use super::failure::Failure;
 use super::render::{self, After};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::{count, items};
+use super::text::{count, files, items};
 use super::{again, json, output};
 
 /// Runs one direction.
@@ -202,17 +203,24 @@ fn last_line(session: &Session, sight: &Sight, report: &Report, failure: Option<
             let scope = if ask.paths.is_empty() {
                 "what the filters let through".to_owned()
             } else {
-                ask.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                ask.paths.iter().map(|path| named(sight, path)).collect::<Vec<_>>().join(" ")
             };
             let others = if ask.paths.is_empty() {
                 String::new()
             } else {
-                format!("; {} files elsewhere were not looked at", count(elsewhere as u64))
+                let (files, were) = (files(elsewhere as u64), if elsewhere == 1 { "was" } else { "were" });
+                format!("; {files} elsewhere {were} not looked at")
             };
             format!("complete for {scope}: {}{others}", proof.counts())
         }
         None => format!("incomplete: {}", reason(report, failure, stopped)),
     }
+}
+
+/// A PATH as a person writes it: a directory ends in `/`.
+fn named(sight: &Sight, path: &RelPath) -> String {
+    let is_dir = !below(&sight.local, path.as_str()).is_empty() || !below(&sight.view.entries, path.as_str()).is_empty();
+    format!("{path}{}", if is_dir { "/" } else { "" })
 }
 
 fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {

@@ -13,7 +13,7 @@ fn a_path_narrows_a_run_to_itself_and_what_lies_below() {
     let two = Two::agreed(&[("data/a/1", "1"), ("data/ab", "2"), ("other", "3"), ("gone", "4"), ("d/e", "5")]);
     two.a.write("data/a/1", "one").write("data/ab", "two").write("other", "three").remove("gone").mode("other", 0o600);
     let ran = two.cmd_a("upload --yes a --delete").at("data").run().expect(0);
-    assert!(ran.last_line().starts_with("complete for data/a: files=1 "), "{}", ran.stdout);
+    assert!(ran.last_line().starts_with("complete for data/a/: files=1 "), "{}", ran.stdout);
     assert!(ran.last_line().ends_with("; 4 files elsewhere were not looked at"), "{}", ran.stdout);
     assert_eq!((two.object("data/a/1"), two.object("data/ab"), two.object("other")), ("one".into(), "2".into(), "3".into()));
     assert_eq!(two.object("gone"), "4");
@@ -21,7 +21,7 @@ fn a_path_narrows_a_run_to_itself_and_what_lies_below() {
     assert_eq!(two.b("download --yes --delete --json").expect(0).counts(), "downloaded=1 unchanged=4");
     assert_eq!(two.a("upload --yes --delete --json").expect(0).counts(), "uploaded=2 deleted=1 unchanged=2");
     let ran = two.cmd_b("download --yes data d/../other --delete").run().expect(0);
-    assert!(ran.last_line().starts_with("complete for data other: files=3 "), "{}", ran.stdout);
+    assert!(ran.last_line().starts_with("complete for data/ other: files=3 "), "{}", ran.stdout);
     assert_eq!((two.b.text("data/ab"), two.b.text("other"), two.b.text("gone")), ("two".into(), "three".into(), "4".into()));
 }
 
