@@ -223,7 +223,8 @@ pub(super) fn not_read(error: &ReadError) -> String {
     }
 }
 
-async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Vec<Digests>, ReadError>, Error> {
+/// Hashes one file in the kinds that are wanted.
+pub(super) async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Vec<Digests>, ReadError>, Error> {
     let (mount, observer, stop) = (ends.mount.clone(), ends.observer.clone(), ends.stop.clone());
     blocking(move || {
         let progress = move |bytes| observer(Event::Hashed { bytes });

@@ -6,6 +6,7 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
+mod doubt;
 mod fetch;
 mod learn;
 mod look;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
 use super::remember::{Change, Clocks, remember};
@@ -113,7 +114,14 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         unanswered: 0,
     };
     let conditional = work.begin().await?;
-    let settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
+    let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
+    if plan.direction == Direction::Upload
+        && settled.is_some()
+        && let Err(e) = read_racy_again(&mut work).await
+    {
+        work.end(e);
+        settled = None;
+    }
     work.finish(id, conditional, settled, lock).await
 }
 
