@@ -13,6 +13,7 @@ mod config_travels;
 mod decide;
 mod exits;
 mod foreign;
+mod foreign_runs;
 mod full;
 mod interrupt;
 mod json;
