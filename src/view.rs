@@ -184,7 +184,8 @@ fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
     Entry { kind: Kind::File(file), mode }
 }
 
-/// A key that is no path is a problem, unless a pattern leaves out the directory that its valid beginning names.
+/// A key that is no path is a problem, unless a pattern leaves out the directory that its valid beginning names, or what stands for its
+/// first segment (see [`stand_in`]).
 fn bad_key(view: &mut View, key: &str, why: &str, scope: &dyn Fn(&RelPath, bool) -> Option<Scope>) {
     let valid = key.match_indices('/').map(|(at, _)| &key[..at]).map_while(|dir| RelPath::new(dir).ok()).last();
     if let Some(dir) = &valid
@@ -193,11 +194,34 @@ fn bad_key(view: &mut View, key: &str, why: &str, scope: &dyn Fn(&RelPath, bool)
         view.ignored.0 += 1;
         return;
     }
-    let exclude = valid.as_ref().map(|dir| format!("{}/", exclude_line(dir.as_str())));
+    let first = key.split('/').next().unwrap_or("");
+    let name = if valid.is_none() { stand_in(first) } else { None };
+    if name.as_ref().is_some_and(|name| scope(name, false) != Some(Scope::In) || key.contains('/') && scope(name, true) != Some(Scope::In))
+    {
+        view.ignored.0 += 1;
+        return;
+    }
+    let exclude = match (&valid, &name) {
+        (Some(dir), _) => Some(format!("{}/", exclude_line(dir.as_str()))),
+        (None, Some(name)) if first.len() > MAX_SEGMENT_BYTES => Some(format!("{}*", exclude_line(name.as_str()))),
+        (None, Some(name)) => Some(format!("{}{}", exclude_line(name.as_str()), if key.contains('/') { "/" } else { "" })),
+        (None, None) => None,
+    };
     let long = key.split('/').any(|segment| segment.len() > MAX_SEGMENT_BYTES);
     let advice = if long { "the mount cannot hold it" } else { "it cannot be a path below the mount" };
     let why = format!("{why}, so {advice}; rename or remove the object in the bucket");
     view.problems.push(Problem { name: key.to_owned(), path: None, below: false, side: Side::Bucket, why, exclude });
+}
+
+/// What patterns see of a first segment that no path can have: nothing, `.` and `..` percent-encoded (`%`, `%2E`, `%2E%2E`), NUL as `%00`, and
+/// of a long one its beginning.
+fn stand_in(segment: &str) -> Option<RelPath> {
+    let text = match segment {
+        "" => "%".to_owned(),
+        "." | ".." => segment.replace('.', "%2E"),
+        _ => segment.replace('\0', "%00").chars().take(60).collect(),
+    };
+    RelPath::new(&text).ok()
 }
 
 /// `x/` stands for an empty directory only while nothing lies below it.
@@ -294,6 +318,21 @@ mod tests {
         assert_eq!(view.problems.len(), 6, "{:?}", view.problems);
         assert_eq!(view.problems[3].exclude.as_deref(), Some("/a/"), "{:?}", view.problems[3]);
         assert_eq!(view.ignored.0, 1);
+    }
+
+    #[test]
+    fn every_key_that_is_no_path_has_a_line_that_leaves_it_out() {
+        let long = "n".repeat(300);
+        for (key, line) in [("../up", "/%2E%2E/"), ("/lead", "/%/"), ("..", "/%2E%2E"), ("./x", "/%2E/"), (long.as_str(), "/nnnnnn")] {
+            let view = view_of(&[listed(key, b"x")], &[]);
+            let exclude = view.problems[0].exclude.clone().unwrap_or_default();
+            assert!(exclude.starts_with(line), "{key}: {exclude}");
+            let patterns = crate::filter::Patterns { exclude: vec![exclude.clone()], ..Default::default() };
+            let filter = crate::filter::Filter::new(&patterns).unwrap();
+            let scope = |path: &RelPath, is_dir: bool| Some(filter.scope(path, is_dir));
+            let view = read(&[listed(key, b"x")], &|_| Remembered::default(), &mut std::iter::empty(), &scope);
+            assert_eq!((view.problems.len(), view.ignored.0), (0, 1), "{key}: {exclude}");
+        }
     }
 
     #[test]
