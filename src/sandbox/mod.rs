@@ -12,7 +12,9 @@ mod content;
 mod copies;
 mod door;
 mod fault;
+mod history;
 mod journal;
+mod line;
 mod listing;
 mod lists;
 mod objects;
@@ -23,6 +25,7 @@ mod replay;
 mod requests;
 mod shelf;
 mod store;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -40,9 +43,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub use fault::{Action, Faults, Profile, Rule};
+pub use fault::{Action, Faults, Oddity, Profile, Rule};
+pub use history::Version;
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};
+pub use storm::{Hazard, Hit, Storm};
 
 /// How to start a [`Server`].
 #[derive(Clone)]

@@ -7,18 +7,19 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error,
-    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, StreamingBlob,
-    Timestamp,
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, ServerSideEncryption,
+    StreamingBlob, Timestamp,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::api::Api;
-use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects};
+use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects, broken};
 use super::condition;
 use super::fault::Profile;
 use super::journal::{About, Facts};
 use super::receive::{Announced, receive};
 use super::seconds_now;
+use super::shelf::random_id;
 
 /// User metadata that AWS takes at most: bytes of all names and values.
 const METADATA_MAX_BYTES: usize = 2 << 10;
@@ -46,7 +47,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let received = receive(bucket.shelf(), INLINE_MAX_BYTES, input.body, announced).await?;
     let facts = Facts {
         bytes: received.bytes,
-        etag: received.md5.hex(),
+        etag: etag(&profile, || received.md5.hex())?,
         listed_etag: None,
         modified: seconds_now(),
         about,
@@ -85,6 +86,7 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         content_disposition: about.content_disposition,
         content_language: about.content_language,
         cache_control: about.cache_control,
+        server_side_encryption: encryption(&api.faults.profile()),
         ..Default::default()
     };
     let partial = output.content_range.is_some();
@@ -112,6 +114,7 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
         content_disposition: about.content_disposition,
         content_language: about.content_language,
         cache_control: about.cache_control,
+        server_side_encryption: encryption(&api.faults.profile()),
         ..Default::default()
     };
     let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
@@ -206,6 +209,24 @@ pub(super) fn refuse_version(version: Option<&str>) -> S3Result<()> {
         None | Some("null") => Ok(()),
         Some(_) => Err(s3_error!(NoSuchVersion, "the sandbox keeps no versions")),
     }
+}
+
+/// The ETag that the store gives to content whose digest it would be.
+pub(super) fn etag(profile: &Profile, digest: impl FnOnce() -> String) -> S3Result<String> {
+    Ok(match (profile.opaque_etag, profile.encrypted) {
+        (true, _) => format!("opaque-{}", random_id().map_err(broken)?),
+        (_, true) => {
+            let digest = digest();
+            // As many digits, and the number of parts where there is one.
+            format!("{}{}", random_id().map_err(broken)?, digest.get(32..).unwrap_or_default())
+        }
+        _ => digest(),
+    })
+}
+
+/// What GET and HEAD say about encryption.
+fn encryption(profile: &Profile) -> Option<ServerSideEncryption> {
+    profile.encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS))
 }
 
 /// A time as S3 answers it.
