@@ -265,10 +265,11 @@ fn wait_before(failed: u32, random: u32) -> Duration {
 }
 
 /// The digests that an object's content must match. What only its ETag told is no digest where the store says that it encrypts with
-/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none.
+/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none. Where nothing else is known, its metadata may tell.
 fn trusted(source: &File, head: Option<&Head>) -> Digests {
     let told_by_etag = source.etag.as_ref().is_some_and(|etag| source.digests == Digests::of_etag(etag));
-    if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() }
+    let known = if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() };
+    if known.is_empty() { head.map(|head| metadata(head).0).unwrap_or_default() } else { known }
 }
 
 type Got = (Digests, Proof, Option<Head>);
@@ -374,6 +375,8 @@ mod tests {
         let by_etag = File { size: 1, digests: Digests::of_etag(&etag), etag: Some(etag), ..File::default() };
         assert!(trusted(&by_etag, Some(&head(true))).is_empty());
         assert_eq!(trusted(&by_etag, Some(&head(false))), by_etag.digests);
+        let told = std::collections::HashMap::from([("md5chksum".to_owned(), Md5([9; 16]).base64())]);
+        assert_eq!(trusted(&by_etag, Some(&Head { metadata: told, ..head(true) })), Digests::of_whole(Md5([9; 16])));
         let by_manifest = File { digests: Digests::of_whole(Md5([8; 16])), ..by_etag };
         assert_eq!(trusted(&by_manifest, Some(&head(true))), by_manifest.digests);
     }

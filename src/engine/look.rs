@@ -9,7 +9,7 @@ use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
-use crate::local::state::{self, LastRun, Loaded, State};
+use crate::local::state::{self, Known, LastRun, Loaded, State};
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
@@ -177,8 +177,10 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Li
 
 /// True when a run sent something and could not publish it, or what was published is gone.
 fn owes(state: &State, vanished: bool) -> bool {
-    (vanished && !state.entries.is_empty())
-        || state.owed && state.entries.iter().any(|(_, known)| known.base.is_some() && known.base != known.published)
+    // Permission bits are agreed on once they are published, so a base without any says nothing about them.
+    let is_published = |base: &Entry, entry: &Entry| base.mode.is_none_or(|mode| entry.mode == Some(mode)) && base.kind == entry.kind;
+    let lacks = |known: &Known| known.base.as_ref().is_some_and(|base| known.published.as_ref().is_none_or(|e| !is_published(base, e)));
+    (vanished && !state.entries.is_empty()) || state.owed && state.entries.iter().any(|(_, known)| lacks(known))
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {

@@ -151,7 +151,18 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     for (path, done) in &work.done {
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
-        known.base = work.agreed(path, done).map(Arc::new);
+        known.base = match &change.published {
+            None => work.agreed_unpublished(path, done),
+            Some(_) => work.agreed(path, done),
+        }
+        .map(Arc::new);
+        if plan.direction == Direction::Upload
+            && done.entry.is_none()
+            && known.published.as_ref().is_some_and(|entry| entry.file().is_some())
+        {
+            // Its object is gone; a manifest that says so is owed if this run could not publish it.
+            known.published = None;
+        }
         let file = done.entry.as_ref().and_then(Entry::file);
         let stamp = match done.verb {
             Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),

@@ -16,7 +16,7 @@ use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::entry::{Entry, Stamp};
+use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
 use crate::local::state::{self, Clock, Journal, Journalled};
@@ -262,11 +262,7 @@ impl Work<'_> {
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
-        if let Some(journal) = &self.journal
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
-        {
-            self.end(e.into());
-        }
+        self.note(&Journalled { path: path.clone(), base: self.agreed_unpublished(path, &done), seen });
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
         // Sent again by a further pass, it still is one item.
@@ -286,6 +282,14 @@ impl Work<'_> {
         self.done.insert(path.clone(), done);
     }
 
+    fn note(&mut self, journalled: &Journalled) {
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(journalled)
+        {
+            self.end(e.into());
+        }
+    }
+
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
     pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
         let mut entry = done.entry.clone()?;
@@ -296,6 +300,19 @@ impl Work<'_> {
         };
         entry.mode = source.or(entry.mode);
         Some(entry)
+    }
+
+    /// What both sides agree on as long as no manifest says more: content. What only manifests carry, and that something is gone, is not
+    /// agreed on before it is published.
+    pub(super) fn agreed_unpublished(&self, path: &RelPath, done: &Done) -> Option<Entry> {
+        if self.plan.direction == Direction::Download {
+            return self.agreed(path, done);
+        }
+        let before = find(&self.sight.state.entries, path.as_str()).and_then(|known| known.base.as_deref());
+        if done.entry.as_ref().and_then(Entry::file).is_none() {
+            return before.cloned();
+        }
+        self.agreed(path, done).map(|entry| Entry { mode: before.and_then(|before| before.mode), ..entry })
     }
 
     /// Notes an item that was not done, or that ends the run.
@@ -317,6 +334,11 @@ impl Work<'_> {
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),
+            NotSent::Damaged(entry) => {
+                // Ours, and not what the file holds: the next run replaces it.
+                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+            }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
         self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });

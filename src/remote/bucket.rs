@@ -41,6 +41,8 @@ pub(super) struct Learnt {
     pub(super) plain_listings: AtomicBool,
     /// The store refuses `If-Match` on DELETE.
     pub(super) plain_deletes: AtomicBool,
+    /// The store's ETags may look like MD5s and are none.
+    pub(super) etags_are_no_md5: AtomicBool,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -52,6 +54,7 @@ impl Learnt {
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
+            etags_are_no_md5: AtomicBool::new(false),
         })
     }
 
