@@ -118,3 +118,25 @@ fn no_body_of_the_wrong_length_or_content_is_taken() {
         assert_eq!(mount.tree(), other.tree());
     }
 }
+
+#[test]
+fn names_that_sound_like_errors_are_names() {
+    let (s3, mount, other) = (S3::start(), Mount::with(&[("SlowDown", "a"), ("InternalError/<Error>", "b")]), Mount::new());
+    mount.write("InternalError/SlowDown.bin", noise(17 << 20));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    assert_eq!((s3.log().count("CompleteMultipartUpload"), mount.tree() == other.tree()), (1, true));
+}
+
+/// "Never delete the destination on failure."
+#[test]
+fn an_upload_that_fails_leaves_the_version_that_was_there() {
+    for (operation, size) in [("PutObject", 3), ("CompleteMultipartUpload", 17 << 20)] {
+        let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "old"), ("data/b", "fine")]));
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        mount.write("data/a", noise(size)).write("data/b", "finer");
+        s3.faults().push(hit(operation, "data/a", 100, Action::Status(400, "InvalidRequest")));
+        lsync(&s3, &mount, "upload --yes").run().expect(3);
+        assert_eq!((s3.content("data/a"), s3.content("data/b")), (b"old".to_vec(), b"finer".to_vec()));
+    }
+}
