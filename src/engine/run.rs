@@ -263,6 +263,7 @@ impl Work<'_> {
             _ => None,
         };
         if let Some(journal) = &self.journal
+            && !self.only_a_manifest_tells(&done)
             && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
         {
             self.end(e.into());
@@ -284,6 +285,13 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
+    /// bucket knows of it once that is published, and until then a run that dies must leave it to be done again.
+    pub(super) fn only_a_manifest_tells(&self, done: &Done) -> bool {
+        let is_content = done.verb == Verb::Upload && done.entry.as_ref().is_some_and(|entry| entry.file().is_some());
+        self.plan.direction == Direction::Upload && !is_content
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.

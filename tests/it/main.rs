@@ -18,6 +18,7 @@ mod full;
 mod interrupt;
 mod json;
 mod killed;
+mod kills;
 mod large;
 mod lock;
 mod manifests;

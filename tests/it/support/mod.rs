@@ -3,7 +3,9 @@
 pub(crate) mod cmd;
 pub(crate) mod mount;
 pub(crate) mod pty;
+pub(crate) mod report;
 pub(crate) mod s3;
+pub(crate) mod seed;
 pub(crate) mod tool;
 pub(crate) mod two;
 pub(crate) mod wait;
