@@ -19,6 +19,7 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
+use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -77,7 +78,10 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt {
+    let mount = ends.mount.clone();
+    // What a run that died has left behind goes, also when nothing else is left to do.
+    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
+    if plan.is_empty() && !learnt && !clears_up {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -90,6 +94,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
+        clear_up(&mount)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;

@@ -76,6 +76,13 @@ impl Lock {
         Ok(Lock { dir, owner, inode, _heartbeat })
     }
 
+    /// True when a run that had the lock died: what it left in `.lsync/` waits for the next one that takes it.
+    pub fn is_left_behind(mount: &Mount) -> Result<bool, LocalError> {
+        let Some(dir) = mount.open_internal("")? else { return Ok(false) };
+        let dead = |found: Found| found.owner.is_some_and(|owner| owner.life() == Life::Dead);
+        Ok(Found::look(&dir).map_err(LocalError::at("cannot look at", ".lsync/lock"))?.is_some_and(dead))
+    }
+
     /// The owner record of this run.
     #[must_use]
     pub fn owner(&self) -> &Owner {
@@ -249,6 +256,19 @@ mod tests {
         replaced(&Owner { pid: u32::MAX, ..owner() }.encode(), 0);
         replaced(&Owner { boot: "earlier".into(), ..owner() }.encode(), 0);
         replaced(&Owner { started: Some(1), ..owner() }.encode(), 0);
+    }
+
+    #[test]
+    fn a_lock_that_is_left_behind_is_told_from_one_that_is_held() {
+        let (_temp, mount) = mount();
+        assert!(!Lock::is_left_behind(&mount).unwrap(), "there is none");
+        planted(&mount, &Owner { pid: u32::MAX, ..owner() }.encode(), 0);
+        assert!(Lock::is_left_behind(&mount).unwrap());
+        let lock = Lock::take(&mount, "op").unwrap();
+        assert!(!Lock::is_left_behind(&mount).unwrap());
+        drop(lock);
+        planted(&mount, &Owner { host: "gpu-2".into(), ..owner() }.encode(), 100_000);
+        assert!(!Lock::is_left_behind(&mount).unwrap(), "nobody here can tell");
     }
 
     #[test]

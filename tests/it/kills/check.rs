@@ -118,6 +118,9 @@ fn converges(scene: &Scene, back: bool) {
     assert_eq!(here, objects);
     let left: Vec<String> = scene.mount.left_behind().into_iter().filter(|path| !path.starts_with("trash/")).collect();
     assert_eq!(left, Vec::<String>::new());
+    let own = std::fs::read_dir(scene.mount.path(".lsync")).expect("it is there").map(|entry| entry.expect("an entry").file_name());
+    let unfinished: Vec<_> = own.filter(|name| name.to_string_lossy().ends_with(".new")).collect();
+    assert!(unfinished.is_empty(), "{unfinished:?}");
     if scene.story.is_upload() && scene.story != Story::Learn {
         let fresh = Mount::new();
         let cmd = crate::support::cmd::Cmd::lsync(&fresh).on(&scene.s3.store).args("download --yes");
