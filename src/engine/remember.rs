@@ -149,6 +149,9 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         }
     }
     for (path, done) in &work.done {
+        if change.published.is_none() && work.only_a_manifest_tells(done) {
+            continue;
+        }
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
         known.base = work.agreed(path, done).map(Arc::new);

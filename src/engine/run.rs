@@ -19,6 +19,7 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
+use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -77,7 +78,10 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt {
+    let mount = ends.mount.clone();
+    // What a run that died has left behind goes, also when nothing else is left to do.
+    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
+    if plan.is_empty() && !learnt && !clears_up {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -90,6 +94,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
+        clear_up(&mount)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
@@ -263,6 +268,7 @@ impl Work<'_> {
             _ => None,
         };
         if let Some(journal) = &self.journal
+            && !self.only_a_manifest_tells(&done)
             && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
         {
             self.end(e.into());
@@ -284,6 +290,13 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
+    /// bucket knows of it once that is published, and until then a run that dies must leave it to be done again.
+    pub(super) fn only_a_manifest_tells(&self, done: &Done) -> bool {
+        let is_content = done.verb == Verb::Upload && done.entry.as_ref().is_some_and(|entry| entry.file().is_some());
+        self.plan.direction == Direction::Upload && !is_content
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.

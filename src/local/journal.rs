@@ -204,6 +204,20 @@ pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<
     Ok(list.collect())
 }
 
+/// Removes journals that never got their first line: a run died while it created one. The caller holds the lock.
+pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
+    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
+    for name in dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))? {
+        let Some(name) = name.to_str() else { continue };
+        // What cannot be read may be whole all the same: it stays.
+        let headless = internal::read(&dir, name).ok().flatten().is_some_and(|bytes| !bytes.contains(&b'\n'));
+        if headless {
+            dir.remove_file(name).map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes journals that a saved state covers; one that has grown since is another run's business and stays.
 pub(super) fn remove(mount: &Mount, covered: &[(String, u64)]) -> Result<(), LocalError> {
     let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };

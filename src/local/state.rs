@@ -152,6 +152,7 @@ pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<
     let name = file_name(&remote);
     let bytes = state_codec::encode(bucket, prefix, &covered, state);
     internal::replace(&dir, &name, &bytes).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
+    journal::remove_headless(mount)?;
     journal::remove(mount, &covered)
 }
 
@@ -341,6 +342,19 @@ mod tests {
                 std::fs::write(&journal, &flipped).unwrap();
                 assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), whole.saturating_sub(1), "flipped at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_never_got_its_first_line_goes_with_the_next_state() {
+        let (temp, mount) = mount();
+        left_behind(&mount, "one", dead("one", 1), &[]);
+        let journal = temp.path().join(".lsync/journal/one");
+        let header = std::fs::read(&journal).unwrap();
+        for at in [0, 9, header.len() - 1] {
+            std::fs::write(&journal, &header[..at]).unwrap();
+            save(&mount, "b", "", &load(&mount, "b", "").unwrap().state).unwrap();
+            assert_eq!(journals(temp.path()), 0, "cut at {at}");
         }
     }
 

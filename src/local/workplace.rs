@@ -97,6 +97,12 @@ impl Drop for Workplace {
     }
 }
 
+/// Removes what dead runs left in `.lsync/tmp/`. The caller holds the lock.
+pub fn clear_up(mount: &Mount) -> Result<(), LocalError> {
+    let Some(all) = mount.open_internal(TMP)? else { return Ok(()) };
+    remove_left_behind(mount, &all, "").map_err(LocalError::at("cannot clean up", ".lsync/tmp"))
+}
+
 fn sync_dir(mount: &Mount, path: &str) -> Result<(), LocalError> {
     match mount.top().dir(path).and_then(|dir| dir.sync()) {
         // Removed later in this run, or moved away by somebody: then there is nothing here to make durable.
@@ -110,8 +116,12 @@ fn remove_left_behind(mount: &Mount, all: &Dir, operation: &str) -> io::Result<(
     for name in all.names()? {
         let Some(name) = name.to_str().filter(|name| *name != operation) else { continue };
         let Ok(dir) = all.dir(name) else { continue };
-        let life =
-            internal::read(&dir, "owner").ok().flatten().and_then(|bytes| Owner::decode(&bytes)).map_or(Life::Elsewhere, |o| o.life());
+        let life = match internal::read(&dir, "owner") {
+            // It died while it made the directory: whoever lives has written its record before it let go of the lock.
+            Ok(None) => Life::Dead,
+            Ok(Some(bytes)) => Owner::decode(&bytes).map_or(Life::Elsewhere, |owner| owner.life()),
+            Err(_) => Life::Elsewhere,
+        };
         let dead = match life {
             Life::Dead => true,
             Life::Own | Life::Alive => false,
