@@ -2,15 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use bytes::Bytes;
 
+use super::body::Body;
 use super::bucket::Bucket;
 use super::error::{Error, Kind};
 use super::object::{About, Enforce, Guard, Stored, patient, with_nonce};
@@ -61,7 +60,8 @@ impl Bucket {
 
     /// Sends a part with its `Content-MD5`; `number` counts from 1. Returns the part's ETag. An upload that the store no longer knows
     /// is [`Kind::NotFound`].
-    pub async fn upload_part(&self, upload: &Upload, number: u32, body: Bytes, md5: Md5) -> Result<ETag, Error> {
+    pub async fn upload_part(&self, upload: &Upload, number: u32, body: impl Into<Body>, md5: Md5) -> Result<ETag, Error> {
+        let body = body.into();
         let mut tries = self.tries("put", &upload.key);
         loop {
             let request = self
@@ -71,7 +71,8 @@ impl Bucket {
                 .key(self.whole_key(&upload.key))
                 .upload_id(&upload.id)
                 .part_number(i32::try_from(number).unwrap_or(i32::MAX))
-                .body(ByteStream::from(body.clone()))
+                .body(body.stream())
+                .content_length(i64::try_from(body.bytes()).unwrap_or(i64::MAX))
                 .content_md5(md5.base64())
                 .customize()
                 // As for whole objects: Content-MD5 is signed and covers the body.
@@ -193,6 +194,8 @@ fn completed(parts: &[ETag]) -> Vec<CompletedPart> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::canned::{HANG_UP, answer, bucket_answering, error};
     use super::*;
 

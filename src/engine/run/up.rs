@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::engine::report::{FailureKind, Proof, chain};
-use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
+use crate::engine::send::{BUFFERED_MAX, NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
@@ -184,7 +184,7 @@ impl Work<'_> {
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
         let pace = self.pace.clone();
-        let sender = Sender { ends, pace: &pace, enforce: self.enforce };
+        let sender = Sender { ends, pace: &pace, enforce: self.enforce, buffered_max: BUFFERED_MAX };
         let sender = &sender;
         let mut queue = stream::iter(sends)
             .map(|send| async move {
