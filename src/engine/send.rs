@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::learn::{not_read, write_mtime};
 use super::pace::Pace;
 use super::report::{FailureKind, chain};
+use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
 use crate::digest::{Digests, Md5, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
@@ -29,6 +30,7 @@ pub(super) struct Sender<'a> {
     pub(super) ends: &'a Ends,
     pub(super) pace: &'a Pace,
     pub(super) enforce: Enforce,
+    pub(super) uploads: &'a Uploads,
     /// Parts above this are not held in memory whole.
     pub(super) buffered_max: u64,
 }
@@ -42,6 +44,8 @@ pub(super) struct Sent {
     pub(super) stamp: Stamp,
     /// The nonce that the object carries.
     pub(super) nonce: String,
+    /// Bytes of it that an earlier run had sent.
+    pub(super) kept: u64,
 }
 
 /// Why a file was not sent.
@@ -114,15 +118,15 @@ impl Sender<'_> {
 
     async fn once(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, Once> {
         self.ends.tell(Event::Started { path: path.clone(), bytes: stamp.size });
-        let (stored, digests) = match part_bytes_for(stamp.size) {
+        let Written { stored, digests, kept } = match part_bytes_for(stamp.size) {
             None => self.whole(path, stamp, guard).await?,
             Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
         };
         let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests, etag: Some(stored.etag) };
-        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce })
+        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept })
     }
 
-    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
+    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
         let _turn = self.pace.turn(stamp.size).await?;
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
@@ -142,7 +146,7 @@ impl Sender<'_> {
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
-            Ok(stored) => Ok((stored, Digests::of_whole(md5))),
+            Ok(stored) => Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0 }),
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");
                 Err(e.into())
@@ -176,6 +180,15 @@ impl Sender<'_> {
     }
 }
 
+/// What one try has put into the bucket.
+#[derive(Debug)]
+struct Written {
+    stored: Stored,
+    digests: Digests,
+    /// Bytes of it that an earlier run had sent.
+    kept: u64,
+}
+
 /// Why one try ended.
 enum Once {
     Read(ReadError),
@@ -192,6 +205,15 @@ impl From<ReadError> for Once {
 impl From<crate::remote::error::Error> for Once {
     fn from(error: crate::remote::error::Error) -> Once {
         Once::Remote(error)
+    }
+}
+
+impl From<Begin> for Once {
+    fn from(why: Begin) -> Once {
+        match why {
+            Begin::Remote(e) => Once::Remote(e),
+            Begin::Run(e) => Once::Run(e),
+        }
     }
 }
 

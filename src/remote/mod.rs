@@ -16,6 +16,7 @@ pub mod flow;
 pub mod list;
 pub mod multipart;
 pub mod object;
+pub mod open;
 pub mod probe;
 mod read;
 mod tries;

@@ -25,13 +25,15 @@ pub struct Upload {
     pub id: String,
     /// The nonce that the object will carry.
     pub nonce: String,
+    /// As many more may have been begun, which hold no parts: their answers were lost.
+    pub lost: u32,
 }
 
 impl Bucket {
-    /// Begins an upload. A lost answer may leave a second one behind that holds no parts.
+    /// Begins an upload. A lost answer may leave another one behind; see [`Upload::lost`].
     pub async fn begin_upload(&self, key: &str, about: About) -> Result<Upload, Error> {
         let (metadata, nonce) = with_nonce(about.metadata);
-        let mut tries = self.tries("put", key);
+        let (mut tries, mut lost) = (self.tries("put", key), 0);
         loop {
             let bare = Arc::new(OnceLock::new());
             let request = self
@@ -48,13 +50,14 @@ impl Bucket {
                 Ok(answer) => answer.upload_id,
                 Err(failed) if failed.kind == Kind::Protocol && bare.get().is_some() => bare.get().cloned(),
                 Err(failed) => {
+                    lost += u32::from(failed.maybe_done);
                     tries.again(failed).await?;
                     continue;
                 }
             };
             let id = id.filter(|id| !id.is_empty());
             let id = id.ok_or_else(|| tries.wrong(Kind::Protocol, "the store began a multipart upload without an id"))?;
-            return Ok(Upload { key: key.to_owned(), id, nonce });
+            return Ok(Upload { key: key.to_owned(), id, nonce, lost });
         }
     }
 
@@ -206,7 +209,7 @@ mod tests {
 
     async fn complete(answers: &[&str]) -> (Result<String, Kind>, Vec<String>) {
         let (bucket, asked) = bucket_answering(answers).await;
-        let upload = Upload { key: "k".into(), id: "u".into(), nonce: "n".into() };
+        let upload = Upload { key: "k".into(), id: "u".into(), nonce: "n".into(), lost: 0 };
         let parts = [ETag::parse("\"a\""), ETag::parse("\"b\"")];
         let result = bucket.complete_upload(&upload, &parts, 9, &Guard::Absent, Enforce::Conditional).await;
         let methods = asked.lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();

@@ -25,6 +25,7 @@ const MIB: u64 = 1 << 20;
 /// A mount, a server with a bucket, and what a run has.
 struct Place {
     ends: Ends,
+    uploads: Uploads,
     server: Server,
     temp: tempfile::TempDir,
 }
@@ -55,7 +56,8 @@ impl Place {
         };
         let bucket = connect(&store, &Network::default()).await.unwrap();
         let mount = Arc::new(Mount::open(&root).unwrap());
-        Place { ends: Ends { mount, bucket, observer, stop: Stop::default() }, server, temp }
+        let ends = Ends { mount, bucket, observer, stop: Stop::default() };
+        Place { uploads: Uploads::new(&ends, "op"), ends, server, temp }
     }
 
     fn write(&self, content: &[u8]) {
@@ -106,7 +108,7 @@ fn content(bytes: u64, version: u64) -> Vec<u8> {
 
 /// Nothing is held in memory whole that is larger than this.
 fn sender<'a>(place: &'a Place, pace: &'a Pace, buffered_max: u64) -> Sender<'a> {
-    Sender { ends: &place.ends, pace, enforce: Enforce::Conditional, buffered_max }
+    Sender { ends: &place.ends, pace, enforce: Enforce::Conditional, uploads: &place.uploads, buffered_max }
 }
 
 /// "Every in-scope file was hashed from the same buffer that was sent (parts over 64 MiB: hashed while sent and compared)".
@@ -201,7 +203,7 @@ async fn the_largest_file_fits_into_a_small_memory() {
     file.write_all_at(b"an end", 140 * MIB - 6).unwrap();
     let pace = place.pace(16 * MIB);
     let sent = sender(&place, &pace, BUFFERED_MAX).in_parts(&path(), place.stamp(), 72 * MIB, &Guard::Absent).await;
-    assert_eq!(sent.map_err(|_| "not sent").unwrap().1.parts.unwrap().md5s.len(), 2);
+    assert_eq!(sent.map_err(|_| "not sent").unwrap().digests.parts.unwrap().md5s.len(), 2);
     let stored = place.object().unwrap();
     assert!(stored.len() as u64 == 140 * MIB && stored.ends_with(b"\0an end"));
 }
