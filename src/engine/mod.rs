@@ -20,6 +20,7 @@ mod run;
 mod send;
 mod settle;
 mod stop;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use super::remember::{Change, Clocks, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
+use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
@@ -64,6 +65,7 @@ pub(super) struct Work<'a> {
     pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
     pub(super) pace: Arc<Pace>,
+    pub(super) uploads: Arc<Uploads>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
@@ -80,7 +82,8 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
-    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
+    let clears_up =
+        blocking(move || Lock::is_left_behind(&mount)).await?? || (plan.direction == Direction::Upload && Uploads::are_left(ends).await?);
     if plan.is_empty() && !learnt && !clears_up {
         return Ok(nothing_to_do(sight, plan, report));
     }
@@ -109,16 +112,20 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         ask,
         sight,
         plan,
-        operation,
         clocks,
         enforce: Enforce::Head,
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
+        uploads: Arc::new(Uploads::new(ends, &operation)),
+        operation,
         journal: None,
         done: HashMap::new(),
         report,
         unanswered: 0,
     };
     let conditional = work.begin().await?;
+    if left {
+        work.take_over_uploads().await?;
+    }
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
     if plan.direction == Direction::Upload
         && settled.is_some()
@@ -221,6 +228,9 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
+        if let Err(e) = self.uploads.close().await {
+            self.end(e);
+        }
         let change = Change { mount_id, clocks: self.clocks, conditional, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.

@@ -2,35 +2,27 @@
 //! load. Losing its end loses knowledge, never files.
 //!
 //! # Format 1
-//! `.lsync/journal/<operation>`, mode 0600. Every line is the first 8 hex digits of the MD5 of the rest, a blank, and a JSON value; the
-//! first line that does not fit ends the journal (a crash tears the last one). The first line is `{"lsync": "journal", "v": 1,
-//! "remote": id, "owner": {…}}`, `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's
-//! lines, and mean: both sides now hold `b`, or lack it when there is none.
+//! `.lsync/journal/<operation>`, mode 0600, a file of `lines`. The first line is `{"lsync": "journal", "v": 1, "remote": id, "owner": {…}}`,
+//! `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's lines, and mean: both sides now
+//! hold `b`, or lack it when there is none.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::beneath::Dir;
-use super::internal::{self, PRIVATE_FILE};
+use super::internal;
+use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
 use super::state::{Known, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
-use super::ticker::Ticker;
-use crate::digest::{Digests, digest_one};
+use crate::digest::Digests;
 use crate::entry::Entry;
 use crate::path::RelPath;
 
 const FORMAT: u32 = 1;
-const FOLDER: &str = "journal";
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+pub(super) const FOLDER: &str = "journal";
 
 /// What a finished transfer tells, written to the journal at once so that a crash before the manifest does not make our own objects
 /// strangers.
@@ -48,19 +40,8 @@ pub struct Journalled {
 /// after that is lost.
 #[derive(Debug)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    lines: Lines,
     path: String,
-    _ticker: Ticker,
-}
-
-#[derive(Debug)]
-struct Shared {
-    file: File,
-    /// Bytes of whole lines: a line that could only be written in part is written over by the next one.
-    len: Mutex<u64>,
-    unsynced: AtomicBool,
-    /// What a sync in the background met; the next call tells it.
-    failed: Mutex<Option<io::Error>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,27 +57,11 @@ impl Journal {
     pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
         let dir = mount.make_internal(FOLDER)?;
         let path = format!(".lsync/{FOLDER}/{operation}");
-        let create = || -> io::Result<(Arc<Shared>, Ticker)> {
-            let file = dir.create_new(operation, PRIVATE_FILE)?;
-            let shared = Shared { file, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
-            let owner = Owner::this(operation);
-            let header = Header { lsync: "journal".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner };
-            let mut json = Vec::new();
-            crate::manifest::write_line(&mut json, &header);
-            shared.append(&json)?;
-            shared.sync()?;
-            dir.sync()?;
-            let shared = Arc::new(shared);
-            let background = Arc::clone(&shared);
-            let ticker = Ticker::start("lsync-journal", SYNC_EVERY, move || {
-                if let Err(e) = background.sync() {
-                    *locked(&background.failed) = Some(e);
-                }
-            })?;
-            Ok((shared, ticker))
-        };
-        let (shared, ticker) = create().map_err(LocalError::at("cannot create", &path))?;
-        Ok(Journal { shared, path, _ticker: ticker })
+        let header = Header { lsync: "journal".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner: Owner::this(operation) };
+        let mut json = Vec::new();
+        crate::manifest::write_line(&mut json, &header);
+        let lines = Lines::create(&dir, operation, &json).map_err(LocalError::at("cannot create", &path))?;
+        Ok(Journal { lines, path })
     }
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
@@ -105,48 +70,13 @@ impl Journal {
         let known = Known { published: base.clone(), base, seen: done.seen.clone(), foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
-        self.told().and_then(|()| self.shared.append(&json)).map_err(LocalError::at("cannot write", &self.path))
+        self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))
     }
 
     /// Makes all that was noted durable.
     pub fn sync(&self) -> Result<(), LocalError> {
-        self.told().and_then(|()| self.shared.sync()).map_err(LocalError::at("cannot write", &self.path))
+        self.lines.sync().map_err(LocalError::at("cannot write", &self.path))
     }
-
-    fn told(&self) -> io::Result<()> {
-        locked(&self.shared.failed).take().map_or(Ok(()), Err)
-    }
-}
-
-impl Shared {
-    fn append(&self, json: &[u8]) -> io::Result<()> {
-        let mut line = check_digits(json.trim_ascii_end()).into_bytes();
-        line.push(b' ');
-        line.extend_from_slice(json);
-        let mut len = locked(&self.len);
-        self.file.write_all_at(&line, *len)?;
-        *len += line.len() as u64;
-        self.unsynced.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
-        }
-        Ok(())
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing that holds these can panic half way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_digits(json: &[u8]) -> String {
-    let mut hex = digest_one(json).hex();
-    hex.truncate(8);
-    hex
 }
 
 /// A journal as it lies on disk.
@@ -262,11 +192,4 @@ impl Found {
             Some((begins, path, known))
         })
     }
-}
-
-/// The JSON of a line, when it is whole and its digits fit.
-fn checked(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n")?;
-    let (digits, json) = (line.get(..8)?, line.get(9..)?);
-    (line[8] == b' ' && check_digits(json).as_bytes() == digits).then_some(json)
 }
