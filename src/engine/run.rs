@@ -162,7 +162,11 @@ impl Work<'_> {
             return Ok(None);
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
+        let create = match self.plan.direction {
+            Direction::Upload => Journal::create,
+            Direction::Download => Journal::of_landings,
+        };
+        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
             return Ok(None);

@@ -6,6 +6,10 @@
 //! first line that does not fit ends the journal (a crash tears the last one). The first line is `{"lsync": "journal", "v": 1,
 //! "remote": id, "owner": {…}}`, `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's
 //! lines, and mean: both sides now hold `b`, or lack it when there is none.
+//!
+//! A run that changes the mount says `"lands": true` in the header. Its lines are written before the names that they tell of are durable,
+//! and `{"landed": N}` says that those of the first N bytes now are. After a power loss the lines from N on do not count: they may
+//! tell of files that the mount lost, which would look like removals. While the host has not been started anew they do.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +28,7 @@ use super::owner::{Life, Owner};
 use super::state::{Known, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
 use super::ticker::Ticker;
+use super::touched::Touched;
 use crate::digest::{Digests, digest_one};
 use crate::entry::Entry;
 use crate::path::RelPath;
@@ -56,6 +61,8 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     file: File,
+    /// Of a run that changes the mount: what has to be durable before its lines are.
+    lands: Option<Arc<Touched>>,
     /// Bytes of whole lines: a line that could only be written in part is written over by the next one.
     len: Mutex<u64>,
     unsynced: AtomicBool,
@@ -69,18 +76,34 @@ struct Header {
     v: u32,
     remote: String,
     owner: Owner,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lands: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Landed {
+    landed: u64,
 }
 
 impl Journal {
-    /// Creates `.lsync/journal/<operation>` for a remote.
+    /// Creates `.lsync/journal/<operation>` for a remote, for a run that changes the bucket.
     pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, None)
+    }
+
+    /// The same for a run that changes the mount: no line is durable before the names that it tells of.
+    pub fn of_landings(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, Some(Arc::clone(mount.touched())))
+    }
+
+    fn begin(mount: &Mount, bucket: &str, prefix: &str, operation: &str, lands: Option<Arc<Touched>>) -> Result<Journal, LocalError> {
         let dir = mount.make_internal(FOLDER)?;
         let path = format!(".lsync/{FOLDER}/{operation}");
         let create = || -> io::Result<(Arc<Shared>, Ticker)> {
             let file = dir.create_new(operation, PRIVATE_FILE)?;
-            let shared = Shared { file, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
-            let owner = Owner::this(operation);
-            let header = Header { lsync: "journal".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner };
+            let (lsync, owner, is_of_landings) = ("journal".into(), Owner::this(operation), lands.is_some());
+            let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: is_of_landings };
+            let shared = Shared { file, lands, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
             let mut json = Vec::new();
             crate::manifest::write_line(&mut json, &header);
             shared.append(&json)?;
@@ -120,21 +143,37 @@ impl Journal {
 
 impl Shared {
     fn append(&self, json: &[u8]) -> io::Result<()> {
+        self.write(json)?;
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn write(&self, json: &[u8]) -> io::Result<()> {
         let mut line = check_digits(json.trim_ascii_end()).into_bytes();
         line.push(b' ');
         line.extend_from_slice(json);
         let mut len = locked(&self.len);
         self.file.write_all_at(&line, *len)?;
         *len += line.len() as u64;
-        self.unsynced.store(true, Ordering::Release);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
+            self.settle().and_then(|()| self.file.sync_data()).inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
         }
         Ok(())
+    }
+
+    /// Makes durable what the lines so far tell of, and notes it.
+    fn settle(&self) -> io::Result<()> {
+        let Some(touched) = &self.lands else { return Ok(()) };
+        // What a line tells of was done before the line was written.
+        let landed = *locked(&self.len);
+        touched.settle().map_err(io::Error::other)?;
+        let mut json = Vec::new();
+        crate::manifest::write_line(&mut json, &Landed { landed });
+        self.write(&json)
     }
 }
 
@@ -154,6 +193,7 @@ struct Found {
     operation: String,
     owner: Owner,
     life: Life,
+    lands: bool,
     bytes: Vec<u8>,
     /// Where the lines after the header begin.
     body: usize,
@@ -169,12 +209,18 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
             continue;
         }
         let already = covered.iter().find(|(operation, _)| *operation == journal.operation).map_or(0, |(_, bytes)| *bytes);
-        for (at, path, known) in journal.lines() {
-            if at as u64 >= already {
-                // A run that is dead did not come to publish what it did.
-                state.owed |= journal.life != Life::Own;
-                told.insert(path, known);
+        let Lines { notes, landed } = journal.lines();
+        for (at, path, known) in notes.into_iter().filter(|(at, ..)| *at >= already) {
+            if landed.is_some_and(|landed| at >= landed) {
+                if !journal.owner.is_of_this_boot() {
+                    break;
+                }
+                // Nobody has made this durable; whoever writes it down has to.
+                mount.touched().add_everything();
             }
+            // A run that is dead did not come to publish what it did.
+            state.owed |= journal.life != Life::Own && landed.is_none();
+            told.insert(path, known);
         }
         state.journals.push((journal.operation, journal.bytes.len() as u64));
     }
@@ -234,20 +280,35 @@ fn one(dir: &Dir, operation: &str, remote: &str) -> Option<Found> {
         return None;
     }
     let life = header.owner.life();
-    Some(Found { operation: operation.to_owned(), owner: header.owner, life, bytes, body })
+    Some(Found { operation: operation.to_owned(), owner: header.owner, life, lands: header.lands, bytes, body })
 }
 
 impl Found {
-    /// The lines up to the first that does not fit, each with the place where it begins.
-    fn lines(&self) -> impl Iterator<Item = (usize, RelPath, Known)> {
+    /// The lines up to the first that does not fit.
+    fn lines(&self) -> Lines {
+        let mut lines = Lines { notes: Vec::new(), landed: self.lands.then_some(0) };
         let mut at = self.body;
-        self.bytes[self.body..].split_inclusive(|b| *b == b'\n').map_while(move |line| {
-            let begins = at;
+        for line in self.bytes[self.body..].split_inclusive(|b| *b == b'\n') {
+            let Some(json) = checked(line) else { break };
+            if let Some((path, known)) = decode_line(json) {
+                lines.notes.push((at as u64, path, known));
+            } else if let Ok(Landed { landed }) = serde_json::from_slice(json) {
+                lines.landed = lines.landed.max(Some(landed));
+            } else {
+                break;
+            }
             at += line.len();
-            let (path, known) = decode_line(checked(line)?)?;
-            Some((begins, path, known))
-        })
+        }
+        lines
     }
+}
+
+/// What a journal tells.
+struct Lines {
+    /// Each with the place where its line begins.
+    notes: Vec<(u64, RelPath, Known)>,
+    /// Of a run that changed the mount: what lies before this place is as durable as the line.
+    landed: Option<u64>,
 }
 
 /// The JSON of a line, when it is whole and its digits fit.

@@ -15,6 +15,7 @@ pub mod state;
 mod state_codec;
 mod temp;
 mod ticker;
+mod touched;
 mod trash;
 mod twins;
 mod walk;

@@ -168,7 +168,7 @@ fn habits(source: &Source, found: &mut Vec<String>) {
         forbid(&source.code, 0, allow, "`#[expect(…, reason = \"…\")]` says why and ends when it no longer holds");
     }
     forbid(product, 0, ".unwrap()", "`expect` states the invariant; an error says what to do");
-    forbid(tests, before, "#[ignore", "a test that does not run is no test");
+    forbid(tests, before, "#[ignore]", "a test that is left out says why, and what runs it");
     forbid(tests, before, "thread::sleep(", "a test waits for what it waits for, not for a time");
 }
 
