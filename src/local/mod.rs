@@ -6,6 +6,7 @@ mod clock;
 pub mod hash;
 mod internal;
 mod journal;
+mod lines;
 pub mod lock;
 pub mod mount;
 mod owner;
