@@ -82,9 +82,9 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
-    let clears_up =
-        blocking(move || Lock::is_left_behind(&mount)).await?? || (plan.direction == Direction::Upload && Uploads::are_left(ends).await?);
-    if plan.is_empty() && !learnt && !clears_up {
+    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
+    let left = plan.direction == Direction::Upload && Uploads::are_left(ends).await?;
+    if plan.is_empty() && !learnt && !clears_up && !left {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -174,7 +174,11 @@ impl Work<'_> {
             return Ok(None);
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
+        let create = match self.plan.direction {
+            Direction::Upload => Journal::create,
+            Direction::Download => Journal::of_landings,
+        };
+        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
             return Ok(None);

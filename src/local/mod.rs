@@ -16,6 +16,7 @@ pub mod state;
 mod state_codec;
 mod temp;
 mod ticker;
+mod touched;
 mod trash;
 mod twins;
 pub mod uploads;

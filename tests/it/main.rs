@@ -12,6 +12,7 @@ mod complete;
 mod config_travels;
 mod damage;
 mod decide;
+mod durable;
 mod exits;
 mod foreign;
 mod foreign_runs;
