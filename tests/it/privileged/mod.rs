@@ -30,10 +30,10 @@ impl Mounted {
         Mounted(mount.root().to_owned())
     }
 
-    /// Changes how it is mounted.
+    /// Mounts it again, as the words say.
     #[track_caller]
-    fn again(&self, options: &str) {
-        Cmd::program("mount", Path::new("/")).arg("-o").arg(options).arg(&self.0).run().expect(0);
+    fn again(&self, words: &str) {
+        Cmd::program("mount", Path::new("/")).args(words).arg(&self.0).run().expect(0);
     }
 }
 

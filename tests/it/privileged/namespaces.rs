@@ -46,7 +46,7 @@ fn a_mount_that_runs_full_loses_nothing_and_a_rerun_goes_on() {
         assert_eq!(mount.text(&node.path), node.path["data/".len()..].parse::<u32>().expect("a number").to_string(), "no half file");
     }
     assert_eq!(std::fs::read_dir(mount.path(".lsync/tmp")).map_or(0, Iterator::count), 0);
-    memory.again("remount,size=64m");
+    memory.again("-t tmpfs -o remount,size=64m none");
     let ran = lsync(&mount, &s3, "download --yes").run().expect(6);
     assert!(ran.last_line().starts_with("incomplete: 1 in conflict"), "{}", ran.stdout);
     assert_eq!(mount.tree().iter().filter(|node| node.path.starts_with("data/")).count(), 700);
@@ -62,7 +62,7 @@ fn a_download_that_cannot_fit_is_refused() {
     let ran = lsync(&mount, &s3, "download --yes").run().expect(12);
     assert!(ran.stderr.contains("error: the download needs 3.0 MiB, and the mount has"), "{}", ran.stderr);
     assert!(mount.tree().is_empty());
-    memory.again("remount,size=64m");
+    memory.again("-t tmpfs -o remount,size=64m none");
     lsync(&mount, &s3, "download --yes").run().expect(0);
     assert!(std::fs::read(mount.path("large")).expect("a file") == noise(3 << 20));
 }
@@ -76,7 +76,7 @@ fn a_mount_that_is_read_only_is_looked_at_and_not_touched() {
         mount.write(&format!("new, {known}"), "1");
         let before = (mount.tree(), s3.keys());
         let read_only = Mounted::at(mount.root(), &format!("--bind {}", mount.root().display()));
-        read_only.again("remount,bind,ro");
+        read_only.again("-o remount,bind,ro");
         lsync(&mount, &s3, "status").run().expect(0);
         lsync(&mount, &s3, "download -n").run().expect(0);
         for line in ["upload --yes", "download --yes"] {
