@@ -4,9 +4,11 @@
 
 mod build;
 mod clash;
+mod folding;
 mod input;
 
 pub use build::build;
+pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 
 use crate::diff::Since;

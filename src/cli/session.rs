@@ -293,6 +293,7 @@ impl From<Error> for Failure {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }
             Error::NoSuchPath { .. } => Failure::usage(chain(&error)).hint("PATHs are relative to the current directory"),
+            Error::SpeltOtherwise { .. } => Failure::usage(chain(&error)).hint("give the PATH as the mount spells it"),
             Error::Manifest { .. } => Failure::usage(chain(&error)).hint("install the newest lsync and run the command again"),
             Error::NoSpace { needed, free } => {
                 let message = format!("the download needs {}, and the mount has {} free", text::bytes(needed), text::bytes(free));

@@ -1,10 +1,10 @@
 //! Looks at both sides: walks the mount, lists the bucket and loads what is remembered, at once; then learns the digests that the
-//! decisions need. Writes nothing anywhere.
+//! decisions need. Writes nothing that stays: to learn which names the mount takes for one, it makes a file there and removes it again.
 
 use std::time::Instant;
 
 use super::near::near;
-use super::{Ask, Ends, Error, blocking, learn, manifests};
+use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
 use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -88,6 +88,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(keys_too_long(ends, &local));
     problems.extend(files_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
+    problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let narrowed = !ask.paths.is_empty();
     let mut sight = Sight {
         mount_has_more: narrowed && ends.mount.holds_anything(),

@@ -4,7 +4,7 @@
 //! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
 //! ```
 //!
-//! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
+//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
 mod doubt;
 mod fetch;
@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod send;
 mod settle;
+mod spelling;
 mod stop;
 mod uploads;
 
@@ -140,6 +141,14 @@ pub enum Error {
         path: RelPath,
         /// Names like it.
         near: Vec<String>,
+    },
+    /// A PATH that the mount finds, under another name.
+    #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]
+    SpeltOtherwise {
+        /// As it was cleaned.
+        path: RelPath,
+        /// As the mount spells it.
+        held: String,
     },
     /// A manifest that this version cannot read.
     #[error("the manifest {name} cannot be used: {why}")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::doubt::COARSE;
 use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
@@ -85,7 +86,8 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
 
 type Stamps = BTreeMap<RelPath, Stamp>;
 
-/// The stamps of files that this run placed, after the mount's clock has moved past them.
+/// The stamps of files that this run placed, after the mount's clock has moved past them. None where a tick is so long that somebody may
+/// have changed a file within the one in which it came: the next run reads them.
 async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error> {
     let placed: Vec<(RelPath, Stamp)> = work
         .done
@@ -93,7 +95,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
         .filter(|(_, done)| done.verb != Verb::Upload)
         .filter_map(|(path, done)| Some((path.clone(), done.stamp?)))
         .collect();
-    if placed.is_empty() {
+    if placed.is_empty() || change.clocks.sending.granularity >= COARSE {
         return Ok(Stamps::new());
     }
     let granularity = std::time::Duration::from_nanos(u64::try_from(change.clocks.sending.granularity).unwrap_or(0));

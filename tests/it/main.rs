@@ -27,6 +27,7 @@ mod manifests;
 mod meanwhile;
 mod model;
 mod overwrite;
+mod privileged;
 mod prompt;
 mod readme;
 mod roundtrip;
