@@ -43,10 +43,12 @@ pub struct Sight {
     pub(super) owed: bool,
     /// What the base was written for is this mount.
     pub base_is_of_this_mount: bool,
-    /// The run is narrowed to PATHs, and the mount holds something beside them: it is not an unmounted one.
+    /// The run is narrowed, and the mount holds something: it is not an unmounted one.
     pub(super) mount_has_more: bool,
-    /// The run is narrowed to PATHs, and the bucket holds published manifests: it is not another one.
-    pub(super) bucket_has_more: bool,
+    /// The run is narrowed to PATHs.
+    pub(super) narrowed: bool,
+    /// The bucket holds published manifests: it is not another one.
+    pub(super) bucket_has_manifests: bool,
     /// The rules as they hold for this run.
     pub(super) filter: Filter,
     /// Names of published manifests that this run's publication follows.
@@ -88,10 +90,11 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(keys_too_long(ends, &local));
     problems.extend(files_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
-    let narrowed = !ask.paths.is_empty();
+    let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
     let mut sight = Sight {
-        mount_has_more: narrowed && ends.mount.holds_anything(),
-        bucket_has_more: narrowed && !view.manifests.is_empty(),
+        mount_has_more: !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys),
+        narrowed: !ask.paths.is_empty(),
+        bucket_has_manifests: !view.manifests.is_empty(),
         view,
         problems,
         skipped,
@@ -295,10 +298,16 @@ impl Sight {
             torn: &self.torn,
         };
         let mut plan = build(direction, choices, &input);
-        plan.may_delete &= !match direction {
+        plan.source_has_more = match direction {
             Direction::Upload => self.mount_has_more,
-            Direction::Download => self.bucket_has_more,
+            Direction::Download => self.narrowed && self.bucket_has_manifests,
         };
+        // Patterns may leave out the very thing that shows what was removed; a PATH that is empty now is what the user named.
+        plan.may_delete &= !(self.narrowed && plan.source_has_more);
+        let known = self.state.entries.iter().filter(|(_, known)| known.base.is_some() || known.published.is_some());
+        // Asked for an empty source alone, and not cheap.
+        let known = known.filter(|(path, _)| plan.source_entries == 0 && self.filter_has(path, false));
+        plan.remembered_entries = known.count() as u64;
         plan
     }
 

@@ -33,7 +33,9 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         skipped: input.skipped.to_vec(),
         may_delete: choices.delete,
         source_entries,
+        source_has_more: false,
         destination_entries,
+        remembered_entries: input.base.len() as u64,
         owed: input.owed && direction == Direction::Upload,
     };
     let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
@@ -585,8 +587,23 @@ mod tests {
         assert!(matches!(plan.check(MaxDelete::Percent(50.0)), Err(Refusal::TooManyDeletes { deletes: 2, of: 3, .. })));
         assert!(plan.check(MaxDelete::Percent(67.0)).is_ok());
         assert!(plan.check(MaxDelete::Paths(1)).is_err() && plan.check(MaxDelete::Paths(2)).is_ok());
+        let all = MaxDelete::Percent(100.0);
         let empty = with(true, false).plan(Upload, "", "a=a1", "a=a1");
-        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource(Direction::Upload))));
+        assert_eq!(empty.check(all), Err(Refusal::EmptyMount { bucket: 1, remembered: 1 }));
+        let empty = with(true, false).plan(Download, "a=a1", "", "a=a1");
+        assert_eq!(empty.check(all), Err(Refusal::EmptyBucket));
+    }
+
+    #[test]
+    fn an_upload_of_nothing_is_refused_where_something_is_known() {
+        let check = |bucket: &str, base: &str, expected| {
+            let plan = Case::default().plan(Upload, "", bucket, base);
+            assert_eq!(plan.check(MaxDelete::Paths(9)), expected, "R[{bucket}] B[{base}]");
+        };
+        check("", "", Ok(()));
+        check("a=a1 b=b1", "", Err(Refusal::EmptyMount { bucket: 2, remembered: 0 }));
+        check("", "a=a1", Err(Refusal::EmptyMount { bucket: 0, remembered: 1 }));
+        assert!(Case::default().plan(Download, "a=a1", "", "a=a1").check(MaxDelete::Paths(9)).is_ok());
     }
 
     #[test]

@@ -62,7 +62,9 @@ pub(in crate::cli) fn empty(direction: Direction) -> Plan {
         skipped: Vec::new(),
         may_delete: false,
         source_entries: 0,
+        source_has_more: false,
         destination_entries: 0,
+        remembered_entries: 0,
         owed: false,
     }
 }
