@@ -153,6 +153,8 @@ pub struct Removal {
     pub found: Found,
     /// Its content bytes.
     pub bytes: u64,
+    /// It is not what both sides agreed on, and `--overwrite` was given.
+    pub loses: bool,
 }
 
 /// Permission bits that are carried.
@@ -175,6 +177,9 @@ pub struct Kept {
     pub bytes: u64,
     /// Why, as a fragment.
     pub why: &'static str,
+    /// The source is proven to have removed what the destination changed: `--delete --overwrite` removes it there, and the other direction
+    /// brings it back.
+    pub removed: bool,
 }
 
 /// The plan.

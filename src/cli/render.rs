@@ -179,7 +179,12 @@ fn moving(out: &mut String, plan: &Plan, page: &Page) {
     if !page.all {
         gone.sort_by_key(|r| Reverse(r.bytes));
     }
-    named(out, &page.ink.red("To be deleted:"), page, gone.iter().map(|r| (Some(r.bytes), &r.path, "")));
+    named(
+        out,
+        &page.ink.red("To be deleted:"),
+        page,
+        gone.iter().map(|r| (Some(r.bytes), &r.path, if r.loses { "changed there" } else { "" })),
+    );
     if page.all {
         let modes: Vec<String> = plan.updates.iter().map(|u| format!("{:03o}", u.mode)).collect();
         let updates = plan.updates.iter().zip(&modes);
@@ -300,9 +305,9 @@ fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
         replaced.fold((0, 0), |(n, size), t| (n + 1, size + t.replaced_bytes))
     };
     let ((older, older_bytes), (lost, lost_bytes)) = (sum(false), sum(true));
-    let deleted: u64 = plan.removals.iter().map(|r| r.bytes).sum();
-    let removals = plan.removals.len() as u64;
-    if older + lost + removals == 0 {
+    let gone = |loses: bool| plan.removals.iter().filter(move |r| r.loses == loses).fold((0, 0), |(n, size), r| (n + 1, size + r.bytes));
+    let ((removed, removed_bytes), (torn, torn_bytes)) = (gone(false), gone(true));
+    if older + lost + removed + torn == 0 {
         return vec!["Nothing is deleted or overwritten.".into()];
     }
     let mut text = Vec::new();
@@ -311,8 +316,11 @@ fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
         if older + lost > 0 {
             text.push(format!("{} in the mount: replaced.", told(older + lost, older_bytes + lost_bytes)));
         }
-        if removals > 0 {
-            text.push(page.ink.red(&format!("{} in the mount: deleted.", told(removals, deleted))));
+        if removed > 0 {
+            text.push(page.ink.red(&format!("{} in the mount: deleted.", told(removed, removed_bytes))));
+        }
+        if torn > 0 {
+            text.push(page.ink.red(&format!("{} in the mount: deleted, though changed there.", told(torn, torn_bytes))));
         }
         text.push(trash(bounds.trash));
         return text;
@@ -320,13 +328,20 @@ fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
     if older > 0 {
         text.push(format!("{} in the bucket: replaced by newer content.", told(older, older_bytes)));
     }
+    let mut torn_up = Vec::new();
     if lost > 0 {
         let what = format!("{} in the bucket: overwritten, though nothing proves them outdated.", told(lost, lost_bytes));
-        let undo = "Copies go to .lsync/history/ in the bucket where the store can copy; where it cannot, this cannot be undone.";
-        text.push(format!("{} {undo}", page.ink.yellow(&what)));
+        torn_up.push(page.ink.yellow(&what));
     }
-    if removals > 0 {
-        let what = page.ink.red(&format!("{} in the bucket: deleted.", told(removals, deleted)));
+    if torn > 0 {
+        torn_up.push(page.ink.red(&format!("{} in the bucket: deleted, though changed there.", told(torn, torn_bytes))));
+    }
+    if !torn_up.is_empty() {
+        let undo = "Copies go to .lsync/history/ in the bucket where the store can copy; where it cannot, this cannot be undone.";
+        text.push(format!("{} {undo}", torn_up.join(" ")));
+    }
+    if removed > 0 {
+        let what = page.ink.red(&format!("{} in the bucket: deleted.", told(removed, removed_bytes)));
         text.push(format!("{what} That cannot be undone, unless the bucket keeps old versions."));
     }
     text
@@ -452,6 +467,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         Protected (newer in the bucket):
               1000 B  newer/0
@@ -484,6 +500,8 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the mount
+          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
+                                            (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the bucket only: kept (see --delete)
@@ -501,13 +519,14 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
-          where it cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
+          Copies go to .lsync/history/ in the bucket where the store can copy; where it
+          cannot, this cannot be undone.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 2 min, if the network carries 100.0 MiB/s.
         ");
-        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 1 item, set permissions of 1 item?");
+        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 2 items, set permissions of 1 item?");
     }
 
     #[test]
@@ -538,6 +557,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         Protected (newer in the mount):
               1000 B  newer/0
@@ -569,6 +589,7 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the bucket
+          deleted              1  1.0 GiB   removed in the bucket, changed in the mount (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the mount only: kept, no proof of a removal
@@ -582,6 +603,7 @@ mod tests {
 
         5 items (5.0 MiB) in the mount: replaced.
         1 item (9.0 GiB) in the mount: deleted.
+        1 item (1.0 GiB) in the mount: deleted, though changed there.
         The old ones go to .lsync/trash/, for 7 days and up to 10 % of the disk.
         The mount has 2.0 TiB free, and 9.7 GiB are needed. Estimated time: 17 min, at --bwlimit 10.0 MiB/s.
         ");
@@ -619,6 +641,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         To get permissions:
                       run.sh  (755)
@@ -659,6 +682,8 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the mount
+          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
+                                            (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the bucket only: kept (see --delete)
@@ -673,8 +698,9 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
-          where it cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
+          Copies go to .lsync/history/ in the bucket where the store can copy; where it
+          cannot, this cannot be undone.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 51 s, if the network carries 100.0 MiB/s.

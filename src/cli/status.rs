@@ -306,7 +306,7 @@ mod tests {
           again                1        10 B            1        10 B
           changed              1     3.0 MiB            1     3.0 MiB
           overwritten          4     3.0 MiB            4     3.0 MiB
-          deleted              1     9.0 GiB            1     9.0 GiB
+          deleted              2    10.0 GiB            2    10.0 GiB
           permissions          1                        1
           unchanged    1,000,000     1.0 TiB    1,000,000     1.0 TiB
           only there           2        10 B            2        10 B
@@ -318,7 +318,7 @@ mod tests {
 
         1 file was published and is not in the bucket any more: gone.txt.
 
-        not in sync: 1,209 items to upload, 1,209 items to download, 3 items wait for
+        not in sync: 1,210 items to upload, 1,210 items to download, 3 items wait for
         your decision, 2 items cannot be synced
         ");
         shown(&full(Direction::Upload), &full(Direction::Download), Some(&run), 120);

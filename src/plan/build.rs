@@ -195,15 +195,14 @@ impl Builder<'_, '_> {
             return;
         }
         let proven = if upload { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
-        match since {
-            Since::Unchanged if self.choices.delete && proven => {
-                let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
-                self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
-            }
-            Since::Changed if self.choices.delete && proven => {
-                keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
-            }
-            since => keep(&mut self.plan.kept, at, why_kept(since, upload)),
+        let changed = since == Since::Changed;
+        if since == Since::New || !self.choices.delete || !proven {
+            keep(&mut self.plan.kept, at, why_kept(since, upload));
+        } else if changed && !self.choices.overwrite {
+            self.plan.conflicts.push(Kept { removed: true, ..kept(at, why_kept(since, upload)) });
+        } else {
+            let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
+            self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes, loses: changed });
         }
     }
 
@@ -318,7 +317,7 @@ impl Builder<'_, '_> {
             let agreed = find(self.input.base, path.as_str()).is_some();
             let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
             if agreed && !here && !self.input.is_problem(path) {
-                self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0 });
+                self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0, loses: false });
                 self.plan.destination_entries += 1;
             }
         }
@@ -348,8 +347,12 @@ impl Builder<'_, '_> {
 }
 
 fn keep(list: &mut Vec<Kept>, at: &Seen<'_>, why: &'static str) {
+    list.push(kept(at, why));
+}
+
+fn kept(at: &Seen<'_>, why: &'static str) -> Kept {
     let bytes = at.local.map(|l| l.entry.bytes()).or(at.bucket.map(|r| r.entry.bytes())).unwrap_or(0);
-    list.push(Kept { path: at.path.clone(), bytes, why });
+    Kept { path: at.path.clone(), bytes, why, removed: false }
 }
 
 fn both_changed(at: &Seen<'_>) -> &'static str {
@@ -460,7 +463,7 @@ mod tests {
         fn check(&self, direction: Direction, local: &str, bucket: &str, base: &str, expected: &str) {
             let plan = self.plan(direction, local, bucket, base);
             let mut words: Vec<String> = plan.transfers.iter().map(|t| format!("+{}:{:?}", t.path, t.class)).collect();
-            words.extend(plan.removals.iter().map(|r| format!("-{}", r.path)));
+            words.extend(plan.removals.iter().map(|r| format!("-{}{}", r.path, if r.loses { ":lost" } else { "" })));
             words.extend(plan.updates.iter().map(|u| format!("~{}:{:o}", u.path, u.mode)));
             for (sign, list) in [('p', &plan.protected), ('!', &plan.conflicts), ('?', &plan.unknown), ('k', &plan.kept)] {
                 words.extend(list.iter().map(|k| format!("{sign}{}", k.path)));
@@ -502,6 +505,15 @@ mod tests {
         let proven = Case { removed: &["f"], ..with(true, false) };
         proven.check(Download, "f=a1 g=a1", "g=a1", "f=a1", "-f =g");
         proven.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "!f =g");
+        // Changed there: with --overwrite too, and then only what is proven to have been removed here.
+        let both = with(true, true);
+        both.check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "-f:lost =g");
+        both.check(Upload, "", "f=?1", "f=a1", "-f:lost");
+        both.check(Upload, "g=a1", "f=b1 g=a1", "", "kf =g");
+        both.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "kf =g");
+        Case { other_mount: true, ..with(true, true) }.check(Upload, "", "f=b1", "f=a1", "kf");
+        Case { removed: &["f"], ..with(true, true) }.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "-f:lost =g");
+        with(false, true).check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "kf =g");
     }
 
     #[test]

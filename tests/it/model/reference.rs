@@ -211,7 +211,7 @@ fn decide(source: Option<Node>, destination: Option<Node>, base: Option<Node>, r
         (Some(_), None) => Act::Set(source),
         (None, Some(_)) if base.is_none() || !run.delete || !proven => Act::Keep,
         (None, Some(_)) => {
-            if destination == base {
+            if destination == base || run.overwrite {
                 Act::Set(None)
             } else {
                 Act::Conflict
