@@ -10,6 +10,7 @@ use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::scan::{Ignored, Scan, Walk, scan};
 use crate::local::state::{self, LastRun, Loaded, State};
+use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
@@ -49,6 +50,8 @@ pub struct Sight {
     pub(super) narrowed: bool,
     /// The bucket holds published manifests: it is not another one.
     pub(super) bucket_has_manifests: bool,
+    /// The umask of this process.
+    pub(super) umask: u32,
     /// The rules as they hold for this run.
     pub(super) filter: Filter,
     /// Names of published manifests that this run's publication follows.
@@ -106,6 +109,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         // Journals of a first run that died before it saved name no mount; they lie in this one.
         owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
         base_is_of_this_mount,
+        umask: umask(),
         filter,
         heads: published.heads,
         learnt: learn::Learnt::default(),
@@ -296,6 +300,7 @@ impl Sight {
             skipped: &self.skipped,
             hollow: &self.hollow,
             torn: &self.torn,
+            umask: self.umask,
         };
         let mut plan = build(direction, choices, &input);
         plan.source_has_more = match direction {

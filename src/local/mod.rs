@@ -17,5 +17,6 @@ mod temp;
 mod ticker;
 mod trash;
 mod twins;
+pub(crate) mod umask;
 mod walk;
 mod workplace;

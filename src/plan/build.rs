@@ -158,7 +158,7 @@ impl Builder<'_, '_> {
         let (Some(local), Some(bucket)) = (at.local, at.bucket) else { return };
         self.plan.same_bytes += local.entry.bytes();
         let (source, destination) = if self.upload() { (&local.entry, &bucket.entry) } else { (&bucket.entry, &local.entry) };
-        if let Some(mode) = mode_to_carry(source, destination, at.base) {
+        if let Some(mode) = mode_to_carry(source, destination, at.base, self.input.umask) {
             self.plan.updates.push(Update { path: at.path.clone(), found: self.found(at), mode });
         }
     }
@@ -453,6 +453,7 @@ mod tests {
                 skipped: &[],
                 hollow: &[],
                 torn: &[],
+                umask: 0o022,
             };
             build(direction, self.choices, &input)
         }
@@ -589,6 +590,12 @@ mod tests {
         plain.check(Upload, "f=a1:600", "f=a1:644", "f=a1:600", "=f");
         plain.check(Download, "f=a1:600", "f=a1:644", "f=a1:600", "~f:644 =f");
         plain.check(Download, "f=a1:600", "f=a1", "", "=f");
+        // Another tool's object tells none: a fresh mount would get 0666 & ~umask.
+        plain.check(Upload, "f=a1:755", "f=a1", "", "~f:755 =f");
+        plain.check(Upload, "f=a1:644", "f=a1", "", "=f");
+        plain.check(Upload, "f=a1:755", "f=a1", "f=a1:755", "=f");
+        plain.check(Upload, "f=a1:755", "f=a1", "f=a1:644", "~f:755 =f");
+        plain.check(Upload, "f=a1:644", "f=a1", "f=a1:755", "=f");
     }
 
     #[test]

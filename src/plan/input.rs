@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub hollow: &'a [RelPath],
     /// Paths that several heads of the published manifests give differently, sorted.
     pub torn: &'a [RelPath],
+    /// The umask, which tells what permission bits a download gives an object that has none.
+    pub umask: u32,
 }
 
 impl Input<'_> {
