@@ -49,7 +49,7 @@ impl Direction {
 pub struct Choices {
     /// Delete at the destination what is proven to have been removed at the source.
     pub delete: bool,
-    /// Transfer protected, conflicting and unknown items all the same.
+    /// Transfer protected, conflicting and unknown items all the same; with `delete`, also remove what was changed at the destination.
     pub overwrite: bool,
     /// Equal size and equal recorded mtime count as equal content.
     pub compare_size: bool,

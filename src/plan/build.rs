@@ -1,7 +1,7 @@
 //! Turns how every path stands into what one direction does about it.
 
 use super::clash::{self, Verdict};
-use super::input::Input;
+use super::input::{Input, Spoilt};
 use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
@@ -38,7 +38,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         remembered_entries: input.base.len() as u64,
         owed: input.owed && direction == Direction::Upload,
     };
-    let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
+    let mut builder = Builder { choices, input, spoilt: Spoilt::of(input), plan, full_there: Vec::new() };
     builder.rows();
     builder.emptied();
     builder.vanished();
@@ -49,6 +49,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
 struct Builder<'a, 'b> {
     choices: Choices,
     input: &'b Input<'a>,
+    spoilt: Spoilt<'a>,
     plan: Plan,
     /// Empty directories of the source below which the destination has something, and why they would travel.
     full_there: Vec<(RelPath, Class)>,
@@ -72,7 +73,7 @@ impl Builder<'_, '_> {
     fn rows(&mut self) {
         let clashes = clash::roots(self.input);
         for row in merge(self.input.local, self.input.bucket, self.input.base) {
-            if self.input.is_problem(row.path) {
+            if self.spoilt.covers(row.path) {
                 continue;
             }
             if self.is_special(row.path, row.bucket) || clash::covers(&clashes, row.path) {
@@ -80,15 +81,17 @@ impl Builder<'_, '_> {
             }
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
-        let input = self.input; // a problem says itself what is to be done
-        for root in clashes.iter().filter(|root| !input.is_problem(root)) {
-            self.clash(root);
+        for root in &clashes {
+            // A problem says itself what is to be done.
+            if !self.spoilt.covers(root) {
+                self.clash(root);
+            }
         }
     }
 
     /// A socket, FIFO or device stands where the bucket has something: neither is touched, and the bucket's bytes are not here.
     fn is_special(&mut self, path: &RelPath, bucket: Option<&Remote>) -> bool {
-        let special = self.input.skipped.iter().any(|skipped| skipped.path == *path);
+        let special = self.spoilt.is_special(path);
         if special && bucket.is_some() {
             self.plan.problems.push(Problem {
                 name: path.as_str().to_owned(),
@@ -172,7 +175,7 @@ impl Builder<'_, '_> {
                 self.full_there.push((at.path.clone(), class));
                 return;
             }
-            if !self.upload() && self.input.is_there_but_not_listed(at.path) {
+            if !self.upload() && self.spoilt.is_there_but_not_listed(at.path) {
                 self.plan.same.push(at.path.clone());
                 return;
             }
@@ -190,7 +193,7 @@ impl Builder<'_, '_> {
             return; // empty here and full there: it fills, and is neither kept apart nor removed
         }
         let upload = self.upload();
-        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.input.is_there_but_not_listed(at.path) {
+        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.spoilt.is_there_but_not_listed(at.path) {
             self.plan.same.push(at.path.clone());
             return;
         }
@@ -264,12 +267,12 @@ impl Builder<'_, '_> {
     /// Everything at and below a path where a file or link meets a directory.
     fn clash(&mut self, root: &RelPath) {
         let upload = self.upload();
-        let verdict = clash::judge(self.input, root, upload);
+        let verdict = clash::judge(self.input, &self.spoilt, root, upload);
         let class = match verdict {
             Verdict::SourceChanged => Some(Class::KindChanged),
             _ if !self.choices.overwrite => None,
             Verdict::DestinationChanged => Some(Class::OverwriteProtected),
-            Verdict::Both if self.input.has_problem_at_or_below(root) => None,
+            Verdict::Both if self.spoilt.reaches(root) => None,
             Verdict::Both => Some(Class::OverwriteConflict),
         };
         let rows: Vec<Seen<'_>> = clash::rows(self.input, root);
@@ -316,7 +319,7 @@ impl Builder<'_, '_> {
         for path in self.input.vanished.iter().filter(|_| delete) {
             let agreed = find(self.input.base, path.as_str()).is_some();
             let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
-            if agreed && !here && !self.input.is_problem(path) {
+            if agreed && !here && !self.spoilt.covers(path) {
                 self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0, loses: false });
                 self.plan.destination_entries += 1;
             }
@@ -330,7 +333,7 @@ impl Builder<'_, '_> {
             return self.vanished_and_removed();
         }
         for path in self.input.vanished {
-            if find(self.input.local, path.as_str()).is_none() && !self.input.is_problem(path) {
+            if find(self.input.local, path.as_str()).is_none() && !self.spoilt.covers(path) {
                 self.plan.problems.push(Problem {
                     name: path.as_str().to_owned(),
                     path: Some(path.clone()),
