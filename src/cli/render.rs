@@ -318,8 +318,25 @@ fn room_and_time(plan: &Plan, bounds: &Bounds, page: &Page) -> String {
     }
 }
 
+/// What waits for a person or cannot be synced, and nothing else.
+pub(crate) fn waiting(plan: &Plan, page: &Page) -> String {
+    let mut out = String::new();
+    kept(&mut out, "Conflicts", page, &plan.conflicts);
+    kept(&mut out, "Unknown", page, &plan.unknown);
+    problems(&mut out, &plan.problems, page);
+    out.trim_start_matches('\n').to_owned()
+}
+
 /// The question itself, without the answer's marks.
 pub(crate) fn question(plan: &Plan) -> String {
+    let text = sum(plan);
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}?", chars.as_str())
+}
+
+/// What a plan does, in one line.
+pub(crate) fn sum(plan: &Plan) -> String {
     let mut parts = Vec::new();
     if !plan.transfers.is_empty() {
         parts.push(format!("{} {} ({})", plan.direction.verb(), items(plan.transfers.len() as u64), bytes(plan.transfer_bytes())));
@@ -333,10 +350,7 @@ pub(crate) fn question(plan: &Plan) -> String {
     if plan.owed {
         parts.push("publish what an earlier upload sent".into());
     }
-    let text = parts.join(", ");
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}?", chars.as_str())
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -116,7 +116,16 @@ impl Transfer<'_> {
 
     /// The plan as the result of a command that changes nothing.
     fn show(&self, plan: &Plan, sight: &Sight) -> Result<(), Failure> {
-        if self.session.flags.common.json { Ok(()) } else { output::print(&self.screen(plan, sight, true)) }
+        let common = &self.session.flags.common;
+        match (common.json, common.quiet) {
+            (true, _) => Ok(()),
+            (false, false) => output::print(&self.screen(plan, sight, true)),
+            // What waits or cannot be synced is no noise; the rest is told in the last line.
+            (false, true) => {
+                output::print_err(&render::waiting(plan, &self.session.page(false)));
+                Ok(())
+            }
+        }
     }
 
     /// The end of a command that changes nothing.
@@ -135,6 +144,8 @@ impl Transfer<'_> {
             output::line(&json::preview(&preview).to_string())?;
         } else if common.dry_run && plan.is_empty() {
             output::line(&format!("dry run: there is nothing to {}", self.direction.verb()))?;
+        } else if common.quiet && !plan.is_empty() {
+            output::line(&format!("{reason}; to do: {}", render::sum(plan)))?;
         } else {
             output::line(reason)?;
         }
