@@ -274,7 +274,7 @@ pub(crate) struct Moving {
     /// Refuse to start when more paths than this would be deleted [default: 50%]
     #[arg(long, value_name = "N|P%", help_heading = "What travels")]
     pub max_delete: Option<Limit>,
-    /// Also replace what is newer on the other side or was changed on both
+    /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time

@@ -7,6 +7,7 @@ use super::doubt::COARSE;
 use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
+use crate::diff::mode_agreed;
 use crate::entry::{Entry, Kind, Stamp, find};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
@@ -42,14 +43,11 @@ pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
 }
 
 /// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
-fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
+pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
     let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
     let old = known.and_then(|k| k.base.as_deref());
-    let mut entry = Entry { kind: local.entry.kind.clone(), mode: local.entry.mode };
-    match (local.entry.mode, bucket.entry.mode) {
-        (Some(a), Some(b)) if a != b => entry.mode = old.and_then(|o| o.mode),
-        _ => {}
-    }
+    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, old.and_then(|o| o.mode), sight.umask);
+    let mut entry = Entry { kind: local.entry.kind.clone(), mode };
     if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
         file.etag.clone_from(&theirs.etag);
         file.digests.learn(&theirs.digests);

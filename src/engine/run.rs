@@ -11,13 +11,14 @@ use std::time::Duration;
 use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
-use super::remember::{Change, Clocks, remember};
+use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
 use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::entry::{Entry, Stamp};
+use crate::diff::mode_agreed;
+use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
 use crate::local::place::clear_up;
@@ -316,12 +317,18 @@ impl Work<'_> {
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
     pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
         let mut entry = done.entry.clone()?;
-        let source = match done.verb {
-            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode),
-            Verb::Download => self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode),
-            Verb::Update | Verb::Delete => None,
-        };
-        entry.mode = source.or(entry.mode);
+        let known = find(&self.sight.state.entries, path.as_str());
+        match done.verb {
+            Verb::Upload => entry.mode = self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
+            Verb::Download => {
+                let told = self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode);
+                let before = known.and_then(|known| known.base.as_ref()?.mode);
+                entry.mode = mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask);
+            }
+            // The content is what both sides had before, with all that is known of it on either.
+            Verb::Update => entry.kind = agreed_base(self.sight, path, known)?.kind,
+            Verb::Delete => {}
+        }
         Some(entry)
     }
 

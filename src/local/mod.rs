@@ -20,6 +20,7 @@ mod ticker;
 mod touched;
 mod trash;
 mod twins;
+pub(crate) mod umask;
 pub mod uploads;
 mod walk;
 mod workplace;
