@@ -10,6 +10,7 @@ mod bad_input_store;
 mod changing;
 mod complete;
 mod config_travels;
+mod containment;
 mod damage;
 mod decide;
 mod durable;
