@@ -6,6 +6,7 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
+mod clean;
 mod doubt;
 mod fetch;
 mod learn;
@@ -25,6 +26,7 @@ mod uploads;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use run::run;
