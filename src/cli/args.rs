@@ -74,6 +74,13 @@ Examples:
   lsync status --check=upload     for a shutdown script: exit code 10 when
                                   something is not uploaded yet")]
     Status(StatusArgs),
+    /// Give up what interrupted uploads left open in the bucket
+    #[command(after_help = "\
+A large file travels in parts, and the store keeps the parts of an upload that
+was interrupted, and charges for them. The next lsync upload goes on from them;
+clean is for when there will be none. What other programs began is listed and
+never touched.")]
+    Clean(CleanArgs),
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -141,6 +148,14 @@ pub(crate) enum Check {
     Upload,
     // Files that are not on this machine yet
     Download,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// `setup`.

@@ -4,6 +4,7 @@
 mod again;
 mod args;
 mod bars;
+mod clean;
 mod completions;
 mod confirm;
 mod exit;
@@ -81,6 +82,10 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         Command::Status(args) => {
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
+        }
+        Command::Clean(args) => {
+            let common = common(&args.common);
+            clean::run(common, env)
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {

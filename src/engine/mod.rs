@@ -6,6 +6,7 @@
 //!
 //! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
+mod clean;
 mod doubt;
 mod fetch;
 mod learn;
@@ -26,6 +27,7 @@ mod uploads;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use run::run;
