@@ -6,6 +6,7 @@ mod args;
 mod bars;
 mod completions;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod git_credential;
@@ -82,6 +83,7 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
         }
+        Command::Doctor(args) => doctor::run(common(&args.common), env),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -7,6 +7,7 @@
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
 mod doubt;
+mod examine;
 mod fetch;
 mod learn;
 mod look;
@@ -24,9 +25,10 @@ mod stop;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
-pub use run::run;
+pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 
 use crate::event::{Event, Observer, Phase};

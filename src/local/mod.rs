@@ -4,6 +4,7 @@
 pub(crate) mod beneath;
 mod clock;
 pub mod hash;
+pub mod inspect;
 mod internal;
 mod journal;
 pub mod lock;
@@ -13,6 +14,7 @@ pub mod place;
 pub mod scan;
 pub mod state;
 mod state_codec;
+pub mod store;
 mod temp;
 mod ticker;
 mod trash;

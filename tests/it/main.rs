@@ -11,6 +11,7 @@ mod changing;
 mod complete;
 mod config_travels;
 mod decide;
+mod doctor;
 mod exits;
 mod foreign;
 mod foreign_runs;
