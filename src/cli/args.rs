@@ -81,6 +81,13 @@ was interrupted, and charges for them. The next lsync upload goes on from them;
 clean is for when there will be none. What other programs began is listed and
 never touched.")]
     Clean(CleanArgs),
+    /// Find out what the store and the filesystem really do
+    #[command(after_help = "\
+Examples:
+  lsync doctor                    asks the store and tries the filesystem
+  lsync doctor --dry-run          writes nothing: what is known already
+  lsync doctor --json > doctor.jsonl")]
+    Doctor(DoctorArgs),
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -194,6 +201,14 @@ pub(crate) struct SetupArgs {
     /// Your address in git commits
     #[arg(long, value_name = "EMAIL")]
     pub git_user_email: Option<String>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
     /// Flags after the command.
     #[command(flatten)]
     pub common: Common,
@@ -343,6 +358,7 @@ impl CommandLine {
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+            .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
     }
 
     /// Reads a command line.

@@ -8,6 +8,7 @@
 
 mod clean;
 mod doubt;
+mod examine;
 mod fetch;
 mod learn;
 mod look;
@@ -28,9 +29,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
+pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
-pub use run::run;
+pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 
 use crate::event::{Event, Observer, Phase};

@@ -13,12 +13,13 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::api::Api;
-use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects};
+use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects, broken};
 use super::condition;
 use super::fault::Profile;
 use super::journal::{About, Facts};
 use super::receive::{Announced, receive};
 use super::seconds_now;
+use super::shelf::random_id;
 
 /// User metadata that AWS takes at most: bytes of all names and values.
 const METADATA_MAX_BYTES: usize = 2 << 10;
@@ -46,7 +47,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let received = receive(bucket.shelf(), INLINE_MAX_BYTES, input.body, announced).await?;
     let facts = Facts {
         bytes: received.bytes,
-        etag: received.md5.hex(),
+        etag: if profile.opaque_single_etag { random_id().map_err(broken)? } else { received.md5.hex() },
         listed_etag: None,
         modified: seconds_now(),
         about,

@@ -14,6 +14,7 @@ mod config_travels;
 mod containment;
 mod damage;
 mod decide;
+mod doctor;
 mod durable;
 mod exits;
 mod foreign;
