@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::events::{Events, Moment};
 use super::fault::{Action, Faults};
 use super::line::Line;
 use super::operation::{Asked, asked};
@@ -30,6 +31,7 @@ pub(super) struct Door {
     pub(super) service: S3Service,
     pub(super) log: Arc<RequestLog>,
     pub(super) faults: Arc<Faults>,
+    pub(super) events: Arc<Events>,
 }
 
 /// Serves until told to stop (or until the sender is gone), then closes every connection.
@@ -69,6 +71,7 @@ impl Door {
         let held = self.faults.held();
         let (action, hit) = self.faults.next(operation, if key.is_empty() { &prefix } else { &key }).unzip();
         self.log.note(operation, key);
+        self.events.tell(operation, Moment::Asked);
         let has_body = *request.method() != Method::HEAD;
         let harm = action.as_ref().and_then(|action| harm(action, content_length(request.headers()).unwrap_or(0)));
         let mut request = request.map(|inner| s3s::Body::http_body(Received::new(inner, Arc::clone(&self.log), harm)));
@@ -87,6 +90,7 @@ impl Door {
             return Err("reset by a fault".into());
         }
         let mut response = self.service.call(request).await.map_err(StdError::from)?;
+        self.events.tell(operation, Moment::Done);
         if matches!(action, Some(Action::DropAnswer | Action::CutRequest(_))) {
             return Err("answer dropped by a fault".into());
         }

@@ -47,7 +47,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let received = receive(bucket.shelf(), INLINE_MAX_BYTES, input.body, announced).await?;
     let facts = Facts {
         bytes: received.bytes,
-        etag: etag(&profile, || received.md5.hex())?,
+        etag: if profile.opaque_single_etag { random_id().map_err(broken)? } else { etag(&profile, || received.md5.hex())? },
         listed_etag: None,
         modified: seconds_now(),
         about,
@@ -72,21 +72,21 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         None => 0..size,
     };
     let facts = &object.facts;
-    let about = facts.about.clone();
+    let told = told(facts, &api.faults.profile());
     let output = GetObjectOutput {
         body: Some(StreamingBlob::from(s3s::Body::http_body(object.content.read(range.start, range.end)))),
         content_length: Some(signed(range.end - range.start)),
         content_range: input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1))),
-        accept_ranges: Some("bytes".to_owned()),
-        e_tag: Some(ETag::Strong(facts.etag.clone())),
-        last_modified: Some(timestamp(facts.modified)),
-        metadata: some_metadata(about.metadata),
-        content_type: about.content_type.or_else(|| Some("binary/octet-stream".to_owned())),
-        content_encoding: about.content_encoding,
-        content_disposition: about.content_disposition,
-        content_language: about.content_language,
-        cache_control: about.cache_control,
-        server_side_encryption: encryption(&api.faults.profile()),
+        accept_ranges: told.accept_ranges,
+        e_tag: told.e_tag,
+        last_modified: told.last_modified,
+        metadata: told.metadata,
+        content_type: told.content_type,
+        content_encoding: told.content_encoding,
+        content_disposition: told.content_disposition,
+        content_language: told.content_language,
+        cache_control: told.cache_control,
+        server_side_encryption: told.server_side_encryption,
         ..Default::default()
     };
     let partial = output.content_range.is_some();
@@ -102,8 +102,17 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
     let object = api.object(&input.bucket, &input.key)?;
     condition::may_read(&object.facts.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let facts = &object.facts;
+    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
+    Ok(S3Response::with_headers(
+        told(facts, &api.faults.profile()),
+        if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() },
+    ))
+}
+
+/// All that is told of an object beside its content.
+fn told(facts: &Facts, profile: &Profile) -> HeadObjectOutput {
     let about = facts.about.clone();
-    let output = HeadObjectOutput {
+    HeadObjectOutput {
         content_length: Some(signed(facts.bytes)),
         accept_ranges: Some("bytes".to_owned()),
         e_tag: Some(ETag::Strong(facts.etag.clone())),
@@ -114,11 +123,9 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
         content_disposition: about.content_disposition,
         content_language: about.content_language,
         cache_control: about.cache_control,
-        server_side_encryption: encryption(&api.faults.profile()),
+        server_side_encryption: profile.encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS)),
         ..Default::default()
-    };
-    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
-    Ok(S3Response::with_headers(output, if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() }))
+    }
 }
 
 pub(super) fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
@@ -222,11 +229,6 @@ pub(super) fn etag(profile: &Profile, digest: impl FnOnce() -> String) -> S3Resu
         }
         _ => digest(),
     })
-}
-
-/// What GET and HEAD say about encryption.
-fn encryption(profile: &Profile) -> Option<ServerSideEncryption> {
-    profile.encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS))
 }
 
 /// A time as S3 answers it.

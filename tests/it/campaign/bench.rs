@@ -1,17 +1,13 @@
 //! The library against a store in the same runtime. Judges nothing.
 
-use std::sync::Arc;
-
-use lsync::engine::{self, Ask, Ends, Error, Report, Stop};
-use lsync::filter::Patterns;
-use lsync::local::mount::Mount as Root;
-use lsync::local::place::TrashLimits;
+use lsync::engine::{self, Ask, Error, Report};
 use lsync::plan::{Choices, Direction, MaxDelete};
 use lsync::remote::connect::{Network, connect};
 use lsync::sandbox::Server;
 use tempfile::TempDir;
 
 use super::seed::Story;
+use crate::support::inside::{ask, ends};
 use crate::support::mount::Mount;
 use crate::support::s3::Store;
 
@@ -38,21 +34,8 @@ impl Bench {
 
     /// One run, as a process of its own would make it.
     pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction) -> Result<Report, Error> {
-        let mount = Arc::new(Root::open(mount.root()).expect("a mount"));
-        let bucket = connect(&self.store.config(), &Network::default()).await?;
-        let ends = Ends { mount, bucket, observer: Arc::new(|_| {}), stop: Stop::default() };
-        let ask = Ask {
-            patterns: Patterns::default(),
-            paths: Vec::new(),
-            narrowed: false,
-            removals: story.delete,
-            compare_size: false,
-            compare_content: false,
-            jobs: story.jobs,
-            max_memory: 64 << 20,
-            bytes_per_second: None,
-            trash: TrashLimits { age_seconds: 3600, share: 0.9 },
-        };
+        let ends = ends(mount, &connect(&self.store.config(), &Network::default()).await?);
+        let ask = Ask { removals: story.delete, jobs: story.jobs, ..ask() };
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, Choices { delete: story.delete, ..Choices::default() });
         plan.check(MaxDelete::Percent(100.0))?;

@@ -10,9 +10,10 @@ use lsync::plan::Direction;
 use lsync::sandbox::{Hazard, Hit};
 
 use super::bench::{Bench, runtime};
-use super::seed::{Dice, Story};
-use super::tree::{edit, grow};
+use super::seed::Story;
+use super::tree::{bytes, edit, grow};
 use crate::support::mount::{Mount, Node};
+use crate::support::seed::Seed;
 
 /// What a seed came to.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ struct Stage<'a> {
 type Judged = Result<(), String>;
 
 async fn play(story: &Story, told: &mut Told) -> Judged {
-    let dice = &mut Dice::new(!story.seed);
+    let dice = &mut Seed::new(!story.seed);
     let stage = Stage { story, bench: Bench::start().await, here: Mount::new(), there: Mount::new() };
     stage.bench.server.faults().set_profile(story.profile);
     stage.set(dice).await?;
@@ -90,7 +91,7 @@ async fn play(story: &Story, told: &mut Told) -> Judged {
 
 impl Stage<'_> {
     /// The past: what both sides agreed on, and what was changed since.
-    async fn set(&self, dice: &mut Dice) -> Judged {
+    async fn set(&self, dice: &mut Seed) -> Judged {
         let source = if self.story.is_upload() { &self.here } else { &self.there };
         grow(dice, source, self.story.large);
         if self.story.has_past {
@@ -102,8 +103,8 @@ impl Stage<'_> {
         }
         if !self.story.is_upload() {
             self.clean(source, Direction::Upload).await?;
-            if dice.one_in(3) {
-                self.here.write(MINE, dice.bytes(10));
+            if dice.once_in(3) {
+                self.here.write(MINE, bytes(dice, 10));
             }
         }
         Ok(())

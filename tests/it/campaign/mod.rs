@@ -1,8 +1,8 @@
 //! The fault campaign: each seed makes a store, a tree, a past and a storm of faults, runs lsync through it, and holds what it said against
 //! what the store's own log of versions says. Waiting costs nothing: store and client share one runtime, whose clock jumps while both wait.
 //!
-//! `LSYNC_TEST_CAMPAIGN=0..20000` says which seeds, `LSYNC_TEST_CAMPAIGN_THREADS` how many at a time, `LSYNC_TEST_CAMPAIGN_REPORT` where the
-//! report goes; a slice runs without them. `LSYNC_TEST_CAMPAIGN_BINARY` says which seeds the real binary meets, in real time.
+//! `LSYNC_TEST_CAMPAIGN=0..20000` says which seeds, `LSYNC_TEST_CAMPAIGN_THREADS` how many at a time, `LSYNC_TEST_REPORTS` where the report
+//! `campaign.json` goes; a slice runs without them. `LSYNC_TEST_CAMPAIGN_BINARY` says which seeds the real binary meets, in real time.
 
 mod bench;
 mod judge;
@@ -13,7 +13,6 @@ mod tree;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Builder;
@@ -47,7 +46,7 @@ fn no_storm_makes_a_run_lie_lose_or_leave_anything_behind() {
         }
     });
     let tally = tally.into_inner().expect("no thread panics while it counts");
-    let report = tally.write(&seeds, &report_path());
+    let report = tally.write(&seeds);
     assert!(tally.failures.is_empty(), "{} of {} seeds failed:\n{report}", tally.failures.len(), seeds.end - seeds.start);
 }
 
@@ -64,9 +63,4 @@ fn seeds(variable: &str) -> Option<Range<u64>> {
 fn threads() -> usize {
     let asked = std::env::var("LSYNC_TEST_CAMPAIGN_THREADS").ok().and_then(|asked| asked.parse().ok());
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from))
-}
-
-fn report_path() -> PathBuf {
-    let asked = std::env::var_os("LSYNC_TEST_CAMPAIGN_REPORT").map(PathBuf::from);
-    asked.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("campaign.json"))
 }

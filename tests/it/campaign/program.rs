@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lsync::sandbox::{Hazard, Storm};
 
-use super::seed::{Dice, Story};
+use super::seed::Story;
 use super::tree::grow;
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::Mount;
 use crate::support::s3::S3;
+use crate::support::seed::Seed;
 
 const SLICE: Range<u64> = 0..24;
 /// Runs wait more than they work.
@@ -50,7 +51,7 @@ fn storm(story: Story) -> Storm {
 }
 
 fn play(seed: u64) -> Result<(), String> {
-    let (story, dice) = (Story::of(seed), &mut Dice::new(!seed));
+    let (story, dice) = (Story::of(seed), &mut Seed::new(!seed));
     let (s3, here, there) = (S3::start(), Mount::new(), Mount::new());
     s3.faults().set_profile(story.profile);
     let source = if story.is_upload() { &here } else { &there };

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
 
 use super::judge::Told;
+use crate::support::report::report;
 
 /// The counts so far.
 pub(super) struct Tally {
@@ -62,7 +61,7 @@ impl Tally {
     }
 
     /// Writes the report, and returns what a failing test shows: each seed with the command that plays it again.
-    pub(super) fn write(&self, seeds: &Range<u64>, path: &Path) -> String {
+    pub(super) fn write(&self, seeds: &Range<u64>) -> String {
         let stores: BTreeMap<_, _> = self
             .stores
             .iter()
@@ -70,7 +69,7 @@ impl Tally {
                 (store, json!({ "seeds": seeds, "complete": complete, "incomplete": incomplete }))
             })
             .collect();
-        let report = json!({
+        let counts = json!({
             "first_seed": seeds.start,
             "end_seed": seeds.end,
             "seeds": self.seeds,
@@ -83,9 +82,8 @@ impl Tally {
             "by_store": stores,
             "failed_seeds": self.failures,
         });
-        let text = serde_json::to_string_pretty(&report).expect("counts are JSON");
-        fs::write(path, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-        let mut shown = format!("the report is {}\n", path.display());
+        report("campaign", &counts);
+        let mut shown = String::new();
         for (seed, failure) in self.failures.iter().take(20) {
             let again = format!("LSYNC_TEST_CAMPAIGN={seed} cargo test --features sandbox --test it -- campaign::no_storm");
             writeln!(shown, "seed {seed}: {failure}\n  again: {again}").expect("a string can be written to");

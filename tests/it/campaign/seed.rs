@@ -3,8 +3,7 @@
 use lsync::plan::Direction;
 use lsync::sandbox::{Hazard, Profile, Storm};
 
-/// Numbers that follow from a seed (splitmix64).
-pub(super) struct Dice(u64);
+use crate::support::seed::Seed;
 
 /// What a seed makes happen.
 pub(super) struct Story {
@@ -21,42 +20,6 @@ pub(super) struct Story {
     /// A file that travels in parts is among the others.
     pub(super) large: bool,
     pub(super) storm: Storm,
-}
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0xd1b5_4a32_d192_ed03))
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, which is not 0.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("it is below a usize")
-    }
-
-    pub(super) fn one_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend(self.next().to_le_bytes());
-        }
-        bytes.truncate(len);
-        bytes
-    }
 }
 
 /// The kinds of stores, with their names in the report.
@@ -77,20 +40,20 @@ fn stores() -> [(&'static str, Profile); 9] {
 
 impl Story {
     pub(super) fn of(seed: u64) -> Story {
-        let dice = &mut Dice::new(seed);
-        let (store, profile) = dice.pick(&stores());
+        let dice = &mut Seed::new(seed);
+        let (store, profile) = *dice.pick(&stores());
         let direction = if dice.below(5) < 3 { Direction::Upload } else { Direction::Download };
-        let has_past = dice.one_in(2);
+        let has_past = dice.once_in(2);
         Story {
             seed,
             store,
             profile,
             direction,
             has_past,
-            delete: has_past && dice.one_in(3),
-            jobs: dice.pick(&[1, 2, 8]),
-            runs: if dice.one_in(4) { 2 } else { 1 },
-            large: dice.one_in(60),
+            delete: has_past && dice.once_in(3),
+            jobs: *dice.pick(&[1, 2, 8]),
+            runs: if dice.once_in(4) { 2 } else { 1 },
+            large: dice.once_in(60),
             storm: storm(dice, &profile, direction),
         }
     }
@@ -101,11 +64,11 @@ impl Story {
 }
 
 /// One kind of fault, often; or all kinds, more rarely.
-fn storm(dice: &mut Dice, profile: &Profile, direction: Direction) -> Storm {
-    let (hazards, per_mille) = if dice.one_in(2) {
-        (vec![dice.pick(&Hazard::ALL)], dice.pick(&[50, 150, 400, 800, 1000]))
+fn storm(dice: &mut Seed, profile: &Profile, direction: Direction) -> Storm {
+    let (hazards, per_mille) = if dice.once_in(2) {
+        (vec![*dice.pick(&Hazard::ALL)], *dice.pick(&[50, 150, 400, 800, 1000]))
     } else {
-        (Hazard::ALL.to_vec(), dice.pick(&[10, 30, 80, 200, 400]))
+        (Hazard::ALL.to_vec(), *dice.pick(&[10, 30, 80, 200, 400]))
     };
     let mut spares = vec![];
     if direction == Direction::Download {

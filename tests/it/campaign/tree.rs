@@ -1,7 +1,7 @@
 //! Small random trees and random edits of them, in a mount. Knows nothing of the bucket.
 
-use super::seed::Dice;
 use crate::support::mount::Mount;
+use crate::support::seed::Seed;
 
 const NAMES: [&str; 12] = [
     "a",
@@ -23,43 +23,43 @@ const SIZES: [usize; 9] = [0, 1, 3, 100, 1000, 65_535, 65_536, 65_537, 300_000];
 const LARGE: [usize; 3] = [(16 << 20) + 1, 16 << 20, (17 << 20) + 77];
 
 /// Fills an empty mount.
-pub(super) fn grow(dice: &mut Dice, mount: &Mount, large: bool) {
+pub(super) fn grow(dice: &mut Seed, mount: &Mount, large: bool) {
     let count = 1 + dice.below(6);
     for _ in 0..count {
-        let name = dice.pick(&NAMES);
+        let name = *dice.pick(&NAMES);
         write(dice, mount, name);
     }
     if large {
         write(dice, mount, "big/model.bin");
     }
-    if dice.one_in(3) {
+    if dice.once_in(3) {
         mount.link("latest", "data/x");
     }
-    if dice.one_in(3) {
+    if dice.once_in(3) {
         mount.dir("empty");
     }
-    if dice.one_in(3) && mount.has("a") {
+    if dice.once_in(3) && mount.has("a") {
         mount.mode("a", 0o640);
     }
 }
 
 /// Changes, adds and removes some; something is left.
-pub(super) fn edit(dice: &mut Dice, mount: &Mount) {
+pub(super) fn edit(dice: &mut Seed, mount: &Mount) {
     for name in NAMES {
         match (mount.has(name), dice.below(6)) {
             (true, 0) => drop(mount.remove(name)),
-            (true, 5) => drop(mount.mode(name, dice.pick(&[0o600, 0o755]))),
+            (true, 5) => drop(mount.mode(name, *dice.pick(&[0o600, 0o755]))),
             (true, 1 | 2) | (false, 0) => write(dice, mount, name),
             _ => {}
         }
     }
-    if mount.has("latest") && dice.one_in(2) {
+    if mount.has("latest") && dice.once_in(2) {
         mount.remove("latest").link("latest", "data/y.npy");
     }
-    if mount.has("empty") && dice.one_in(4) {
+    if mount.has("empty") && dice.once_in(4) {
         mount.remove("empty");
     }
-    if mount.has("big/model.bin") && dice.one_in(2) {
+    if mount.has("big/model.bin") && dice.once_in(2) {
         write(dice, mount, "big/model.bin");
     }
     if mount.tree().iter().all(|node| node.kind != "file") {
@@ -67,10 +67,20 @@ pub(super) fn edit(dice: &mut Dice, mount: &Mount) {
     }
 }
 
-fn write(dice: &mut Dice, mount: &Mount, name: &str) {
-    let size = if name.starts_with("big/") { dice.pick(&LARGE) } else { dice.pick(&SIZES) };
-    let content = dice.bytes(size);
+fn write(dice: &mut Seed, mount: &Mount, name: &str) {
+    let size = if name.starts_with("big/") { *dice.pick(&LARGE) } else { *dice.pick(&SIZES) };
+    let content = bytes(dice, size);
     // A file's time travels with its content alone: the same content has the same time.
     let time = content.iter().take(8).fold(size as u64, |time, byte| time << 7 ^ u64::from(*byte));
     mount.write(name, content).mtime(name, 1_700_000_000_000_000_000 + (time >> 5));
+}
+
+/// So many bytes.
+pub(super) fn bytes(dice: &mut Seed, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend(dice.next().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
