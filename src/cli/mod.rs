@@ -4,8 +4,10 @@
 mod again;
 mod args;
 mod bars;
+mod clean;
 mod completions;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod git_credential;
@@ -82,6 +84,11 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
         }
+        Command::Clean(args) => {
+            let common = common(&args.common);
+            clean::run(common, env)
+        }
+        Command::Doctor(args) => doctor::run(common(&args.common), env),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -282,12 +282,8 @@ impl From<Error> for Failure {
             Error::Lock(e) => e.into(),
             Error::Refused(ref why) => Failure::new(Exit::Refused, chain(&error)).hint(match why {
                 Refusal::TooManyDeletes { .. } => "look at what the plan deletes; if that is right, raise --max-delete",
-                Refusal::EmptySource(Direction::Upload) => {
-                    "is it mounted, and is it the right one? To upload without deleting, leave out --delete"
-                }
-                Refusal::EmptySource(Direction::Download) => {
-                    "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete"
-                }
+                Refusal::EmptyMount { .. } => "is it mounted, and is it the right one?",
+                Refusal::EmptyBucket => "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete",
             }),
             Error::SelfSync { .. } => {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")

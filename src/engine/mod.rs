@@ -6,7 +6,9 @@
 //!
 //! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
+mod clean;
 mod doubt;
+mod examine;
 mod fetch;
 mod learn;
 mod look;
@@ -26,9 +28,11 @@ mod uploads;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use clean::{Found, Outcome, Whose, clean, open_uploads};
+pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
-pub use run::run;
+pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 
 use crate::event::{Event, Observer, Phase};

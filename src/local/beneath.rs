@@ -195,6 +195,12 @@ impl Dir {
         Ok(fs::unlinkat(&self.0, segment(name.as_ref())?, AtFlags::REMOVEDIR)?)
     }
 
+    /// Whether the kernel itself keeps lookups below a directory (`openat2`).
+    pub(crate) fn is_confined_by_kernel(&self) -> bool {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        fs::openat2(&self.0, ".", READ_DIR | OFlags::CLOEXEC, Mode::empty(), resolve).is_ok()
+    }
+
     /// Makes names that were created, renamed or removed here durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match fs::fsync(&self.0) {

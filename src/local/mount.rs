@@ -284,9 +284,10 @@ impl Mount {
         Vec::new()
     }
 
-    /// True when something lies in the mount beside what lsync keeps there.
-    pub(crate) fn holds_anything(&self) -> bool {
-        self.top.dir("").and_then(|top| top.names()).is_ok_and(|names| names.iter().any(|name| name != RESERVED))
+    /// True when something lies in the mount beside what lsync keeps there and what `but` names.
+    pub(crate) fn holds_anything_but(&self, but: &dyn Fn(&str) -> bool) -> bool {
+        let counts = |name: &std::ffi::OsString| name != RESERVED && !name.to_str().is_some_and(but);
+        self.top.dir("").and_then(|top| top.names()).is_ok_and(|names| names.iter().any(counts))
     }
 
     fn look_at(&self, path: &RelPath) -> io::Result<Option<Looked>> {

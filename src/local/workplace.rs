@@ -49,7 +49,7 @@ impl Workplace {
         Ok(Workplace {
             operation: operation.to_owned(),
             all,
-            temps: Temps::new(own, shown.clone()).map_err(failed())?,
+            temps: Temps::new(own, shown.clone()),
             trash: Trash::new(operation),
             twins: Mutex::default(),
             _heartbeat: Ticker::start("lsync-workplace", HEARTBEAT, beat).map_err(failed())?,
