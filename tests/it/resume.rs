@@ -290,3 +290,24 @@ fn an_answer_that_was_lost_leaves_no_second_upload_behind() {
     complete(&s3, &mount, "2 6 1 1");
     assert!(same(&s3, &mount));
 }
+
+/// The object is made, its answer never came, and its ETag tells nothing.
+#[test]
+fn an_upload_that_is_killed_while_the_object_is_made_finds_its_object() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    s3.faults().set_profile(Profile { opaque_multipart_etag: true, ..Profile::default() });
+    write_large(&mount, 1);
+    for action in [Action::DropAnswer, Action::Hold] {
+        s3.faults().push(Rule::once("CompleteMultipartUpload", action));
+    }
+    let run = lsync(&s3, &mount, "upload --yes").start();
+    s3.until_all_hit();
+    run.signal(Signal::KILL);
+    run.wait().expect(-9);
+    assert!(same(&s3, &mount));
+    s3.log().take();
+    lsync(&s3, &mount, "status --check=download").run();
+    let ran = lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert!(ran.last_line().starts_with("complete: files=1 "), "{}", ran.stdout);
+    assert_eq!((asked(&s3).as_str(), open(&s3).len(), mount.left_behind()), ("0 0 0 1", 0, vec![]));
+}
