@@ -81,6 +81,13 @@ was interrupted, and charges for them. The next lsync upload goes on from them;
 clean is for when there will be none. What other programs began is listed and
 never touched.")]
     Clean(CleanArgs),
+    /// Find out what the store and the filesystem really do
+    #[command(after_help = "\
+Examples:
+  lsync doctor                    asks the store and tries the filesystem
+  lsync doctor --dry-run          writes nothing: what is known already
+  lsync doctor --json > doctor.jsonl")]
+    Doctor(DoctorArgs),
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -199,6 +206,14 @@ pub(crate) struct SetupArgs {
     pub common: Common,
 }
 
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// `sandbox`.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
@@ -289,7 +304,7 @@ pub(crate) struct Moving {
     /// Refuse to start when more paths than this would be deleted [default: 50%]
     #[arg(long, value_name = "N|P%", help_heading = "What travels")]
     pub max_delete: Option<Limit>,
-    /// Also replace what is newer on the other side or was changed on both
+    /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time
@@ -343,6 +358,7 @@ impl CommandLine {
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+            .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
     }
 
     /// Reads a command line.

@@ -7,6 +7,7 @@ mod bars;
 mod clean;
 mod completions;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod git_credential;
@@ -87,6 +88,7 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             let common = common(&args.common);
             clean::run(common, env)
         }
+        Command::Doctor(args) => doctor::run(common(&args.common), env),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -4,10 +4,11 @@
 //! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
 //! ```
 //!
-//! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
+//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
 mod clean;
 mod doubt;
+mod examine;
 mod fetch;
 mod learn;
 mod look;
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod send;
 mod settle;
+mod spelling;
 mod stop;
 mod uploads;
 
@@ -27,9 +29,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
+pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
-pub use run::run;
+pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 
 use crate::event::{Event, Observer, Phase};
@@ -142,6 +145,14 @@ pub enum Error {
         path: RelPath,
         /// Names like it.
         near: Vec<String>,
+    },
+    /// A PATH that the mount finds, under another name.
+    #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]
+    SpeltOtherwise {
+        /// As it was cleaned.
+        path: RelPath,
+        /// As the mount spells it.
+        held: String,
     },
     /// A manifest that this version cannot read.
     #[error("the manifest {name} cannot be used: {why}")]

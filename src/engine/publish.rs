@@ -110,7 +110,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
         }
     }
     replace(&mut tree, same);
-    drop_full_directories(&mut tree);
+    drop_what_became_a_directory(work, &mut tree);
     tree
 }
 
@@ -136,11 +136,13 @@ fn replace(tree: &mut Tree, entries: Tree) {
     tree.sort_by(|a, b| a.0.cmp(&b.0));
 }
 
-/// A directory that holds something is no empty directory any more.
-fn drop_full_directories(tree: &mut Tree) {
+/// What holds something is no empty directory any more, and no file that the bucket has lost: a run that died after it had made room for
+/// what lies below.
+fn drop_what_became_a_directory(work: &Work<'_>, tree: &mut Tree) {
+    let is_lost = |path: &RelPath| work.sight.view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
     let full: Vec<RelPath> = tree
         .iter()
-        .filter(|(path, entry)| entry.kind == Kind::Dir && !below(tree, path.as_str()).is_empty())
+        .filter(|(path, entry)| (entry.kind == Kind::Dir || is_lost(path)) && !below(tree, path.as_str()).is_empty())
         .map(|(path, _)| path.clone())
         .collect();
     tree.retain(|(path, _)| full.binary_search(path).is_err());

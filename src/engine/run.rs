@@ -11,22 +11,22 @@ use std::time::Duration;
 use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
-use super::remember::{Change, Clocks, remember};
+use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
 use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::entry::{Entry, Stamp};
+use crate::diff::mode_agreed;
+use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::lock::{Lock, LockError, now};
+use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
+use crate::profile::Profile;
 use crate::remote::object::Enforce;
-
-/// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
-const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
 
 /// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
 const UNANSWERED_MOST: u32 = 3;
@@ -63,6 +63,8 @@ pub(super) struct Work<'a> {
     /// The mount's clock when the look and when the run began.
     pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
+    /// What is known about the store.
+    pub(super) store: Profile,
     pub(super) pace: Arc<Pace>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) journal: Option<Arc<Journal>>,
@@ -79,8 +81,11 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
+    let mount = ends.mount.clone();
+    // What a run that died has left behind goes, also when nothing else is left to do.
+    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
     let left = plan.direction == Direction::Upload && Uploads::are_left(ends).await?;
-    if plan.is_empty() && !learnt && !left {
+    if plan.is_empty() && !learnt && !clears_up && !left {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -93,6 +98,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
+        clear_up(&mount)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
@@ -109,6 +115,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         plan,
         clocks,
         enforce: Enforce::Head,
+        store: Profile::default(),
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
@@ -117,7 +124,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         report,
         unanswered: 0,
     };
-    let conditional = work.begin().await?;
+    let learnt = work.begin().await?;
     if left {
         work.take_over_uploads().await?;
     }
@@ -129,7 +136,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.end(e);
         settled = None;
     }
-    work.finish(id, conditional, settled, lock).await
+    work.finish(id, learnt, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -145,8 +152,8 @@ fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
     report
 }
 
-/// A mount that is the bucket's own filesystem shows its id file there.
-async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
+/// Refuses a mount that is the bucket's own filesystem: its id file, which must have been made, shows up there. A few HEADs.
+pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
     let own = format!(".lsync/mount-{id}");
     let root = ends.mount.root();
     let names: Vec<&str> = root.iter().filter_map(|n| n.to_str()).filter(|n| *n != "/").collect();
@@ -163,29 +170,36 @@ async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    /// What a run needs before its first transfer. Returns what was newly learnt about conditional writes.
-    async fn begin(&mut self) -> Result<Option<bool>, Error> {
+    /// What a run needs before its first transfer. Returns what was newly learnt about the store.
+    async fn begin(&mut self) -> Result<Option<Profile>, Error> {
         if self.plan.is_empty() {
             return Ok(None);
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
+        let create = match self.plan.direction {
+            Direction::Upload => Journal::create,
+            Direction::Download => Journal::of_landings,
+        };
+        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
             return Ok(None);
         }
-        let here = self.ends.bucket.endpoint();
-        let known = self.sight.state.conditional_writes.as_ref();
-        let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
-        let (honoured, learnt) = match known {
-            Some(known) => (known, None),
+        let known = self.sight.store.clone().filter(|profile| profile.conditional_writes.is_some());
+        let learnt = match known {
+            Some(_) => None,
             None => {
-                let probe = self.ends.bucket.honours_conditional_writes();
+                let probe = self.ends.bucket.probe_guards();
                 let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                (found, Some(found))
+                // What else is known stays.
+                Some(match self.sight.store.clone() {
+                    Some(known) => known.completed_by(&found),
+                    None => Profile { time: now(), ..found },
+                })
             }
         };
-        self.enforce = if honoured { Enforce::Conditional } else { Enforce::Head };
+        self.store = known.or_else(|| learnt.clone()).unwrap_or_default();
+        self.enforce = if self.store.is_conditional() { Enforce::Conditional } else { Enforce::Head };
         Ok(learnt)
     }
 
@@ -207,7 +221,7 @@ impl Work<'_> {
     async fn finish(
         mut self,
         mount_id: String,
-        conditional: Option<bool>,
+        learnt: Option<Profile>,
         settled: Option<settle::Proofs>,
         lock: Lock,
     ) -> Result<Report, Error> {
@@ -226,7 +240,7 @@ impl Work<'_> {
         if let Err(e) = self.uploads.close().await {
             self.end(e);
         }
-        let change = Change { mount_id, clocks: self.clocks, conditional, published };
+        let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
         let remembered = match held {
@@ -273,6 +287,7 @@ impl Work<'_> {
             _ => None,
         };
         if let Some(journal) = &self.journal
+            && !self.only_a_manifest_tells(&done)
             && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
         {
             self.end(e.into());
@@ -296,15 +311,28 @@ impl Work<'_> {
         self.done.insert(path.clone(), done);
     }
 
+    /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
+    /// bucket knows of it once that is published, and until then a run that dies must leave it to be done again.
+    pub(super) fn only_a_manifest_tells(&self, done: &Done) -> bool {
+        let is_content = done.verb == Verb::Upload && done.entry.as_ref().is_some_and(|entry| entry.file().is_some());
+        self.plan.direction == Direction::Upload && !is_content
+    }
+
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
     pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
         let mut entry = done.entry.clone()?;
-        let source = match done.verb {
-            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode),
-            Verb::Download => self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode),
-            Verb::Update | Verb::Delete => None,
-        };
-        entry.mode = source.or(entry.mode);
+        let known = find(&self.sight.state.entries, path.as_str());
+        match done.verb {
+            Verb::Upload => entry.mode = self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
+            Verb::Download => {
+                let told = self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode);
+                let before = known.and_then(|known| known.base.as_ref()?.mode);
+                entry.mode = mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask);
+            }
+            // The content is what both sides had before, with all that is known of it on either.
+            Verb::Update => entry.kind = agreed_base(self.sight, path, known)?.kind,
+            Verb::Delete => {}
+        }
         Some(entry)
     }
 

@@ -5,8 +5,14 @@
 //! `.lsync/journal/<operation>`, mode 0600, a file of `lines`. The first line is `{"lsync": "journal", "v": 1, "remote": id, "owner": {…}}`,
 //! `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's lines, and mean: both sides now
 //! hold `b`, or lack it when there is none.
+//!
+//! A run that changes the mount says `"lands": true` in the header. Its lines are written before the names that they tell of are durable,
+//! and `{"landed": N}` says that those of the first N bytes now are. After a power loss the lines from N on do not count: they may
+//! tell of files that the mount lost, which would look like removals. While the host has not been started anew they do.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +23,7 @@ use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
 use super::state::{Known, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
+use super::touched::Touched;
 use crate::digest::Digests;
 use crate::entry::Entry;
 use crate::path::RelPath;
@@ -50,18 +57,38 @@ struct Header {
     v: u32,
     remote: String,
     owner: Owner,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lands: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Landed {
+    landed: u64,
 }
 
 impl Journal {
-    /// Creates `.lsync/journal/<operation>` for a remote.
+    /// Creates `.lsync/journal/<operation>` for a remote, for a run that changes the bucket.
     pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, None)
+    }
+
+    /// The same for a run that changes the mount: no line is durable before the names that it tells of.
+    pub fn of_landings(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, Some(Arc::clone(mount.touched())))
+    }
+
+    fn begin(mount: &Mount, bucket: &str, prefix: &str, operation: &str, lands: Option<Arc<Touched>>) -> Result<Journal, LocalError> {
         let dir = mount.make_internal(FOLDER)?;
         let path = format!(".lsync/{FOLDER}/{operation}");
-        let header = Header { lsync: "journal".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner: Owner::this(operation) };
+        let (lsync, owner, is_of_landings) = ("journal".into(), Owner::this(operation), lands.is_some());
+        let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: is_of_landings };
         let mut json = Vec::new();
         crate::manifest::write_line(&mut json, &header);
-        let lines = Lines::create(&dir, operation, &json).map_err(LocalError::at("cannot create", &path))?;
-        Ok(Journal { lines, path })
+        let lines = match lands {
+            None => Lines::create(&dir, operation, &json),
+            Some(touched) => Lines::create_after(&dir, operation, &json, Box::new(move |bytes| settled(&touched, bytes))),
+        };
+        Ok(Journal { lines: lines.map_err(LocalError::at("cannot create", &path))?, path })
     }
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
@@ -79,11 +106,20 @@ impl Journal {
     }
 }
 
+/// Makes durable what the lines in the first `landed` bytes tell of; gives the line that says so.
+fn settled(touched: &Touched, landed: u64) -> io::Result<Vec<u8>> {
+    touched.settle().map_err(io::Error::other)?;
+    let mut json = Vec::new();
+    crate::manifest::write_line(&mut json, &Landed { landed });
+    Ok(json)
+}
+
 /// A journal as it lies on disk.
 struct Found {
     operation: String,
     owner: Owner,
     life: Life,
+    lands: bool,
     bytes: Vec<u8>,
     /// Where the lines after the header begin.
     body: usize,
@@ -99,12 +135,18 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
             continue;
         }
         let already = covered.iter().find(|(operation, _)| *operation == journal.operation).map_or(0, |(_, bytes)| *bytes);
-        for (at, path, known) in journal.lines() {
-            if at as u64 >= already {
-                // A run that is dead did not come to publish what it did.
-                state.owed |= journal.life != Life::Own;
-                told.insert(path, known);
+        let Told { notes, landed } = journal.told();
+        for (at, path, known) in notes.into_iter().filter(|(at, ..)| *at >= already) {
+            if landed.is_some_and(|landed| at >= landed) {
+                if !journal.owner.is_of_this_boot() {
+                    break;
+                }
+                // Nobody has made this durable; whoever writes it down has to.
+                mount.touched().add_everything();
             }
+            // A run that is dead did not come to publish what it did.
+            state.owed |= journal.life != Life::Own && landed.is_none();
+            told.insert(path, known);
         }
         state.journals.push((journal.operation, journal.bytes.len() as u64));
     }
@@ -132,6 +174,20 @@ pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<
         loaded(&journal.operation).cloned()
     });
     Ok(list.collect())
+}
+
+/// Removes journals that never got their first line: a run died while it created one. The caller holds the lock.
+pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
+    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
+    for name in dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))? {
+        let Some(name) = name.to_str() else { continue };
+        // What cannot be read may be whole all the same: it stays.
+        let headless = internal::read(&dir, name).ok().flatten().is_some_and(|bytes| !bytes.contains(&b'\n'));
+        if headless {
+            dir.remove_file(name).map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes journals that a saved state covers; one that has grown since is another run's business and stays.
@@ -164,18 +220,33 @@ fn one(dir: &Dir, operation: &str, remote: &str) -> Option<Found> {
         return None;
     }
     let life = header.owner.life();
-    Some(Found { operation: operation.to_owned(), owner: header.owner, life, bytes, body })
+    Some(Found { operation: operation.to_owned(), owner: header.owner, life, lands: header.lands, bytes, body })
 }
 
 impl Found {
-    /// The lines up to the first that does not fit, each with the place where it begins.
-    fn lines(&self) -> impl Iterator<Item = (usize, RelPath, Known)> {
+    /// The lines up to the first that does not fit.
+    fn told(&self) -> Told {
+        let mut told = Told { notes: Vec::new(), landed: self.lands.then_some(0) };
         let mut at = self.body;
-        self.bytes[self.body..].split_inclusive(|b| *b == b'\n').map_while(move |line| {
-            let begins = at;
+        for line in self.bytes[self.body..].split_inclusive(|b| *b == b'\n') {
+            let Some(json) = checked(line) else { break };
+            if let Some((path, known)) = decode_line(json) {
+                told.notes.push((at as u64, path, known));
+            } else if let Ok(Landed { landed }) = serde_json::from_slice(json) {
+                told.landed = told.landed.max(Some(landed));
+            } else {
+                break;
+            }
             at += line.len();
-            let (path, known) = decode_line(checked(line)?)?;
-            Some((begins, path, known))
-        })
+        }
+        told
     }
+}
+
+/// What a journal tells.
+struct Told {
+    /// Each with the place where its line begins.
+    notes: Vec<(u64, RelPath, Known)>,
+    /// Of a run that changed the mount: what lies before this place is as durable as the line.
+    landed: Option<u64>,
 }

@@ -15,6 +15,9 @@ use crate::digest::digest_one;
 
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
+/// What has to be durable before the lines are: called with their bytes so far, gives the line that says so.
+pub(super) type Before = Box<dyn Fn(u64) -> io::Result<Vec<u8>> + Send + Sync>;
+
 /// The open file: a line outlives this process at once, and is on disk at most 5 s later.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -22,9 +25,9 @@ pub(super) struct Lines {
     _ticker: Ticker,
 }
 
-#[derive(Debug)]
 struct Shared {
     file: File,
+    before: Option<Before>,
     /// Bytes of whole lines: a line that could only be written in part is written over by the next one.
     len: Mutex<u64>,
     unsynced: AtomicBool,
@@ -35,8 +38,17 @@ struct Shared {
 impl Lines {
     /// Creates the file, durable with its first line.
     pub(super) fn create(dir: &Dir, name: &str, first: &[u8]) -> io::Result<Lines> {
+        Lines::begin(dir, name, first, None)
+    }
+
+    /// The same, for lines that wait for something before they are durable.
+    pub(super) fn create_after(dir: &Dir, name: &str, first: &[u8], before: Before) -> io::Result<Lines> {
+        Lines::begin(dir, name, first, Some(before))
+    }
+
+    fn begin(dir: &Dir, name: &str, first: &[u8], before: Option<Before>) -> io::Result<Lines> {
         let file = dir.create_new(name, PRIVATE_FILE)?;
-        let shared = Shared { file, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
+        let shared = Shared { file, before, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
         shared.append(first)?;
         shared.sync()?;
         dir.sync()?;
@@ -69,21 +81,37 @@ impl Lines {
 
 impl Shared {
     fn append(&self, json: &[u8]) -> io::Result<()> {
-        let mut line = check_digits(json.trim_ascii_end()).into_bytes();
-        line.push(b' ');
-        line.extend_from_slice(json);
+        self.write(json)?;
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn write(&self, json: &[u8]) -> io::Result<()> {
+        let line = with_digits(json);
         let mut len = locked(&self.len);
         self.file.write_all_at(&line, *len)?;
         *len += line.len() as u64;
-        self.unsynced.store(true, Ordering::Release);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
+            self.settle().and_then(|()| self.file.sync_data()).inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
         }
         Ok(())
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        let Some(before) = &self.before else { return Ok(()) };
+        // What a line tells of was done before the line was written.
+        let len = *locked(&self.len);
+        self.write(&before(len)?)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -96,6 +124,16 @@ fn check_digits(json: &[u8]) -> String {
     let mut hex = digest_one(json).hex();
     hex.truncate(8);
     hex
+}
+
+/// A line as it lies in the file.
+pub(super) fn with_digits(json: &[u8]) -> Vec<u8> {
+    let json = json.trim_ascii_end();
+    let mut line = check_digits(json).into_bytes();
+    line.push(b' ');
+    line.extend_from_slice(json);
+    line.push(b'\n');
+    line
 }
 
 /// The JSON of a line, when it is whole and its digits fit.

@@ -3,7 +3,9 @@
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
 pub(crate) mod beneath;
 mod clock;
+pub mod folding;
 pub mod hash;
+pub mod inspect;
 mod internal;
 mod journal;
 mod lines;
@@ -14,10 +16,13 @@ pub mod place;
 pub mod scan;
 pub mod state;
 mod state_codec;
+pub mod store;
 mod temp;
 mod ticker;
+mod touched;
 mod trash;
 mod twins;
+pub(crate) mod umask;
 pub mod uploads;
 mod walk;
 mod workplace;

@@ -16,6 +16,7 @@ use aws_smithy_types::date_time::Format;
 
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
+use crate::profile::{Profile, Support};
 
 /// An open bucket. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +59,11 @@ impl Learnt {
     /// Whether the store has answered anything at all, be it an error.
     pub(super) fn answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether listings are asked for without `encoding-type=url`.
+    pub(super) fn lists_plainly(&self) -> bool {
+        self.plain_listings.load(Ordering::Relaxed)
     }
 
     fn clock_offset_seconds(&self) -> Option<i64> {
@@ -134,6 +140,13 @@ impl Bucket {
     #[must_use]
     pub fn clock_offset_seconds(&self) -> Option<i64> {
         self.inner.learnt.clock_offset_seconds()
+    }
+
+    /// Takes over what is known about the store, so that nothing is asked in vain.
+    pub fn rely_on(&self, profile: &Profile) {
+        if profile.url_encoding == Some(Support::Refused) {
+            self.inner.learnt.plain_listings.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {

@@ -12,6 +12,7 @@ pub mod connect;
 mod connector;
 mod dial;
 pub mod error;
+pub mod examine;
 pub mod flow;
 pub mod list;
 pub mod multipart;

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::events::{Events, Moment};
 use super::fault::{Action, Faults};
 use super::operation::{Asked, asked};
 use super::requests::RequestLog;
@@ -28,6 +29,7 @@ pub(super) struct Door {
     pub(super) service: S3Service,
     pub(super) log: Arc<RequestLog>,
     pub(super) faults: Arc<Faults>,
+    pub(super) events: Arc<Events>,
 }
 
 /// Serves until told to stop (or until the sender is gone), then closes every connection.
@@ -66,6 +68,7 @@ impl Door {
         let held = self.faults.held();
         let action = self.faults.next(operation, &key);
         self.log.note(operation, key);
+        self.events.tell(operation, Moment::Asked);
         let request = request.map(|inner| s3s::Body::http_body(Received { inner, log: Arc::clone(&self.log) }));
         match action {
             Some(Action::Status(status, code)) => {
@@ -78,6 +81,7 @@ impl Door {
             _ => {}
         }
         let response = self.service.call(request).await.map_err(StdError::from)?;
+        self.events.tell(operation, Moment::Done);
         let bytes = response.body().size_hint().exact().or_else(|| content_length(&response)).unwrap_or(0);
         let damage = match action {
             Some(Action::DropAnswer) => return Err("answer dropped by a fault".into()),

@@ -64,6 +64,8 @@ impl Rule {
 pub struct Profile {
     /// `If-Match` and `If-None-Match` of writes and deletions are ignored without a word.
     pub no_conditional_writes: bool,
+    /// Objects from single requests get an ETag that tells nothing about their content: 32 hexadecimal digits all the same, as under SSE-KMS.
+    pub opaque_single_etag: bool,
     /// Objects from multipart uploads get an ETag that tells nothing about their content, in every answer and listing.
     pub opaque_multipart_etag: bool,
     /// `Content-MD5` is ignored.

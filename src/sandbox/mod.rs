@@ -11,6 +11,7 @@ mod condition;
 mod content;
 mod copies;
 mod door;
+mod events;
 mod fault;
 mod journal;
 mod listing;
@@ -40,6 +41,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use events::{Events, Moment};
 pub use fault::{Action, Faults, Profile, Rule};
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};
@@ -81,6 +83,7 @@ pub struct Server {
     store: Arc<store::Store>,
     log: Arc<RequestLog>,
     faults: Arc<Faults>,
+    events: Arc<Events>,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -95,13 +98,13 @@ impl Server {
         let store = Arc::new(store::Store::open(options.dir, options.durable, &options.buckets)?);
         let listener = TcpListener::bind(options.address).await?;
         let address = listener.local_addr()?;
-        let (log, faults) = (Arc::<RequestLog>::default(), Arc::<Faults>::default());
+        let (log, faults, events) = (Arc::<RequestLog>::default(), Arc::<Faults>::default(), Arc::<Events>::default());
         let mut builder = S3ServiceBuilder::new(api::Api { store: Arc::clone(&store), faults: Arc::clone(&faults) });
         builder.set_auth(api::OneUser { access_key_id: options.access_key_id, secret_access_key: options.secret_access_key.into() });
-        let door = door::Door { service: builder.build(), log: Arc::clone(&log), faults: Arc::clone(&faults) };
+        let door = door::Door { service: builder.build(), log: Arc::clone(&log), faults: Arc::clone(&faults), events: Arc::clone(&events) };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(door::serve(door, listener, stopped));
-        Ok(Server { address, store, log, faults, running: Some((stop, task)) })
+        Ok(Server { address, store, log, faults, events, running: Some((stop, task)) })
     }
 
     /// `http://127.0.0.1:PORT`, for path-style requests.
@@ -128,6 +131,12 @@ impl Server {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What happens, as it happens.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 }
 

@@ -102,3 +102,20 @@ fn after_a_killed_download_a_change_here_is_no_conflict() {
     lsync(&s3, &mount, "download --yes").run().expect(0);
     assert_eq!(mount.left_behind(), Vec::<String>::new());
 }
+
+/// Links, empty directories, permission bits and what is gone stand in the manifest alone: nobody has agreed on them before it is published.
+#[test]
+fn what_only_the_manifest_tells_is_published_by_the_run_after_a_killed_one() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "1"), ("data/gone", "2"), ("kind", "a file"), ("run.sh", "3")]));
+    mount.link("latest", "data/a").mode("run.sh", 0o644);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    mount.remove("latest").link("latest", "run.sh").mode("run.sh", 0o755).dir("empty").remove("data/gone");
+    mount.remove("kind").write("kind/below", "a directory now");
+    s3.faults().push(Rule { key_contains: Some(".lsync/manifests/".into()), ..Rule::once("PutObject", Action::Hold) });
+    kill(&s3, &lsync(&s3, &mount, "upload --yes --delete"));
+    assert_eq!(s3.keys(), ["data/a", "kind/below", "run.sh"]);
+    lsync(&s3, &mount, "upload --yes --delete").run().expect(0);
+    let other = Mount::new();
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    assert_eq!(other.tree(), mount.tree());
+}

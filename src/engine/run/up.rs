@@ -270,7 +270,12 @@ impl Work<'_> {
                     continue;
                 }
             }
-            match self.remove_object(&removal.path, &removal.found).await {
+            let kept = if removal.loses { self.keep_copy(&removal.path, &removal.found).await } else { Ok(()) };
+            let gone = match kept {
+                Ok(()) => self.remove_object(&removal.path, &removal.found).await,
+                Err(why) => Err(why),
+            };
+            match gone {
                 Ok(()) => {
                     let done = Done::removed();
                     self.item_done(&removal.path, done);
