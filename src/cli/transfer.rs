@@ -97,13 +97,7 @@ impl Transfer<'_> {
     /// What refuses the whole plan before the question: too many deletions, or a download that does not fit.
     fn may_start(&self, plan: &Plan) -> Result<(), Failure> {
         plan.check(self.session.max_delete).map_err(engine::Error::from)?;
-        if self.direction == Direction::Download {
-            let (needed, (free, _)) = (plan.transfer_bytes(), self.session.ends.mount.space()?);
-            if needed > free {
-                return Err(engine::Error::NoSpace { needed, free }.into());
-            }
-        }
-        Ok(())
+        Ok(engine::check_room(&self.session.ends, plan)?)
     }
 
     fn screen(&self, plan: &Plan, sight: &Sight, result: bool) -> String {

@@ -6,6 +6,7 @@
 //!
 //! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
 
+mod arrived;
 mod doubt;
 mod fetch;
 mod learn;
@@ -16,6 +17,7 @@ mod pace;
 mod publish;
 mod remember;
 mod report;
+mod room;
 mod run;
 mod send;
 mod settle;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
+pub use room::check_room;
 pub use run::run;
 pub use stop::Stop;
 

@@ -18,6 +18,7 @@ use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::left;
 use crate::local::lock::{Lock, LockError, now};
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
@@ -161,6 +162,8 @@ impl Work<'_> {
         if self.plan.is_empty() {
             return Ok(None);
         }
+        let (mount, op) = (self.ends.mount.clone(), self.operation.clone());
+        blocking(move || left::clear(&mount, &op)).await??;
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
         let create = match self.plan.direction {
             Direction::Upload => Journal::create,

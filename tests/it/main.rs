@@ -27,6 +27,7 @@ mod model;
 mod overwrite;
 mod prompt;
 mod readme;
+mod resume;
 mod roundtrip;
 mod setup;
 mod support;
