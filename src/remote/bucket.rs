@@ -14,6 +14,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
+use super::calm::Calm;
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
 use crate::profile::{Profile, Support};
@@ -44,6 +45,8 @@ pub(super) struct Learnt {
     pub(super) plain_deletes: AtomicBool,
     /// The store's ETags may look like MD5s and are none.
     pub(super) etags_are_no_md5: AtomicBool,
+    /// How much it bears at present.
+    pub(super) calm: Calm,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -56,6 +59,7 @@ impl Learnt {
             plain_listings: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
             etags_are_no_md5: AtomicBool::new(false),
+            calm: Calm::default(),
         })
     }
 

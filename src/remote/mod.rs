@@ -5,6 +5,7 @@
 //! back into an [`error::Error`].
 pub mod body;
 pub mod bucket;
+mod calm;
 #[cfg(test)]
 mod canned;
 mod classify;

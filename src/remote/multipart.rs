@@ -250,6 +250,8 @@ mod tests {
         let error_in_200 = error("200 OK", "InternalError");
         let no_upload = error("404 Not Found", "NoSuchUpload");
         let conflict = error("412 Precondition Failed", "PreconditionFailed");
+        let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
+        let internal = error("500 Internal Server Error", "InternalError");
         for (answers, expected, methods) in [
             (vec![done.as_str()], Ok("e-2"), "POST"),
             (vec![&error_in_200, &done], Ok("e-2"), "POST POST"),
@@ -261,6 +263,10 @@ mod tests {
             (vec![&answer("200 OK", ""), &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
             (vec![&answer("200 OK", "<html>login</html>"), &no_upload, ABSENT], Err(Kind::NotFound), "POST POST HEAD"),
             (vec![&answer("200 OK", "<CompleteMultipartUploadResult/>"), OURS], Ok("seen"), "POST HEAD"),
+            (vec![&internal, &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![&internal, &no_upload, THEIRS], Err(Kind::NotFound), "POST POST HEAD"),
+            (vec![&conflict, THEIRS], Err(Kind::Precondition), "POST HEAD"),
+            (vec![&conflict_409, THEIRS], Err(Kind::Precondition), "POST HEAD"),
             (vec![&error("400 Bad Request", "InvalidPart")], Err(Kind::Integrity), "POST"),
         ] {
             let (result, asked) = complete(&answers).await;

@@ -396,6 +396,10 @@ mod tests {
         check(&put(Guard::Absent, Conditional, &[PUT_OK]).await, Ok("e"), "PUT");
         check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
         check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &theirs]).await, Err(Kind::Precondition), "PUT PUT HEAD");
+        let internal = error("500 Internal Server Error", "InternalError");
+        check(&put(Guard::Absent, Conditional, &[&internal, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
+        let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
+        check(&put(Guard::Absent, Conditional, &[&conflict_409, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
         check(&put(Guard::Absent, Conditional, &[&conflict, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
         check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &ours]).await, Ok("seen"), "HEAD PUT HEAD");
         check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &theirs]).await, Err(Kind::Precondition), "HEAD PUT HEAD");

@@ -10,9 +10,11 @@ use lsync::remote::object::About;
 use lsync::sandbox::{Action, Profile, Rule};
 use md5::{Digest, Md5};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::Mount;
+use crate::support::report::{asked_for, report};
 use crate::support::s3::S3;
 use crate::support::wait::until;
 
@@ -289,4 +291,85 @@ fn an_answer_that_was_lost_leaves_no_second_upload_behind() {
     s3.faults().push(Rule::once("CreateMultipartUpload", Action::DropAnswer));
     complete(&s3, &mount, "2 6 1 1");
     assert!(same(&s3, &mount));
+}
+
+/// The object is made, its answer never came, and its ETag tells nothing.
+#[test]
+fn an_upload_that_is_killed_while_the_object_is_made_finds_its_object() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    s3.faults().set_profile(Profile { opaque_multipart_etag: true, ..Profile::default() });
+    write_large(&mount, 1);
+    for action in [Action::DropAnswer, Action::Hold] {
+        s3.faults().push(Rule::once("CompleteMultipartUpload", action));
+    }
+    let run = lsync(&s3, &mount, "upload --yes").start();
+    s3.until_all_hit();
+    run.signal(Signal::KILL);
+    run.wait().expect(-9);
+    assert!(same(&s3, &mount));
+    s3.log().take();
+    lsync(&s3, &mount, "status --check=download").run();
+    let ran = lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert!(ran.last_line().starts_with("complete: files=1 "), "{}", ran.stdout);
+    assert_eq!((asked(&s3).as_str(), open(&s3).len(), mount.left_behind()), ("0 0 0 1", 0, vec![]));
+}
+
+/// "At most one part per file in flight is sent twice": a kill at no chosen moment. `LSYNC_TEST_LARGE_MIB` says how large the file is.
+#[test]
+fn what_the_store_took_before_a_kill_is_not_sent_twice() {
+    let mib = asked_for("LSYNC_TEST_LARGE_MIB", 100);
+    let (s3, mount) = (S3::start(), Mount::new());
+    let file = fs::File::create(mount.path("large.bin")).expect("a file");
+    file.set_len(mib * MIB).expect("sparse");
+    let parts = (mib * MIB).div_ceil(8 * MIB);
+    for part in 0..parts {
+        file.write_all_at(&part.to_le_bytes(), part * 8 * MIB).expect("written");
+    }
+    drop(file);
+    let run = lsync(&s3, &mount, "upload --yes").start();
+    let held = || open(&s3).first().copied().unwrap_or(0) as u64;
+    until("half of it is there", || held() >= parts / 2);
+    run.signal(Signal::KILL);
+    run.wait().expect(-9);
+    let (mut before, mut there) = (0, held());
+    // What was on its way may still arrive.
+    until("nothing arrives any more", || std::mem::replace(&mut before, there) == std::mem::replace(&mut there, held()));
+    let first = s3.log().take();
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    let second = s3.log().take();
+    let sent = second.requests.iter().filter(|(operation, _)| *operation == "UploadPart").count() as u64;
+    assert_eq!(sent, parts - there, "no part that the store has is sent again");
+    let twice = (first.received_bytes + second.received_bytes).saturating_sub(mib * MIB);
+    assert!(twice <= 8 * 8 * MIB + MIB, "{twice} bytes were cut off in the 8 parts that were under way, at most");
+    report(
+        "resume",
+        &json!({ "file_bytes": mib * MIB, "parts": parts, "there_after_the_kill": there, "parts_sent_twice": 0, "bytes_received_twice": twice }),
+    );
+    // What the bucket has is what the mount has.
+    fs::File::options().write(true).open(mount.path("large.bin")).and_then(|f| f.set_modified(SystemTime::now())).expect("touched");
+    let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert!(again.last_line().starts_with("complete: files=1 ") && s3.log().count("UploadPart") == 0, "{}", again.stdout);
+}
+
+/// "Never delete the destination on failure".
+#[test]
+fn an_upload_that_fails_leaves_what_was_in_the_bucket() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    mount.write("small.txt", "old");
+    write_large(&mount, 1);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    let old = s3.content("large.bin");
+    mount.write("small.txt", "new");
+    write_large(&mount, 2);
+    s3.log().take();
+    for (operation, code) in [("PutObject", "EntityTooLarge"), ("CompleteMultipartUpload", "InvalidPart")] {
+        s3.faults().push(Rule { key_contains: Some("a".into()), ..Rule::once(operation, Action::Status(400, code)) });
+    }
+    let ran = lsync(&s3, &mount, "upload --yes").run();
+    assert!([3, 8].contains(&ran.code), "{}", ran.stderr);
+    assert_eq!(s3.log().count("DeleteObject"), 0);
+    assert!(s3.content("small.txt") == b"old" && s3.content("large.bin") == old, "{}", ran.stderr);
+    assert_eq!((open(&s3).len(), mount.left_behind()), (0, vec![]));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert!(s3.content("small.txt") == b"new" && same(&s3, &mount));
 }
