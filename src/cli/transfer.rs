@@ -100,13 +100,7 @@ impl Transfer<'_> {
             Err(Refusal::EmptyMount { bucket, .. }) => return Err(empty_mount(self.session, sight, bucket)),
             checked => checked.map_err(engine::Error::from)?,
         }
-        if self.direction == Direction::Download {
-            let (needed, (free, _)) = (plan.transfer_bytes(), self.session.ends.mount.space()?);
-            if needed > free {
-                return Err(engine::Error::NoSpace { needed, free }.into());
-            }
-        }
-        Ok(())
+        Ok(engine::check_room(&self.session.ends, plan)?)
     }
 
     fn screen(&self, plan: &Plan, sight: &Sight, result: bool) -> String {

@@ -97,6 +97,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
+    problems.extend(blank_keys(ends, &local, &view));
     problems.extend(files_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
@@ -219,6 +220,26 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
         exclude: Some(exclude_line(path.as_str())),
     })
     .collect()
+}
+
+/// The S3 client sends no key of white space alone.
+fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Problem> {
+    if !ends.bucket.prefix().as_str().is_empty() {
+        return Vec::new();
+    }
+    let here = local.iter().map(|(path, _)| (path, Side::Local));
+    let there = view.entries.iter().map(|(path, _)| (path, Side::Bucket)).filter(|(path, _)| find(local, path.as_str()).is_none());
+    let blank = here.chain(there).filter(|(path, _)| path.as_str().trim().is_empty());
+    blank
+        .map(|(path, side)| Problem {
+            name: path.as_str().to_owned(),
+            path: Some(path.clone()),
+            below: false,
+            side,
+            why: "its key would be nothing but white space, which cannot be asked for; rename it, or set a prefix".into(),
+            exclude: Some(exclude_line(path.as_str())),
+        })
+        .collect()
 }
 
 /// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.

@@ -6,6 +6,7 @@
 //!
 //! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
+mod arrived;
 mod clean;
 mod doubt;
 mod examine;
@@ -18,6 +19,7 @@ mod pace;
 mod publish;
 mod remember;
 mod report;
+mod room;
 mod run;
 mod send;
 mod settle;
@@ -32,6 +34,7 @@ pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
+pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 

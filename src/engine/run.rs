@@ -20,8 +20,8 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::left;
 use crate::local::lock::{Lock, LockError, now};
-use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -92,13 +92,13 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
     let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
-    let (moves, last_run) = (!plan.is_empty(), sight.last_run.clone());
+    let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
-        clear_up(&mount)?;
+        left::clear(&mount, &op)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::resume::{begun_by_another, kill_after_three_parts, kill_while_it_begins, lsync, open, write_large};
+use crate::resume_up::{begun_by_another, kill_after_three_parts, kill_while_it_begins, lsync, open, write_large};
 use crate::support::mount::Mount;
 use crate::support::s3::S3;
 use lsync::sandbox::{Action, Rule};

@@ -1,6 +1,7 @@
 //! Links that lie in the mount already, where a path leads through them; with `openat2` and on kernels and in containers that lack it.
 
 use std::fs;
+use std::path::Path;
 
 use super::{Outside, files};
 use crate::support::cmd::{Cmd, Ran};
@@ -14,13 +15,18 @@ fn plain(mount: &Mount, s3: &S3, line: &str) -> Ran {
     Cmd::lsync(mount).on(&s3.store).args(line).run()
 }
 
-/// The same without `openat2`, which answers as the kernel or a seccomp profile does that lacks it.
-fn without_openat2(mount: &Mount, s3: &S3, line: &str, error: &str) -> Ran {
-    let mut cmd = Cmd::lsync(mount).on(&s3.store);
+/// The same command under strace, where `openat2` answers as the kernel or a seccomp profile does that lacks it. Its calls go to a file.
+pub(super) fn lacking_openat2(mut cmd: Cmd, error: &str, calls: &Path) -> Cmd {
     let lsync = std::mem::replace(&mut cmd.program, "strace".into());
+    let args = std::mem::take(&mut cmd.args);
+    cmd = cmd.args("--seccomp-bpf -f -qqq -e trace=openat2 -e").arg(format!("inject=openat2:error={error}")).arg("-o").arg(calls);
+    args.iter().fold(cmd.arg("--").arg(lsync), Cmd::arg)
+}
+
+/// Runs it so. Every call of `openat2` got that answer.
+fn without_openat2(mount: &Mount, s3: &S3, line: &str, error: &str) -> Ran {
     let calls = mount.home().join("calls");
-    cmd = cmd.args("--seccomp-bpf -f -qqq -e trace=openat2 -e").arg(format!("inject=openat2:error={error}")).arg("-o").arg(&calls);
-    let ran = cmd.arg("--").arg(lsync).args(line).run();
+    let ran = lacking_openat2(Cmd::lsync(mount).on(&s3.store).args(line), error, &calls).run();
     let calls = fs::read_to_string(calls).expect("strace writes it");
     let answers: Vec<&str> = calls.lines().filter(|call| call.contains(" = ")).collect();
     let other: Vec<&&str> = answers.iter().filter(|call| !call.contains(error) || !call.ends_with("(INJECTED)")).collect();
