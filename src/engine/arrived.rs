@@ -1,6 +1,6 @@
 //! What arrived, judged by the digests that are known of it. Asks no store.
 
-use super::learn::parts_of;
+use super::learn::{metadata, parts_of};
 use super::report::Proof;
 use crate::digest::{Digests, Md5, Parts, Stream, candidate_part_bytes, digest_one};
 use crate::entry::File;
@@ -10,10 +10,11 @@ use crate::remote::object::Head;
 const READ_BACK: usize = 1 << 20;
 
 /// The digests that an object's content must match. What only its ETag told is no digest where the store says that it encrypts with
-/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none.
+/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none. Where nothing else is known, its metadata may tell.
 pub(super) fn trusted(source: &File, head: Option<&Head>) -> Digests {
     let told_by_etag = source.etag.as_ref().is_some_and(|etag| source.digests == Digests::of_etag(etag));
-    if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() }
+    let known = if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() };
+    if known.is_empty() { head.map(|head| metadata(head).0).unwrap_or_default() } else { known }
 }
 
 /// Checks a complete buffer against what is known; `None` when it does not match.
@@ -103,6 +104,8 @@ mod tests {
         let by_etag = File { size: 1, digests: Digests::of_etag(&etag), etag: Some(etag), ..File::default() };
         assert!(trusted(&by_etag, Some(&head(true))).is_empty());
         assert_eq!(trusted(&by_etag, Some(&head(false))), by_etag.digests);
+        let told = std::collections::HashMap::from([("md5chksum".to_owned(), Md5([9; 16]).base64())]);
+        assert_eq!(trusted(&by_etag, Some(&Head { metadata: told, ..head(true) })), Digests::of_whole(Md5([9; 16])));
         let by_manifest = File { digests: Digests::of_whole(Md5([8; 16])), ..by_etag };
         assert_eq!(trusted(&by_manifest, Some(&head(true))), by_manifest.digests);
     }

@@ -286,11 +286,8 @@ impl Work<'_> {
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
-        if let Some(journal) = &self.journal
-            && !self.only_a_manifest_tells(&done)
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
-        {
-            self.end(e.into());
+        if !self.only_a_manifest_tells(&done) {
+            self.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen });
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
@@ -309,6 +306,14 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    fn note(&mut self, journalled: &Journalled) {
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(journalled)
+        {
+            self.end(e.into());
+        }
     }
 
     /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
@@ -355,6 +360,11 @@ impl Work<'_> {
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),
+            NotSent::Damaged(entry) => {
+                // Ours, and not what the file holds: the next run replaces it.
+                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+            }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
         self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });
