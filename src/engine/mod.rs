@@ -15,21 +15,26 @@ mod manifests;
 mod near;
 mod pace;
 mod publish;
+mod read_back;
+mod reading;
 mod remember;
 mod report;
 mod run;
 mod send;
 mod settle;
 mod stop;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
+pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
+pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};
 use crate::filter::Patterns;
@@ -80,6 +85,8 @@ pub struct Ask {
     pub compare_size: bool,
     /// Object content may be read to compare it.
     pub compare_content: bool,
+    /// How much of what an upload sends is read back.
+    pub read_back: Depth,
     /// Requests in flight.
     pub jobs: usize,
     /// Bytes of all buffers in flight.

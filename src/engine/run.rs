@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
+use super::read_back::Distrusted;
 use super::remember::{Change, Clocks, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
@@ -62,6 +63,10 @@ pub(super) struct Work<'a> {
     pub(super) enforce: Enforce,
     /// What is known about the store.
     pub(super) store: Profile,
+    /// Some of it is new, and to be kept.
+    pub(super) store_is_new: bool,
+    /// Objects that do not hold what was sent.
+    pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
@@ -108,13 +113,15 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         clocks,
         enforce: Enforce::Head,
         store: Profile::default(),
+        store_is_new: false,
+        distrusted: Vec::new(),
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
         done: HashMap::new(),
         report,
         unanswered: 0,
     };
-    let learnt = work.begin().await?;
+    work.begin().await?;
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
     if plan.direction == Direction::Upload
         && settled.is_some()
@@ -123,7 +130,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.end(e);
         settled = None;
     }
-    work.finish(id, learnt, settled, lock).await
+    work.finish(id, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -157,33 +164,32 @@ pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    /// What a run needs before its first transfer. Returns what was newly learnt about the store.
-    async fn begin(&mut self) -> Result<Option<Profile>, Error> {
+    /// What a run needs before its first transfer.
+    async fn begin(&mut self) -> Result<(), Error> {
         if self.plan.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
         let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
-            return Ok(None);
+            return Ok(());
         }
-        let known = self.sight.store.clone().filter(|profile| profile.conditional_writes.is_some());
-        let learnt = match known {
-            Some(_) => None,
-            None => {
+        let known = self.sight.store.clone();
+        self.store = match known {
+            Some(known) if known.conditional_writes.is_some() => known,
+            known => {
                 let probe = self.ends.bucket.probe_guards();
                 let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                // What else is known stays.
-                Some(match self.sight.store.clone() {
+                self.store_is_new = true;
+                match known {
                     Some(known) => known.completed_by(&found),
                     None => Profile { time: now(), ..found },
-                })
+                }
             }
         };
-        self.store = known.or_else(|| learnt.clone()).unwrap_or_default();
         self.enforce = if self.store.is_conditional() { Enforce::Conditional } else { Enforce::Head };
-        Ok(learnt)
+        Ok(())
     }
 
     async fn execute(&mut self) -> Option<settle::Proofs> {
@@ -201,13 +207,7 @@ impl Work<'_> {
     }
 
     /// Publishes, remembers, and says what can be said.
-    async fn finish(
-        mut self,
-        mount_id: String,
-        learnt: Option<Profile>,
-        settled: Option<settle::Proofs>,
-        lock: Lock,
-    ) -> Result<Report, Error> {
+    async fn finish(mut self, mount_id: String, settled: Option<settle::Proofs>, lock: Lock) -> Result<Report, Error> {
         let mut published = None;
         if self.changed_bucket() || self.plan.owed {
             self.ends.phase(Phase::Publish);
@@ -220,6 +220,7 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
+        let learnt = self.store_is_new.then(|| self.store.clone());
         let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.

@@ -32,4 +32,5 @@ mod setup;
 mod support;
 mod tidy;
 mod trash;
+mod verify;
 mod wire;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
+use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
@@ -68,7 +69,8 @@ impl Work<'_> {
             }
         }
         self.remove_all().await;
-        self.close().await
+        let proofs = self.close().await?;
+        read_back(self, proofs).await
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {

@@ -6,7 +6,7 @@ mod wild;
 
 use std::sync::Arc;
 
-use lsync::engine::{self, Ask, Ends, Error, Report, Stop};
+use lsync::engine::{self, Ask, Depth, Ends, Error, Report, Stop};
 use lsync::filter::Patterns;
 use lsync::local::mount::Mount as Root;
 use lsync::local::place::TrashLimits;
@@ -102,6 +102,7 @@ impl Bench {
             removals: run.delete,
             compare_size: false,
             compare_content: false,
+            read_back: Depth::List,
             jobs: 4,
             max_memory: 64 << 20,
             bytes_per_second: None,
