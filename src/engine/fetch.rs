@@ -42,7 +42,7 @@ pub(super) struct Fetched {
 }
 
 /// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
-const TRIES: u32 = 10;
+pub(super) const TRIES: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
@@ -303,7 +303,7 @@ impl Fetcher<'_> {
 }
 
 /// The wait after `failed` failures: up to twice as long each time, half of it drawn at random so that many do not come back at once.
-fn wait_before(failed: u32, random: u32) -> Duration {
+pub(super) fn wait_before(failed: u32, random: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

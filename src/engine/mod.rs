@@ -17,6 +17,8 @@ mod manifests;
 mod near;
 mod pace;
 mod publish;
+mod read_back;
+mod reading;
 mod remember;
 mod report;
 mod room;
@@ -26,6 +28,7 @@ mod settle;
 mod spelling;
 mod stop;
 mod uploads;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +36,12 @@ use std::sync::Arc;
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
+pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
+pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};
 use crate::filter::Patterns;
@@ -87,6 +92,8 @@ pub struct Ask {
     pub compare_size: bool,
     /// Object content may be read to compare it.
     pub compare_content: bool,
+    /// How much of what an upload sends is read back.
+    pub read_back: Depth,
     /// Requests in flight.
     pub jobs: usize,
     /// Bytes of all buffers in flight.

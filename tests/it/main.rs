@@ -42,4 +42,5 @@ mod setup;
 mod support;
 mod tidy;
 mod trash;
+mod verify;
 mod wire;
