@@ -9,6 +9,7 @@
 mod doubt;
 mod fetch;
 mod learn;
+mod lease;
 mod look;
 mod manifests;
 mod near;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doubt::read_racy_again;
+use super::lease::{self, Lease};
 use super::pace::Pace;
 use super::publish::publish;
 use super::remember::{Change, Clocks, remember};
@@ -65,6 +66,8 @@ pub(super) struct Work<'a> {
     pub(super) enforce: Enforce,
     pub(super) pace: Arc<Pace>,
     pub(super) journal: Option<Arc<Journal>>,
+    /// Only where the store honours no conditions.
+    lease: Option<Lease>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
     /// Items in a row for which the bucket could not be reached.
@@ -114,6 +117,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         enforce: Enforce::Head,
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         journal: None,
+        lease: None,
         done: HashMap::new(),
         report,
         unanswered: 0,
@@ -166,12 +170,27 @@ impl Work<'_> {
         if self.plan.is_empty() {
             return Ok(None);
         }
-        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
-        self.journal = Some(Arc::new(journal));
-        if self.plan.direction == Direction::Download {
-            return Ok(None);
+        let mut learnt = None;
+        if self.plan.direction == Direction::Upload {
+            learnt = self.learn_conditions().await?;
+            if self.enforce == Enforce::Head {
+                self.lease = Some(lease::take(self.ends, &self.operation).await?);
+            }
         }
+        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
+        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await;
+        match journal.and_then(|created| Ok(created?)) {
+            Ok(journal) => self.journal = Some(Arc::new(journal)),
+            Err(e) => {
+                self.give_lease_back().await;
+                return Err(e);
+            }
+        }
+        Ok(learnt)
+    }
+
+    /// Whether the store honours conditions on writes: remembered, or asked.
+    async fn learn_conditions(&mut self) -> Result<Option<bool>, Error> {
         let here = self.ends.bucket.endpoint();
         let known = self.sight.state.conditional_writes.as_ref();
         let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
@@ -185,6 +204,18 @@ impl Work<'_> {
         };
         self.enforce = if honoured { Enforce::Conditional } else { Enforce::Head };
         Ok(learnt)
+    }
+
+    /// Without its lease a run cannot say that nobody has replaced what it sent.
+    async fn give_lease_back(&mut self) {
+        match self.lease.take() {
+            None => {}
+            Some(lease) => match lease.give_back().await {
+                Ok(true) => {}
+                Ok(false) => self.end(LockError::Lost.into()),
+                Err(e) => self.end(e),
+            },
+        }
     }
 
     async fn execute(&mut self) -> Option<settle::Proofs> {
@@ -217,6 +248,7 @@ impl Work<'_> {
                 Err(e) => self.end(e),
             }
         }
+        self.give_lease_back().await;
         self.report.generation = match &published {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),

@@ -34,3 +34,4 @@ mod support;
 mod tidy;
 mod trash;
 mod wire;
+mod writers;
