@@ -4,7 +4,7 @@
 //! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
 //! ```
 //!
-//! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
+//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
 mod doubt;
 mod fetch;
@@ -17,13 +17,17 @@ mod pace;
 mod publish;
 mod remember;
 mod report;
+mod rest;
 mod run;
 mod send;
 mod settle;
+mod spelling;
 mod stop;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use look::{Sight, look};
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
@@ -87,6 +91,8 @@ pub struct Ask {
     pub bytes_per_second: Option<u64>,
     /// What the trash may hold.
     pub trash: TrashLimits,
+    /// An upload leaves files for a later run that changed less than this ago.
+    pub settle: Duration,
 }
 
 impl Ask {
@@ -140,6 +146,14 @@ pub enum Error {
         path: RelPath,
         /// Names like it.
         near: Vec<String>,
+    },
+    /// A PATH that the mount finds, under another name.
+    #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]
+    SpeltOtherwise {
+        /// As it was cleaned.
+        path: RelPath,
+        /// As the mount spells it.
+        held: String,
     },
     /// A manifest that this version cannot read.
     #[error("the manifest {name} cannot be used: {why}")]

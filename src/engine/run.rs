@@ -1,6 +1,7 @@
 //! Carries out a confirmed plan: the lock, the guards, the transfers in bounded number, the removals last; then settles, publishes and
 //! remembers. Never does what the plan does not list.
 
+mod begin;
 mod down;
 mod up;
 
@@ -9,25 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doubt::read_racy_again;
-use super::lease::{self, Lease};
+use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
-use super::remember::{Change, Clocks, remember};
+use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
+use super::rest::Rest;
 use super::send::{NotSent, nonce};
 use super::settle;
+use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::entry::{Entry, Stamp};
+use crate::diff::mode_agreed;
+use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
-use crate::local::lock::{Lock, LockError, now};
+use crate::local::lock::{Lock, LockError};
 use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::remote::object::Enforce;
-
-/// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
-const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
 
 /// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
 const UNANSWERED_MOST: u32 = 3;
@@ -65,6 +66,8 @@ pub(super) struct Work<'a> {
     pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
     pub(super) pace: Arc<Pace>,
+    pub(super) uploads: Arc<Uploads>,
+    pub(super) rest: Rest,
     pub(super) journal: Option<Arc<Journal>>,
     /// Only where the store honours no conditions.
     lease: Option<Lease>,
@@ -84,7 +87,8 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
     let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
-    if plan.is_empty() && !learnt && !clears_up {
+    let left = plan.direction == Direction::Upload && Uploads::are_left(ends).await?;
+    if plan.is_empty() && !learnt && !clears_up && !left {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
@@ -112,10 +116,12 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         ask,
         sight,
         plan,
-        operation,
         clocks,
         enforce: Enforce::Head,
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
+        uploads: Arc::new(Uploads::new(ends, &operation)),
+        operation,
+        rest: Rest::new(ask.settle, clocks.sending),
         journal: None,
         lease: None,
         done: HashMap::new(),
@@ -123,6 +129,9 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         unanswered: 0,
     };
     let conditional = work.begin().await?;
+    if left {
+        work.take_over_uploads().await?;
+    }
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
     if plan.direction == Direction::Upload
         && settled.is_some()
@@ -165,59 +174,6 @@ async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    /// What a run needs before its first transfer. Returns what was newly learnt about conditional writes.
-    async fn begin(&mut self) -> Result<Option<bool>, Error> {
-        if self.plan.is_empty() {
-            return Ok(None);
-        }
-        let mut learnt = None;
-        if self.plan.direction == Direction::Upload {
-            learnt = self.learn_conditions().await?;
-            if self.enforce == Enforce::Head {
-                self.lease = Some(lease::take(self.ends, &self.operation).await?);
-            }
-        }
-        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await;
-        match journal.and_then(|created| Ok(created?)) {
-            Ok(journal) => self.journal = Some(Arc::new(journal)),
-            Err(e) => {
-                self.give_lease_back().await;
-                return Err(e);
-            }
-        }
-        Ok(learnt)
-    }
-
-    /// Whether the store honours conditions on writes: remembered, or asked.
-    async fn learn_conditions(&mut self) -> Result<Option<bool>, Error> {
-        let here = self.ends.bucket.endpoint();
-        let known = self.sight.state.conditional_writes.as_ref();
-        let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
-        let (honoured, learnt) = match known {
-            Some(known) => (known, None),
-            None => {
-                let probe = self.ends.bucket.honours_conditional_writes();
-                let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                (found, Some(found))
-            }
-        };
-        self.enforce = if honoured { Enforce::Conditional } else { Enforce::Head };
-        Ok(learnt)
-    }
-
-    /// Without its lease a run cannot say that nobody has replaced what it sent.
-    async fn give_lease_back(&mut self) {
-        match self.lease.take() {
-            None => {}
-            Some(lease) => match lease.give_back().await {
-                Ok(true) => {}
-                Ok(false) => self.end(LockError::Lost.into()),
-                Err(e) => self.end(e),
-            },
-        }
-    }
-
     async fn execute(&mut self) -> Option<settle::Proofs> {
         self.ends.phase(Phase::Transfer);
         let items = self.plan.transfers.len() + self.plan.removals.len() + self.plan.updates.len();
@@ -253,6 +209,9 @@ impl Work<'_> {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
+        if let Err(e) = self.uploads.close().await {
+            self.end(e);
+        }
         let change = Change { mount_id, clocks: self.clocks, conditional, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
@@ -334,12 +293,18 @@ impl Work<'_> {
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
     pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
         let mut entry = done.entry.clone()?;
-        let source = match done.verb {
-            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode),
-            Verb::Download => self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode),
-            Verb::Update | Verb::Delete => None,
-        };
-        entry.mode = source.or(entry.mode);
+        let known = find(&self.sight.state.entries, path.as_str());
+        match done.verb {
+            Verb::Upload => entry.mode = self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
+            Verb::Download => {
+                let told = self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode);
+                let before = known.and_then(|known| known.base.as_ref()?.mode);
+                entry.mode = mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask);
+            }
+            // The content is what both sides had before, with all that is known of it on either.
+            Verb::Update => entry.kind = agreed_base(self.sight, path, known)?.kind,
+            Verb::Delete => {}
+        }
         Some(entry)
     }
 

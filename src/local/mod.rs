@@ -3,9 +3,11 @@
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
 pub(crate) mod beneath;
 mod clock;
+pub mod folding;
 pub mod hash;
 mod internal;
 mod journal;
+mod lines;
 pub mod lock;
 pub mod mount;
 mod owner;
@@ -15,7 +17,10 @@ pub mod state;
 mod state_codec;
 mod temp;
 mod ticker;
+mod touched;
 mod trash;
 mod twins;
+pub(crate) mod umask;
+pub mod uploads;
 mod walk;
 mod workplace;

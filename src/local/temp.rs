@@ -13,6 +13,7 @@ use super::beneath::Dir;
 use super::internal::PRIVATE_FILE;
 use super::mount::{LocalError, Stamp};
 use super::place::PlaceError;
+use super::umask::umask;
 use crate::entry::Nanos;
 
 /// Files from this size on get their length at once, so that ranges may be written in any order.
@@ -43,12 +44,8 @@ pub struct Temp {
 }
 
 impl Temps {
-    pub(super) fn new(dir: Dir, shown: String) -> io::Result<Temps> {
-        // The umask cannot be asked for without setting it; a file that was created with all bits shows it.
-        let umask = "umask";
-        let default_mode = dir.create_new(umask, 0o666).and_then(|_| Ok(dir.status(umask)?.map_or(0, |status| status.mode)));
-        dir.remove_file(umask).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
-        Ok(Temps { shown, dir: Arc::new(dir), next: AtomicU64::new(0), default_mode: default_mode? })
+    pub(super) fn new(dir: Dir, shown: String) -> Temps {
+        Temps { shown, dir: Arc::new(dir), next: AtomicU64::new(0), default_mode: 0o666 & !umask() }
     }
 
     /// A name that nothing else has.

@@ -1,13 +1,11 @@
 //! Where one run puts its temporaries and its trash: made when it begins, made durable and cleared away when it ends. Changes nothing in
 //! the tree itself.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use super::beneath::{Dir, in_the_way};
+use super::beneath::Dir;
 use super::internal::{self, Probe};
 use super::mount::{LocalError, Mount};
 use super::owner::{Life, Owner};
@@ -17,14 +15,12 @@ use super::ticker::Ticker;
 use super::trash::{self, Trash, remove_tree};
 use super::twins::Twins;
 use crate::entry::Nanos;
-use crate::path::{RESERVED, RelPath};
+use crate::path::RESERVED;
 
 const TMP: &str = "tmp";
 const HEARTBEAT: Duration = Duration::from_secs(600);
 /// Temporaries of another host are left alone until their owner was silent for this long, by the mount's clock: 24 hours.
 const SILENT: Nanos = 24 * 3600 * 1_000_000_000;
-/// How many directories are made durable at once.
-const SYNCS: usize = 8;
 
 /// Where one run puts its temporaries and what it replaces: `.lsync/tmp/<op>/` and `.lsync/trash/<op>/`, each with an owner record.
 /// Dropped without [`Workplace::close`] it removes its temporaries all the same.
@@ -36,8 +32,6 @@ pub struct Workplace {
     pub(super) temps: Temps,
     pub(super) trash: Trash,
     pub(super) twins: Mutex<Twins>,
-    /// Directories of the tree in which names came or went, relative to the mount.
-    touched: Mutex<BTreeSet<String>>,
     _heartbeat: Ticker,
 }
 
@@ -55,10 +49,9 @@ impl Workplace {
         Ok(Workplace {
             operation: operation.to_owned(),
             all,
-            temps: Temps::new(own, shown.clone()).map_err(failed())?,
+            temps: Temps::new(own, shown.clone()),
             trash: Trash::new(operation),
             twins: Mutex::default(),
-            touched: Mutex::default(),
             _heartbeat: Ticker::start("lsync-workplace", HEARTBEAT, beat).map_err(failed())?,
         })
     }
@@ -71,22 +64,9 @@ impl Workplace {
     /// Makes everything that was placed durable (directories), removes the run's temporaries, and applies the trash's limits to older
     /// operations. An error means that something may not be durable; what could not be removed is left for the next run.
     pub fn close(self, mount: &Mount, limits: TrashLimits) -> Result<(), LocalError> {
-        let dirs: Vec<String> = self.touched().iter().cloned().chain(self.trash.touched()).collect();
-        thread::scope(|scope| {
-            let sync = |dirs: &[String]| dirs.iter().try_for_each(|dir| sync_dir(mount, dir));
-            let threads: Vec<_> = dirs.chunks(dirs.len().div_ceil(SYNCS).max(1)).map(|dirs| scope.spawn(move || sync(dirs))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().expect("it does nothing that panics"))
-        })?;
         self.trash.close(mount)?;
+        mount.touched().settle()?;
         trash::limit(mount, &self.operation, limits)
-    }
-
-    pub(super) fn touched(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn touch(&self, path: &RelPath) {
-        self.touched().insert(path.parent().unwrap_or_default().to_owned());
     }
 }
 
@@ -101,14 +81,6 @@ impl Drop for Workplace {
 pub fn clear_up(mount: &Mount) -> Result<(), LocalError> {
     let Some(all) = mount.open_internal(TMP)? else { return Ok(()) };
     remove_left_behind(mount, &all, "").map_err(LocalError::at("cannot clean up", ".lsync/tmp"))
-}
-
-fn sync_dir(mount: &Mount, path: &str) -> Result<(), LocalError> {
-    match mount.top().dir(path).and_then(|dir| dir.sync()) {
-        // Removed later in this run, or moved away by somebody: then there is nothing here to make durable.
-        Err(e) if e.kind() != io::ErrorKind::NotFound && !in_the_way(&e) => Err(LocalError::at("cannot make durable", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 /// Removes what dead runs left behind. What cannot be removed stays.

@@ -11,6 +11,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use super::body::Withheld;
 use super::bucket::offset_seconds;
 use super::connector::Unframed;
 use super::dial::TooSlow;
@@ -253,6 +254,9 @@ fn of_transport(error: &(dyn StdError + 'static)) -> Failed {
 /// A connection that could not be made, or that broke.
 fn broken_off(error: &(dyn StdError + 'static)) -> Option<Failed> {
     let unreachable = |text: String| Failed::new(Kind::Unreachable, text);
+    if find::<Withheld>(error).is_some() {
+        return Some(Failed::new(Kind::Stopped, Withheld.to_string()));
+    }
     if let Some(stalled) = find::<Stalled>(error) {
         return Some(unreachable(stalled.to_string()).maybe_done());
     }

@@ -71,20 +71,20 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         None => 0..size,
     };
     let facts = &object.facts;
-    let about = facts.about.clone();
+    let told = told(facts);
     let output = GetObjectOutput {
         body: Some(StreamingBlob::from(s3s::Body::http_body(object.content.read(range.start, range.end)))),
         content_length: Some(signed(range.end - range.start)),
         content_range: input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1))),
-        accept_ranges: Some("bytes".to_owned()),
-        e_tag: Some(ETag::Strong(facts.etag.clone())),
-        last_modified: Some(timestamp(facts.modified)),
-        metadata: some_metadata(about.metadata),
-        content_type: about.content_type.or_else(|| Some("binary/octet-stream".to_owned())),
-        content_encoding: about.content_encoding,
-        content_disposition: about.content_disposition,
-        content_language: about.content_language,
-        cache_control: about.cache_control,
+        accept_ranges: told.accept_ranges,
+        e_tag: told.e_tag,
+        last_modified: told.last_modified,
+        metadata: told.metadata,
+        content_type: told.content_type,
+        content_encoding: told.content_encoding,
+        content_disposition: told.content_disposition,
+        content_language: told.content_language,
+        cache_control: told.cache_control,
         ..Default::default()
     };
     let partial = output.content_range.is_some();
@@ -100,8 +100,14 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
     let object = api.object(&input.bucket, &input.key)?;
     condition::may_read(&object.facts.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let facts = &object.facts;
+    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
+    Ok(S3Response::with_headers(told(facts), if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() }))
+}
+
+/// All that is told of an object beside its content.
+fn told(facts: &Facts) -> HeadObjectOutput {
     let about = facts.about.clone();
-    let output = HeadObjectOutput {
+    HeadObjectOutput {
         content_length: Some(signed(facts.bytes)),
         accept_ranges: Some("bytes".to_owned()),
         e_tag: Some(ETag::Strong(facts.etag.clone())),
@@ -113,9 +119,7 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
         content_language: about.content_language,
         cache_control: about.cache_control,
         ..Default::default()
-    };
-    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
-    Ok(S3Response::with_headers(output, if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() }))
+    }
 }
 
 pub(super) fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {

@@ -5,12 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::support::canary;
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::pty::Pty;
 use crate::support::s3::S3;
 
-const TOKEN: &str = "ghp_TheTokenOfTheTests";
+const TOKEN: &str = canary::GITHUB_TOKEN;
 
 /// `lsync setup` at a mount, with a git that knows nothing of this machine's configuration.
 fn setup(mount: &Mount) -> Cmd {
@@ -72,6 +73,7 @@ fn ctrl_c_at_a_question_leaves_nothing_behind() {
     terminal.wait_for("Region").send("\r");
     terminal.wait_for("(not shown)").send("\x03");
     assert_eq!(terminal.wait(), 130);
+    assert!(terminal.screen().contains("error: interrupted\nhint: run lsync setup again"), "{}", terminal.screen());
     assert!(!mount.path("sync.toml").exists() && !mount.path(".lsync").exists());
 }
 
