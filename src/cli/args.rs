@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
+use lsync::config::{BadValue, Jobs, Limit, parse_bytes, parse_duration};
 
 mod depth;
 #[cfg(feature = "sandbox")]
@@ -298,6 +299,9 @@ pub(crate) struct Moving {
     /// No files that match this pattern (as in .gitignore; may be repeated)
     #[arg(long, value_name = "GLOB", help_heading = "What travels")]
     pub exclude: Vec<String>,
+    /// upload: leave files for a later run that changed less than this ago (30s, 5m, 2h) [default: 0s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What travels")]
+    pub settle: Option<Duration>,
     /// How many transfers run at once [default: auto]
     #[arg(short, long, value_name = "N", help_heading = "Speed")]
     pub jobs: Option<Jobs>,
@@ -330,7 +334,7 @@ pub(crate) enum Compare {
 /// Flags that say nothing without a plan to apply.
 const ASKING: &[&str] = &["dry_run", "yes"];
 /// Flags of upload, download and status.
-const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "jobs", "bwlimit"];
+const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "settle", "jobs", "bwlimit"];
 
 impl CommandLine {
     /// The grammar as it is used: all flags are accepted everywhere, and each help shows those that say something there.
@@ -339,9 +343,10 @@ impl CommandLine {
             command.mut_args(move |arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
-            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
-            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare"]))
+            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "settle", "bwlimit"]))
+            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare", "settle"]))
             .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
+            .mut_subcommand("download", |download| hide(download, &["settle"]))
     }
 
     /// Reads a command line.
@@ -362,6 +367,7 @@ impl Flags {
             compare: a.compare.or(before.compare),
             include: [before.include, a.include].concat(),
             exclude: [before.exclude, a.exclude].concat(),
+            settle: a.settle.or(before.settle),
             jobs: a.jobs.or(before.jobs),
             bwlimit: a.bwlimit.or(before.bwlimit),
         };
@@ -424,7 +430,7 @@ mod tests {
 
     #[test]
     fn flags_count_before_and_after_the_verb_and_none_is_lost() {
-        let all = "-n -y --delete --max-delete 5% --overwrite --compare size --include a --exclude b -j 3 --bwlimit 1.5MiB --json -q -vv \
+        let all = "-n -y --delete --max-delete 5% --overwrite --compare size --include a --exclude b --settle 5m -j 3 --bwlimit 1.5MiB --json -q -vv \
                    --color never --no-progress --config c --root r --prefix p";
         let (before, after) = (flags(&format!("{all} upload")), flags(&format!("upload {all}")));
         assert_eq!(format!("{before:?}"), format!("{after:?}"));

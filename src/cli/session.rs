@@ -143,6 +143,7 @@ impl Session {
             max_memory: settings.max_memory_bytes,
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
+            settle: settings.settle,
         };
         let choices = Choices {
             delete: moving.delete,

@@ -12,6 +12,7 @@ mod doubt;
 mod examine;
 mod fetch;
 mod learn;
+mod lease;
 mod look;
 mod manifests;
 mod near;
@@ -21,6 +22,7 @@ mod read_back;
 mod reading;
 mod remember;
 mod report;
+mod rest;
 mod room;
 mod run;
 mod send;
@@ -32,6 +34,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
@@ -102,6 +105,8 @@ pub struct Ask {
     pub bytes_per_second: Option<u64>,
     /// What the trash may hold.
     pub trash: TrashLimits,
+    /// An upload leaves files for a later run that changed less than this ago.
+    pub settle: Duration,
 }
 
 impl Ask {
