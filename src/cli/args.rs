@@ -7,6 +7,14 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
 
+mod depth;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
+pub(crate) use depth::{UploadArgs, VerifyArgs, depth_text, random_seed};
+#[cfg(feature = "sandbox")]
+pub(crate) use sandbox::{SandboxArgs, SandboxCommand};
+
 const EXAMPLES: &str = "\
 Examples:
   lsync setup                   on a new instance: configure, wire git, check
@@ -54,8 +62,9 @@ Examples:
   lsync upload data/ notes.md     only these
   lsync upload --dry-run          show the plan, change nothing
   lsync upload --delete           also delete there what was deleted here
-  lsync upload --overwrite a.npy  send a.npy although the bucket's is newer")]
-    Upload(TransferArgs),
+  lsync upload --overwrite a.npy  send a.npy although the bucket's is newer
+  lsync upload --verify deep      read back what was sent before saying so")]
+    Upload(UploadArgs),
     /// Bring what is new or changed in the bucket to this machine
     #[command(after_help = "\
 Examples:
@@ -81,6 +90,14 @@ was interrupted, and charges for them. The next lsync upload goes on from them;
 clean is for when there will be none. What other programs began is listed and
 never touched.")]
     Clean(CleanArgs),
+    /// Compare bucket and mount with what was published; changes nothing
+    #[command(after_help = "\
+Examples:
+  lsync verify                    listings, and what is remembered: reads no
+                                  object
+  lsync verify --sample 5%        also reads objects with 5 % of the bytes
+  lsync verify --deep data/       reads everything below data/, on both sides")]
+    Verify(VerifyArgs),
     /// Find out what the store and the filesystem really do
     #[command(after_help = "\
 Examples:
@@ -121,7 +138,7 @@ Examples:
     Sandbox(SandboxArgs),
 }
 
-/// `upload` and `download`.
+/// `download`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
     /// Only these files and folders; without any, everything
@@ -212,41 +229,6 @@ pub(crate) struct DoctorArgs {
     /// Flags after the command.
     #[command(flatten)]
     pub common: Common,
-}
-
-/// `sandbox`.
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  lsync sandbox                  a guided tour in a directory of its own
-  lsync sandbox serve            a bucket to play with, until Ctrl-C
-  lsync sandbox serve --dir lab  the same, kept in the folder lab")]
-pub(crate) struct SandboxArgs {
-    /// Without one: a short tour.
-    #[command(subcommand)]
-    pub command: Option<SandboxCommand>,
-    /// Flags after the command.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// What `sandbox` can do besides the tour.
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Subcommand)]
-pub(crate) enum SandboxCommand {
-    /// Serve a bucket on this machine until interrupted
-    Serve {
-        /// The folder that holds the buckets; a new one when left out
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-        /// The port; a free one when left out
-        #[arg(long, value_name = "PORT")]
-        port: Option<u16>,
-        /// Flags after `serve`.
-        #[command(flatten)]
-        common: Common,
-    },
 }
 
 /// All flags of the commands that compare or move data.
@@ -358,6 +340,7 @@ impl CommandLine {
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare"]))
             .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
     }
 
@@ -406,7 +389,7 @@ impl Common {
 }
 
 /// Takes an empty word too: what an unset shell variable leaves is refused later, in words that say so.
-fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
@@ -422,7 +405,8 @@ mod tests {
         let words = std::iter::once("lsync").chain(line.split_whitespace());
         let parsed = CommandLine::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
         match parsed.command {
-            Command::Upload(args) | Command::Download(args) => parsed.flags.merge(args.flags),
+            Command::Upload(args) => parsed.flags.merge(args.flags),
+            Command::Download(args) => parsed.flags.merge(args.flags),
             Command::Status(args) => parsed.flags.merge(args.flags),
             other => panic!("{other:?}"),
         }
@@ -483,6 +467,12 @@ mod tests {
             "lsync setup --secret-access-key x",
             "lsync status --check=sideways",
             "lsync completions",
+            "lsync upload --verify some",
+            "lsync upload --verify sample:0%",
+            "lsync download --verify deep",
+            "lsync verify --sample 101%",
+            "lsync verify --deep --list",
+            "lsync verify --seed 1",
         ] {
             refused(line);
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
+use super::read_back::Distrusted;
 use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
@@ -20,8 +21,8 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::left;
 use crate::local::lock::{Lock, LockError, now};
-use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -65,6 +66,10 @@ pub(super) struct Work<'a> {
     pub(super) enforce: Enforce,
     /// What is known about the store.
     pub(super) store: Profile,
+    /// Some of it is new, and to be kept.
+    pub(super) store_is_new: bool,
+    /// Objects that do not hold what was sent.
+    pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) journal: Option<Arc<Journal>>,
@@ -92,13 +97,13 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
     let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
-    let (moves, last_run) = (!plan.is_empty(), sight.last_run.clone());
+    let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
-        clear_up(&mount)?;
+        left::clear(&mount, &op)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
@@ -116,6 +121,8 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         clocks,
         enforce: Enforce::Head,
         store: Profile::default(),
+        store_is_new: false,
+        distrusted: Vec::new(),
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
@@ -124,7 +131,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         report,
         unanswered: 0,
     };
-    let learnt = work.begin().await?;
+    work.begin().await?;
     if left {
         work.take_over_uploads().await?;
     }
@@ -136,7 +143,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.end(e);
         settled = None;
     }
-    work.finish(id, learnt, settled, lock).await
+    work.finish(id, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -170,10 +177,10 @@ pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    /// What a run needs before its first transfer. Returns what was newly learnt about the store.
-    async fn begin(&mut self) -> Result<Option<Profile>, Error> {
+    /// What a run needs before its first transfer.
+    async fn begin(&mut self) -> Result<(), Error> {
         if self.plan.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
         let create = match self.plan.direction {
@@ -183,24 +190,23 @@ impl Work<'_> {
         let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
-            return Ok(None);
+            return Ok(());
         }
-        let known = self.sight.store.clone().filter(|profile| profile.conditional_writes.is_some());
-        let learnt = match known {
-            Some(_) => None,
-            None => {
+        let known = self.sight.store.clone();
+        self.store = match known {
+            Some(known) if known.conditional_writes.is_some() => known,
+            known => {
                 let probe = self.ends.bucket.probe_guards();
                 let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                // What else is known stays.
-                Some(match self.sight.store.clone() {
+                self.store_is_new = true;
+                match known {
                     Some(known) => known.completed_by(&found),
                     None => Profile { time: now(), ..found },
-                })
+                }
             }
         };
-        self.store = known.or_else(|| learnt.clone()).unwrap_or_default();
         self.enforce = if self.store.is_conditional() { Enforce::Conditional } else { Enforce::Head };
-        Ok(learnt)
+        Ok(())
     }
 
     async fn execute(&mut self) -> Option<settle::Proofs> {
@@ -218,13 +224,7 @@ impl Work<'_> {
     }
 
     /// Publishes, remembers, and says what can be said.
-    async fn finish(
-        mut self,
-        mount_id: String,
-        learnt: Option<Profile>,
-        settled: Option<settle::Proofs>,
-        lock: Lock,
-    ) -> Result<Report, Error> {
+    async fn finish(mut self, mount_id: String, settled: Option<settle::Proofs>, lock: Lock) -> Result<Report, Error> {
         let mut published = None;
         if self.changed_bucket() || self.plan.owed {
             self.ends.phase(Phase::Publish);
@@ -240,6 +240,7 @@ impl Work<'_> {
         if let Err(e) = self.uploads.close().await {
             self.end(e);
         }
+        let learnt = self.store_is_new.then(|| self.store.clone());
         let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
@@ -286,11 +287,8 @@ impl Work<'_> {
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
-        if let Some(journal) = &self.journal
-            && !self.only_a_manifest_tells(&done)
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
-        {
-            self.end(e.into());
+        if !self.only_a_manifest_tells(&done) {
+            self.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen });
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
@@ -309,6 +307,14 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    fn note(&mut self, journalled: &Journalled) {
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(journalled)
+        {
+            self.end(e.into());
+        }
     }
 
     /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
@@ -355,6 +361,11 @@ impl Work<'_> {
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),
+            NotSent::Damaged(entry) => {
+                // Ours, and not what the file holds: the next run replaces it.
+                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+            }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
         self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });

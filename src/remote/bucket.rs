@@ -43,6 +43,8 @@ pub(super) struct Learnt {
     pub(super) plain_listings: AtomicBool,
     /// The store refuses `If-Match` on DELETE.
     pub(super) plain_deletes: AtomicBool,
+    /// The store's ETags may look like MD5s and are none.
+    pub(super) etags_are_no_md5: AtomicBool,
     /// How much it bears at present.
     pub(super) calm: Calm,
 }
@@ -56,6 +58,7 @@ impl Learnt {
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
+            etags_are_no_md5: AtomicBool::new(false),
             calm: Calm::default(),
         })
     }

@@ -79,6 +79,7 @@ impl Place {
             removals: false,
             compare_size: false,
             compare_content: false,
+            read_back: crate::engine::Depth::List,
             jobs: 8,
             max_memory,
             bytes_per_second: None,
