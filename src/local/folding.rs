@@ -10,6 +10,9 @@ use super::mount::Mount;
 use crate::path::{RESERVED, RelPath};
 use crate::plan::{Folding, Held};
 
+/// How the name of a file begins whose name is asked for in another spelling.
+const PROBE: &str = "folds-";
+
 /// Asks. A mount that may not be written answers for case alone, and for accents by that; nothing can come to it anyway.
 ///
 /// Of the root: ext4 lets a single directory fold. Below such a one a second name is refused when it comes, like anything that came
@@ -65,12 +68,27 @@ pub fn spelt_otherwise(mount: &Mount, folding: Folding, path: &RelPath) -> Optio
 fn folds_accents(own: &Dir) -> io::Result<bool> {
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-    let name = |character: &str| format!("folds-{character}-{}", data_encoding::HEXLOWER.encode(&random));
+    let name = |character: &str| format!("{PROBE}{character}-{}", data_encoding::HEXLOWER.encode(&random));
     let composed = name("\u{e9}");
-    drop(own.create_new(&composed, internal::PRIVATE_FILE)?);
-    let answer = are_one(own, &composed, &name("e\u{301}"));
-    own.remove_file(&composed)?;
-    answer
+    loop {
+        drop(own.create_new(&composed, internal::PRIVATE_FILE)?);
+        let answer = are_one(own, &composed, &name("e\u{301}"));
+        match own.remove_file(&composed) {
+            // A run that clears up took it for one that was left behind.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            removed => return removed.and(answer),
+        }
+    }
+}
+
+/// Removes the files of questions that nobody came to answer, because their run was killed. The caller holds the lock.
+pub(super) fn clear_up(own: &Dir) -> io::Result<()> {
+    for name in own.names()? {
+        if let Some(name) = name.to_str().filter(|name| name.starts_with(PROBE)) {
+            own.remove_file(name).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+        }
+    }
+    Ok(())
 }
 
 /// True when both names lead somewhere and the directory does not list both. Inode numbers do not tell: some FUSE file systems give

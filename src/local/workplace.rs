@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::beneath::Dir;
+use super::folding;
 use super::internal::{self, Probe};
 use super::mount::{LocalError, Mount};
 use super::owner::{Life, Owner};
@@ -77,8 +78,11 @@ impl Drop for Workplace {
     }
 }
 
-/// Removes what dead runs left in `.lsync/tmp/`. The caller holds the lock.
+/// Removes what dead runs left in `.lsync/tmp/`, and files that they asked the mount's nature with. The caller holds the lock.
 pub fn clear_up(mount: &Mount) -> Result<(), LocalError> {
+    if let Some(own) = mount.open_internal("")? {
+        folding::clear_up(&own).map_err(LocalError::at("cannot clean up", RESERVED))?;
+    }
     let Some(all) = mount.open_internal(TMP)? else { return Ok(()) };
     remove_left_behind(mount, &all, "").map_err(LocalError::at("cannot clean up", ".lsync/tmp"))
 }
