@@ -345,8 +345,11 @@ impl CommandLine {
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "settle", "bwlimit"]))
             .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare", "settle"]))
-            .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
             .mut_subcommand("download", |download| hide(download, &["settle"]))
+            .mut_subcommand("doctor", |doctor| {
+                let dry_run = "Write nothing anywhere: tell what is known, or what reading shows";
+                hide(doctor, &["yes", "verbose"]).mut_arg("dry_run", |arg| arg.help(dry_run))
+            })
     }
 
     /// Reads a command line.
