@@ -1,11 +1,17 @@
 //! The command line's grammar, and nothing else: the doc comments here are the help. Flags may stand before and after the command.
 
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
+
+#[cfg(feature = "sandbox")]
+pub(crate) use sandbox::{SandboxArgs, SandboxCommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,6 +80,29 @@ Examples:
   lsync status --check=upload     for a shutdown script: exit code 10 when
                                   something is not uploaded yet")]
     Status(StatusArgs),
+    /// Bring back what a download replaced or deleted here
+    #[command(after_help = "\
+Examples:
+  lsync undo                      takes back the newest download or undo
+  lsync undo 4f1c                 takes back the operation 4f1c…
+  lsync undo --dry-run            shows what would come back
+  lsync undo --overwrite          also where something was changed since
+
+It changes this filesystem only, like an edit: the next status shows what
+differs from the bucket. What stands there now goes to the trash, so that an
+undo can be undone.")]
+    Undo(UndoArgs),
+    /// Show who uploaded, downloaded and undid what, and when
+    #[command(after_help = "\
+Examples:
+  lsync log                       the newest operations
+  lsync log -v                    all that are remembered
+  lsync log --json                the same for programs")]
+    Log {
+        /// Flags after the command.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -132,6 +161,16 @@ pub(crate) struct StatusArgs {
     pub flags: Flags,
 }
 
+/// `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The operation, or the first digits of its id; without one, the newest
+    pub operation: Option<String>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
 /// Which direction `status --check` looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
@@ -182,41 +221,6 @@ pub(crate) struct SetupArgs {
     /// Flags after the command.
     #[command(flatten)]
     pub common: Common,
-}
-
-/// `sandbox`.
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  lsync sandbox                  a guided tour in a directory of its own
-  lsync sandbox serve            a bucket to play with, until Ctrl-C
-  lsync sandbox serve --dir lab  the same, kept in the folder lab")]
-pub(crate) struct SandboxArgs {
-    /// Without one: a short tour.
-    #[command(subcommand)]
-    pub command: Option<SandboxCommand>,
-    /// Flags after the command.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// What `sandbox` can do besides the tour.
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Subcommand)]
-pub(crate) enum SandboxCommand {
-    /// Serve a bucket on this machine until interrupted
-    Serve {
-        /// The folder that holds the buckets; a new one when left out
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-        /// The port; a free one when left out
-        #[arg(long, value_name = "PORT")]
-        port: Option<u16>,
-        /// Flags after `serve`.
-        #[command(flatten)]
-        common: Common,
-    },
 }
 
 /// All flags of the commands that compare or move data.
@@ -328,6 +332,11 @@ impl CommandLine {
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
+            .mut_subcommand("log", |log| hide(hide(log, ASKING), &["no_progress", "prefix"]))
+            .mut_subcommand("undo", |undo| {
+                hide(undo, &["delete", "max_delete", "compare", "include", "exclude", "jobs", "bwlimit", "prefix"])
+                    .mut_arg("overwrite", |arg| arg.help("Also take back what was changed here since"))
+            })
     }
 
     /// Reads a command line.

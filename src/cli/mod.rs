@@ -12,6 +12,7 @@ mod git_credential;
 mod import;
 mod ink;
 mod json;
+mod log;
 mod output;
 mod render;
 #[cfg(feature = "sandbox")]
@@ -22,6 +23,7 @@ mod setup;
 mod status;
 mod text;
 mod transfer;
+mod undo;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -81,6 +83,11 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         Command::Status(args) => {
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
+        }
+        Command::Log { common: after } => log::run(&common(&after), env),
+        Command::Undo(args) => {
+            common(&args.flags.common);
+            undo::run(&args, &before.merge(args.flags.clone()), env)
         }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {

@@ -10,6 +10,7 @@ mod arrived;
 mod doubt;
 mod fetch;
 mod learn;
+mod log;
 mod look;
 mod manifests;
 mod near;
@@ -22,6 +23,7 @@ mod run;
 mod send;
 mod settle;
 mod stop;
+mod undo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use room::check_room;
 pub use run::run;
 pub use stop::Stop;
+pub use undo::{NoUndo, Step, Undo, Undone, look_back, undo};
 
 use crate::event::{Event, Observer, Phase};
 use crate::filter::Patterns;

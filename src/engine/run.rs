@@ -14,8 +14,8 @@ use super::publish::publish;
 use super::remember::{Change, Clocks, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
-use super::settle;
 use super::{Ask, Ends, Error, Sight, blocking};
+use super::{log, settle};
 use crate::entry::{Entry, Stamp};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::left;
@@ -240,8 +240,11 @@ impl Work<'_> {
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());
         }
-        drop(lock);
         report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
+        if !self.plan.is_empty() {
+            log::transfer(self.ends, self.ask, lock.owner(), &report).await;
+        }
+        drop(lock);
         Ok(report)
     }
 
