@@ -106,6 +106,29 @@ Examples:
   lsync doctor --dry-run          writes nothing: what is known already
   lsync doctor --json > doctor.jsonl")]
     Doctor(DoctorArgs),
+    /// Bring back what a download replaced or deleted here
+    #[command(after_help = "\
+Examples:
+  lsync undo                      takes back the newest download or undo
+  lsync undo 4f1c                 takes back the operation 4f1c…
+  lsync undo --dry-run            shows what would come back
+  lsync undo --overwrite          also where something was changed since
+
+It changes this filesystem only, like an edit: the next status shows what
+differs from the bucket. What stands there now goes to the trash, so that an
+undo can be undone.")]
+    Undo(UndoArgs),
+    /// Show who uploaded, downloaded and undid what, and when
+    #[command(after_help = "\
+Examples:
+  lsync log                       the newest operations
+  lsync log -v                    all that are remembered
+  lsync log --json                the same for programs")]
+    Log {
+        /// Flags after the command.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -159,6 +182,16 @@ pub(crate) struct StatusArgs {
     /// Exit with code 10 when this direction has something to send, a conflict or a problem
     #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
     pub check: Option<Check>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The operation, or the first digits of its id; without one, the newest
+    pub operation: Option<String>,
     /// Flags after the command.
     #[command(flatten)]
     pub flags: Flags,
@@ -349,6 +382,11 @@ impl CommandLine {
             .mut_subcommand("doctor", |doctor| {
                 let dry_run = "Write nothing anywhere: tell what is known, or what reading shows";
                 hide(doctor, &["yes", "verbose"]).mut_arg("dry_run", |arg| arg.help(dry_run))
+            })
+            .mut_subcommand("log", |log| hide(hide(log, ASKING), &["no_progress", "prefix"]))
+            .mut_subcommand("undo", |undo| {
+                hide(undo, &["delete", "max_delete", "compare", "settle", "include", "exclude", "jobs", "bwlimit", "prefix"])
+                    .mut_arg("overwrite", |arg| arg.help("Also take back what was changed here since"))
             })
     }
 

@@ -13,6 +13,7 @@ mod examine;
 mod fetch;
 mod learn;
 mod lease;
+mod log;
 mod look;
 mod manifests;
 mod near;
@@ -29,6 +30,7 @@ mod send;
 mod settle;
 mod spelling;
 mod stop;
+mod undo;
 mod uploads;
 mod verify;
 
@@ -44,6 +46,7 @@ pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
+pub use undo::{NoUndo, Step, Undo, Undone, look_back, undo};
 pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};

@@ -18,9 +18,9 @@ use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::rest::Rest;
 use super::send::{NotSent, nonce};
-use super::settle;
 use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
+use super::{log, settle};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
@@ -236,8 +236,11 @@ impl Work<'_> {
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());
         }
-        drop(lock);
         report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
+        if !self.plan.is_empty() {
+            log::transfer(self.ends, self.ask, lock.owner(), &report).await;
+        }
+        drop(lock);
         Ok(report)
     }
 
