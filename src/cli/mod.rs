@@ -14,6 +14,7 @@ mod git_credential;
 mod import;
 mod ink;
 mod json;
+mod log;
 mod output;
 mod render;
 #[cfg(feature = "sandbox")]
@@ -24,6 +25,8 @@ mod setup;
 mod status;
 mod text;
 mod transfer;
+mod undo;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +36,7 @@ use clap::error::ErrorKind;
 use args::{Command, CommandLine, Common, When};
 use exit::Exit;
 use failure::Failure;
+use lsync::engine::Depth;
 use lsync::plan::Direction;
 use settings::environment::Environment;
 
@@ -74,11 +78,11 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         }
         Command::Upload(args) => {
             common(&args.flags.common);
-            transfer::run(Direction::Upload, &args, before.merge(args.flags.clone()), env)
+            transfer::run(Direction::Upload, &args.paths, args.verify.unwrap_or_default(), before.merge(args.flags.clone()), env)
         }
         Command::Download(args) => {
             common(&args.flags.common);
-            transfer::run(Direction::Download, &args, before.merge(args.flags.clone()), env)
+            transfer::run(Direction::Download, &args.paths, Depth::List, before.merge(args.flags.clone()), env)
         }
         Command::Status(args) => {
             common(&args.flags.common);
@@ -88,7 +92,16 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             let common = common(&args.common);
             clean::run(common, env)
         }
+        Command::Verify(args) => {
+            common(&args.flags.common);
+            verify::run(&args, before.merge(args.flags.clone()), env)
+        }
         Command::Doctor(args) => doctor::run(common(&args.common), env),
+        Command::Log { common: after } => log::run(&common(&after), env),
+        Command::Undo(args) => {
+            common(&args.flags.common);
+            undo::run(&args, &before.merge(args.flags.clone()), env)
+        }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
-use lsync::engine::{Ask, Ends, Error, Sight, Stop};
+use lsync::engine::{Ask, Depth, Ends, Error, Sight, Stop};
 use lsync::event::{Event, Observer};
 use lsync::local::lock::now;
 use lsync::local::mount::Mount;
@@ -65,7 +65,7 @@ impl Signal {
     }
 
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
-    fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
+    pub(crate) fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
         use tokio::signal::unix::SignalKind;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
@@ -135,6 +135,7 @@ impl Session {
             removals: moving.delete,
             compare_size: moving.compare == Some(Compare::Size),
             compare_content: moving.compare == Some(Compare::Content),
+            read_back: Depth::List,
             jobs: match settings.jobs {
                 Jobs::Auto => AUTO_JOBS,
                 Jobs::Count(n) => n.get(),
@@ -142,6 +143,7 @@ impl Session {
             max_memory: settings.max_memory_bytes,
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
+            settle: settings.settle,
         };
         let choices = Choices {
             delete: moving.delete,

@@ -6,6 +6,7 @@ use super::send::nonce;
 use super::uploads::{Fate, GivenUp, Uploads, may_be_ours};
 use super::{Ends, Error, blocking};
 use crate::entry::Nanos;
+use crate::event::Event;
 use crate::local::lock::Lock;
 use crate::local::uploads::{Left, left};
 use crate::remote::error::Kind as RemoteKind;
@@ -58,9 +59,9 @@ pub async fn clean(ends: &Ends) -> Result<Vec<Found>, Error> {
     let (mount, op) = (ends.mount.clone(), operation.clone());
     // A run of another host with this mount cannot be told from a dead one but by its lock.
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
-    let (mount, listed) = (ends.mount.clone(), listed(ends).await?);
+    let mount = ends.mount.clone();
     blocking(move || mount.still_there()).await??;
-    let mut found = all(&listed, &journalled(ends).await?);
+    let mut found = open_uploads(ends).await?;
     let uploads = Uploads::new(ends, &operation);
     uploads.take_over(|_| Fate::Keep).await?;
     for open in uploads.drain() {
@@ -84,7 +85,10 @@ pub async fn clean(ends: &Ends) -> Result<Vec<Found>, Error> {
 async fn listed(ends: &Ends) -> Result<Option<Vec<Begun>>, Error> {
     match ends.stop.or(ends.bucket.open_uploads("")).await.ok_or(Error::Stopped)? {
         Ok(listed) => Ok(Some(listed)),
-        Err(e) if e.kind == RemoteKind::Unsupported => Ok(None),
+        Err(e) if e.kind == RemoteKind::Unsupported => {
+            ends.tell(Event::Warning("the store does not list unfinished uploads: only those of this mount are known".into()));
+            Ok(None)
+        }
         Err(e) => Err(e.into()),
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Fetched {
 }
 
 /// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
-const TRIES: u32 = 10;
+pub(super) const TRIES: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
@@ -303,7 +303,7 @@ impl Fetcher<'_> {
 }
 
 /// The wait after `failed` failures: up to twice as long each time, half of it drawn at random so that many do not come back at once.
-fn wait_before(failed: u32, random: u32) -> Duration {
+pub(super) fn wait_before(failed: u32, random: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
@@ -341,12 +341,7 @@ fn mtime(source: &File, head: Option<&Head>, last_modified: Option<Nanos>) -> Op
 /// What a failed change of the tree means for the item.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
 pub(super) fn not_placed(error: PlaceError) -> NotSent {
-    let kind = match &error {
-        PlaceError::Stale => FailureKind::Stale,
-        PlaceError::NoSpace(_) => FailureKind::NoSpace,
-        PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
-    };
-    NotSent::Item(kind, chain(&error))
+    NotSent::Item(FailureKind::of(&error), chain(&error))
 }
 
 #[cfg(test)]

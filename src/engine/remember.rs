@@ -197,6 +197,9 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     } else if work.changed_bucket() {
         state.owed = true;
     }
+    for (path, etag, found) in &work.distrusted {
+        entries.entry(path.clone()).or_default().foreign = Some(Box::new((etag.clone(), found.clone(), None)));
+    }
     forget_what_is_gone(work, &mut entries);
     if !plan.is_empty() {
         state.last = Some(LastRun { command: plan.direction.verb().into(), host: host_name(), time: now(), generation: state.generation });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Error;
 use crate::event::Verb;
+use crate::local::place::PlaceError;
 use crate::path::RelPath;
 use crate::plan::{Direction, Kept, Plan};
 use crate::problem::{Problem, Skipped};
@@ -54,6 +55,17 @@ pub enum FailureKind {
     NoSpace,
     /// Anything else that a rerun may mend.
     Failed,
+}
+
+impl FailureKind {
+    /// What a failed change of the tree is.
+    pub(super) fn of(error: &PlaceError) -> FailureKind {
+        match error {
+            PlaceError::Stale => FailureKind::Stale,
+            PlaceError::NoSpace(_) => FailureKind::NoSpace,
+            PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
+        }
+    }
 }
 
 /// An item that was tried and not done; both sides are as they were.
@@ -115,6 +127,16 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
+    /// An item that was counted with `before` is proven by its digest.
+    pub(super) fn strengthen(&mut self, before: Proof) {
+        match before {
+            Proof::Strong => return,
+            Proof::ETag => self.etag -= 1,
+            Proof::Size => self.size -= 1,
+        }
+        self.strong += 1;
+    }
+
     pub(super) fn add(&mut self, proof: Proof, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;

@@ -134,7 +134,7 @@ mod tests {
         let (temp, mount) = mount(&[".lsync"]);
         std::fs::write(temp.path().join(".lsync/folds-\u{e9}-0123abcd"), "").unwrap();
         std::fs::write(temp.path().join(".lsync/clock"), "").unwrap();
-        folding(&mount);
+        assert_eq!(folding(&mount), Folding::default());
         assert_eq!(mount.top().dir(".lsync").unwrap().names().unwrap(), ["clock"]);
     }
 

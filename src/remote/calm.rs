@@ -89,6 +89,7 @@ impl Drop for Pass<'_> {
 mod tests {
     use futures_util::FutureExt as _;
 
+    use super::super::canned::bucket_answering;
     use super::*;
 
     /// How many more may enter now.
@@ -121,6 +122,17 @@ mod tests {
             calm.good();
         }
         assert_eq!(room(&calm, 100).len(), 100, "no limit any more");
+    }
+
+    #[tokio::test]
+    async fn refusals_and_answers_are_heard() {
+        let (busy, fine) = ("HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        let (bucket, _) = bucket_answering(&[busy, fine]).await;
+        let allowed = || bucket.learnt().calm.locked().allowed;
+        bucket.head_once("k").await.unwrap_err();
+        assert_eq!(allowed(), Some(1));
+        assert!(bucket.head_once("k").await.unwrap().is_none());
+        assert_eq!(allowed(), None);
     }
 
     #[tokio::test]

@@ -35,6 +35,16 @@ impl Bucket {
         found
     }
 
+    /// Whether the store refuses a body that is not what its `Content-MD5` says; `None` when that cannot be told.
+    pub async fn probe_content_md5(&self) -> Result<Option<bool>, Error> {
+        let key = probe_key();
+        let found = self.refuses_wrong_md5(&key).await;
+        if !matches!(found, Ok(Some(true))) {
+            let _ = self.delete(&key, &Guard::Any, Enforce::Head).await;
+        }
+        found
+    }
+
     async fn guards(&self, key: &str) -> Result<Profile, Error> {
         let mut profile = Profile::default();
         let etag = match self.try_guarded(key, Guard::Absent).await? {

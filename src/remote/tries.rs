@@ -68,10 +68,10 @@ impl<'a> Tries<'a> {
                 Err(failed)
             }
         };
-        match &answer {
-            Ok(_) => self.learnt.calm.good(),
-            Err(failed) if failed.kind == Kind::Throttled => self.learnt.calm.throttled(),
-            Err(_) => {}
+        match answer.as_ref().err().map(|failed| failed.kind) {
+            Some(Kind::Throttled) => self.learnt.calm.throttled(),
+            Some(Kind::Unreachable) => {}
+            _ => self.learnt.calm.good(),
         }
         answer
     }

@@ -72,6 +72,17 @@ fn what_could_not_be_removed_is_said_and_tried_again() {
     assert_eq!((open(&s3).len(), journals(&mount)), (0, 0));
 }
 
+#[test]
+fn a_store_that_lists_no_uploads_is_rid_of_ours_all_the_same() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    write_large(&mount, 1);
+    kill_after_three_parts(&s3, &mount, "upload --yes");
+    s3.faults().push(Rule { times: 2, ..Rule::once("ListMultipartUploads", Action::Status(501, "NotImplemented")) });
+    let ran = lsync(&s3, &mount, "clean --yes").run().expect(0);
+    assert_eq!((ran.last_line(), open(&s3).len()), ("gave up 1 unfinished upload", 0));
+    assert!(ran.stderr.contains("the store does not list unfinished uploads: only those of this mount are known"), "{}", ran.stderr);
+}
+
 /// "11 | another run holds the lock".
 #[test]
 fn an_upload_that_runs_is_not_touched() {

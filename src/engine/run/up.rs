@@ -6,6 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::digest::part_bytes_for;
+use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::send::{BUFFERED_MAX, NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
@@ -71,7 +72,8 @@ impl Work<'_> {
             }
         }
         self.remove_all().await;
-        self.close().await
+        let proofs = self.close().await?;
+        read_back(self, proofs).await
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {
@@ -143,7 +145,10 @@ impl Work<'_> {
             _ => false,
         };
         let stale = || NotSent::Item(FailureKind::Stale, "the mount holds something else there than when the plan was made".into());
-        if as_planned { Ok(()) } else { Err(stale()) }
+        if !as_planned {
+            return Err(stale());
+        }
+        transfer.stamp.map_or(Ok(()), |stamp| self.rest.settled(&stamp))
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
@@ -187,7 +192,7 @@ impl Work<'_> {
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
         let (pace, uploads) = (self.pace.clone(), self.uploads.clone());
-        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, buffered_max: BUFFERED_MAX };
+        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, rest: self.rest, buffered_max: BUFFERED_MAX };
         let sender = &sender;
         let mut queue = stream::iter(sends)
             .map(|send| async move {
