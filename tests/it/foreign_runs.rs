@@ -25,6 +25,8 @@ fn foreign_runs_bring_a_tree_back_byte_for_byte_and_then_move_nothing() {
         assert!(again.last_line().starts_with("complete: files=6 "), "{args} on {}: {}", foreign.kind, again.stdout);
     }
     run(&here, &foreign, "status --check=any").expect(0);
+    let verified = run(&here, &foreign, "verify --deep").expect(0);
+    assert!(verified.last_line().starts_with("ok: read=4 listed=0 recorded=2 unknown=0 hashed=4 "), "{}", verified.stdout);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) struct UploadArgs {
     #[arg(value_name = "PATH", value_parser = any_path())]
     pub paths: Vec<PathBuf>,
     /// How much of what was sent is read back from the bucket before it is called complete: list (nothing), sample:P%, deep (all)
-    #[arg(long, value_name = "HOW", value_parser = read_back, help_heading = "What travels")]
+    #[arg(long, value_name = "HOW", value_parser = read_back, help_heading = "Proof")]
     pub verify: Option<Depth>,
     /// Flags after the command.
     #[command(flatten)]

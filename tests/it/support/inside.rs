@@ -1,6 +1,7 @@
 //! Looks and runs in this process, through the library, where starting the binary thousands of times would take hours.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsync::engine::{Ask, Ends, Stop};
 use lsync::filter::Patterns;
@@ -30,6 +31,7 @@ pub(crate) fn ask() -> Ask {
         max_memory: 64 << 20,
         bytes_per_second: None,
         trash: TrashLimits { age_seconds: 3600, share: 0.9 },
+        settle: Duration::ZERO,
     }
 }
 
