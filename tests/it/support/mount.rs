@@ -145,7 +145,9 @@ impl Mount {
         let files = walkdir::WalkDir::new(&own).into_iter().filter_map(Result::ok).filter(|e| !e.file_type().is_dir());
         let mut paths: Vec<String> =
             files.map(|e| e.path().strip_prefix(&own).expect("it is below").to_string_lossy().into_owned()).collect();
-        paths.retain(|path| path != "clock" && !path.starts_with("state-") && !path.starts_with("store-") && !path.starts_with("mount-"));
+        paths.retain(|path| {
+            path != "clock" && path != "log" && !path.starts_with("state-") && !path.starts_with("store-") && !path.starts_with("mount-")
+        });
         paths.sort();
         paths
     }
