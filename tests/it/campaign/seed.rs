@@ -1,6 +1,6 @@
 //! What a seed means: the store, the past, the command and the storm. Does nothing.
 
-use lsync::plan::Direction;
+use lsync::plan::{Choices, Direction};
 use lsync::sandbox::{Hazard, Profile, Storm};
 
 use crate::support::seed::Seed;
@@ -58,17 +58,22 @@ impl Story {
         }
     }
 
+    pub(super) fn choices(&self) -> Choices {
+        Choices { delete: self.delete, ..Choices::default() }
+    }
+
     pub(super) fn is_upload(&self) -> bool {
         self.direction == Direction::Upload
     }
 }
 
-/// One kind of fault, often; or all kinds, more rarely.
+/// One kind of fault, often, and every second time one that damages bodies; or all kinds, more rarely.
 fn storm(dice: &mut Seed, profile: &Profile, direction: Direction) -> Storm {
-    let (hazards, per_mille) = if dice.once_in(2) {
-        (vec![*dice.pick(&Hazard::ALL)], *dice.pick(&[50, 150, 400, 800, 1000]))
-    } else {
-        (Hazard::ALL.to_vec(), *dice.pick(&[10, 30, 80, 200, 400]))
+    let damaging: Vec<Hazard> = Hazard::ALL.into_iter().filter(|hazard| hazard.corrupts()).collect();
+    let (hazards, per_mille) = match dice.below(4) {
+        0 => (vec![*dice.pick(&Hazard::ALL)], *dice.pick(&[50, 150, 400, 800, 1000])),
+        1 => (vec![*dice.pick(&damaging)], *dice.pick(&[50, 150, 400, 800, 1000])),
+        _ => (Hazard::ALL.to_vec(), *dice.pick(&[10, 30, 80, 200, 400])),
     };
     let mut spares = vec![];
     if direction == Direction::Download {
