@@ -74,6 +74,74 @@ impl Stream {
     }
 }
 
+/// All digests that are wanted of a stream that arrives in pieces: its MD5, and its parts in each of some sizes.
+pub struct Kinds {
+    whole: Option<Stream>,
+    cuts: Vec<Cut>,
+}
+
+impl Kinds {
+    /// `part_bytes` may be empty.
+    #[must_use]
+    pub fn new(whole: bool, part_bytes: &[u64]) -> Kinds {
+        Kinds { whole: whole.then(Stream::default), cuts: part_bytes.iter().map(|bytes| Cut::new(*bytes)).collect() }
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        if let Some(stream) = &mut self.whole {
+            stream.update(piece);
+        }
+        self.cuts.iter_mut().for_each(|cut| cut.update(piece));
+    }
+
+    /// One [`Digests`] for each part size, in their order, each with the whole MD5 too when that is wanted; without part sizes, one with
+    /// the whole MD5 alone.
+    #[must_use]
+    pub fn finish(self) -> Vec<Digests> {
+        let whole = Digests { whole: self.whole.map(Stream::finish), ..Digests::default() };
+        if self.cuts.is_empty() {
+            return vec![whole];
+        }
+        self.cuts.into_iter().map(|cut| Digests { parts: Some(Box::new(cut.finish())), ..whole.clone() }).collect()
+    }
+}
+
+/// The digests of the parts that one part size cuts a stream into.
+struct Cut {
+    part_bytes: u64,
+    /// Bytes that the open part still takes.
+    room: u64,
+    open: Stream,
+    md5s: Vec<Md5>,
+}
+
+impl Cut {
+    fn new(part_bytes: u64) -> Cut {
+        let part_bytes = part_bytes.max(1);
+        Cut { part_bytes, room: part_bytes, open: Stream::default(), md5s: Vec::new() }
+    }
+
+    fn update(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.room == 0 {
+                self.md5s.push(std::mem::take(&mut self.open).finish());
+                self.room = self.part_bytes;
+            }
+            let (now, later) = piece.split_at(usize::try_from(self.room).map_or(piece.len(), |room| room.min(piece.len())));
+            self.open.update(now);
+            self.room -= now.len() as u64;
+            piece = later;
+        }
+    }
+
+    /// The last part, full or not, is still open; an empty file has one empty part.
+    fn finish(mut self) -> Parts {
+        self.md5s.push(self.open.finish());
+        Parts { part_bytes: self.part_bytes, md5s: self.md5s }
+    }
+}
+
 /// The MD5 of every part of a file that travels in equal parts of `part_bytes` (the last may be shorter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {

@@ -9,7 +9,7 @@
 //!
 //! | floor | what | modules |
 //! |---|---|---|
-//! | 0 words | no I/O, no async, no clock | [`path`] [`digest`] [`entry`] [`problem`] [`manifest`] [`filter`] [`config`] |
+//! | 0 words | no I/O, no async, no clock | [`path`] [`digest`] [`entry`] [`problem`] [`manifest`] [`profile`] [`filter`] [`config`] |
 //! | 1 decisions | pure functions over words | [`event`] [`view`] [`diff`] [`plan`] |
 //! | 2 worlds | each knows one world and decides nothing | [`local`] [`remote`] |
 //! | 3 engine | joins the two worlds | [`engine`] |
@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod path;
 pub mod plan;
 pub mod problem;
+pub mod profile;
 pub mod remote;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

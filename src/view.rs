@@ -159,7 +159,7 @@ fn note_ignored(view: &mut View, path: &RelPath, size: u64, scope: &dyn Fn(&RelP
     }
 }
 
-/// The base by (etag, size), else the manifest by (etag, size), else what the ETag says, else what a HEAD said.
+/// The base by (etag, size), else the manifest by (etag, size), else what was read of it or what a HEAD said, and what the ETag says.
 fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
     let is_listed = |e: &&Entry| e.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag));
     let (base, published) = (known.base.filter(is_listed), known.published.filter(is_listed));
@@ -171,13 +171,14 @@ fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
         }
     }
     if base.is_none() && published.is_none() {
-        file.digests = Digests::of_etag(&object.etag);
+        // What was read of the content tells more than what the ETag says about it.
         if let Some((etag, digests, mtime)) = known.foreign
             && *etag == object.etag
         {
-            file.digests.learn(digests);
+            file.digests.clone_from(digests);
             file.mtime = *mtime;
         }
+        file.digests.learn(&Digests::of_etag(&object.etag));
     }
     // Modes live in manifests; the base's is what both sides agreed on, not what the bucket says now.
     let mode = published.or(base).and_then(|e| e.mode);

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use lsync::engine::Depth;
 use lsync::path::RelPath;
 use lsync::plan::Direction;
 
-use super::args::{Common, Compare, Flags};
+use super::args::{self, Common, Compare, Flags};
 use super::text::shell_word;
 
 /// The command that applies the plan of these flags without asking. `called`: what the program was called as.
-pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, paths: &[PathBuf]) -> String {
+pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, read_back: Depth, paths: &[PathBuf]) -> String {
     let mut words: Vec<OsString> = [called, direction.verb(), "--yes"].map(OsString::from).into();
     let moving = &flags.moving;
     for (on, name) in [(moving.delete, "--delete"), (moving.overwrite, "--overwrite"), (flags.common.json, "--json")] {
@@ -24,6 +25,7 @@ pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, 
         ("--max-delete", moving.max_delete.map(|limit| limit.to_string())),
         ("--compare", compare),
         ("--settle", moving.settle.map(|length| format!("{}s", length.as_secs()))),
+        ("--verify", Some(read_back).filter(|depth| *depth != Depth::List).map(args::depth_text)),
         ("--jobs", moving.jobs.map(|jobs| jobs.to_string())),
         ("--bwlimit", moving.bwlimit.map(|rate| rate.to_string())),
     ];
@@ -37,6 +39,14 @@ pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, 
         words.push("--".into());
         words.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
     }
+    line(&words)
+}
+
+/// `clean` of the same place without asking.
+pub(crate) fn clean(called: &str, common: &Common) -> String {
+    let mut words: Vec<OsString> = [called, "clean", "--yes"].map(OsString::from).into();
+    words.extend(common.json.then(|| "--json".into()));
+    words.extend(place(common));
     line(&words)
 }
 
@@ -117,12 +127,14 @@ mod tests {
             let parsed = crate::cli::args::CommandLine::try_parse_from(words).unwrap();
             let crate::cli::args::Command::Upload(args) = parsed.command else { panic!("{line}") };
             let flags = parsed.flags.merge(args.flags);
-            assert_eq!(without_asking("lsync", Direction::Upload, &flags, &args.paths), expected);
+            assert_eq!(without_asking("lsync", Direction::Upload, &flags, args.verify.unwrap_or_default(), &args.paths), expected);
             let again = crate::cli::args::CommandLine::try_parse_from(expected.replace('\'', "").split(' '));
             assert!(again.is_ok(), "{expected}");
         };
         check("upload", "lsync upload --yes");
         check("upload data -n -v", "lsync upload --yes -- data");
+        check("upload --verify deep", "lsync upload --yes --verify=deep");
+        check("upload --verify sample:2.5%", "lsync upload --yes --verify=sample:2.5%");
         check(
             "--json upload --delete --overwrite --max-delete 5% --compare size -j 3 --bwlimit 1M",
             "lsync upload --yes --delete --overwrite --json --max-delete=5% --compare=size --jobs=3 --bwlimit=1048576",

@@ -8,6 +8,16 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes, parse_duration};
 
+mod choice;
+mod depth;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
+pub(crate) use choice::{Compare, When};
+pub(crate) use depth::{UploadArgs, VerifyArgs, depth_text, random_seed};
+#[cfg(feature = "sandbox")]
+pub(crate) use sandbox::{SandboxArgs, SandboxCommand};
+
 const EXAMPLES: &str = "\
 Examples:
   lsync setup                   on a new instance: configure, wire git, check
@@ -55,8 +65,9 @@ Examples:
   lsync upload data/ notes.md     only these
   lsync upload --dry-run          show the plan, change nothing
   lsync upload --delete           also delete there what was deleted here
-  lsync upload --overwrite a.npy  send a.npy although the bucket's is newer")]
-    Upload(TransferArgs),
+  lsync upload --overwrite a.npy  send a.npy although the bucket's is newer
+  lsync upload --verify deep      read back what was sent before saying so")]
+    Upload(UploadArgs),
     /// Bring what is new or changed in the bucket to this machine
     #[command(after_help = "\
 Examples:
@@ -75,6 +86,28 @@ Examples:
   lsync status --check=upload     for a shutdown script: exit code 10 when
                                   something is not uploaded yet")]
     Status(StatusArgs),
+    /// Give up what interrupted uploads left open in the bucket
+    #[command(after_help = "\
+A large file travels in parts, and the store keeps the parts of an upload that
+was interrupted, and charges for them. The next lsync upload goes on from them;
+clean is for when there will be none. What other programs began is listed and
+never touched.")]
+    Clean(CleanArgs),
+    /// Compare bucket and mount with what was published; changes nothing
+    #[command(after_help = "\
+Examples:
+  lsync verify                    listings, and what is remembered: reads no
+                                  object
+  lsync verify --sample 5%        also reads objects with 5 % of the bytes
+  lsync verify --deep data/       reads everything below data/, on both sides")]
+    Verify(VerifyArgs),
+    /// Find out what the store and the filesystem really do
+    #[command(after_help = "\
+Examples:
+  lsync doctor                    asks the store and tries the filesystem
+  lsync doctor --dry-run          writes nothing: what is known already
+  lsync doctor --json > doctor.jsonl")]
+    Doctor(DoctorArgs),
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -108,7 +141,7 @@ Examples:
     Sandbox(SandboxArgs),
 }
 
-/// `upload` and `download`.
+/// `download`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
     /// Only these files and folders; without any, everything
@@ -142,6 +175,14 @@ pub(crate) enum Check {
     Upload,
     // Files that are not on this machine yet
     Download,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// `setup`.
@@ -185,39 +226,12 @@ pub(crate) struct SetupArgs {
     pub common: Common,
 }
 
-/// `sandbox`.
-#[cfg(feature = "sandbox")]
+/// `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  lsync sandbox                  a guided tour in a directory of its own
-  lsync sandbox serve            a bucket to play with, until Ctrl-C
-  lsync sandbox serve --dir lab  the same, kept in the folder lab")]
-pub(crate) struct SandboxArgs {
-    /// Without one: a short tour.
-    #[command(subcommand)]
-    pub command: Option<SandboxCommand>,
+pub(crate) struct DoctorArgs {
     /// Flags after the command.
     #[command(flatten)]
     pub common: Common,
-}
-
-/// What `sandbox` can do besides the tour.
-#[cfg(feature = "sandbox")]
-#[derive(Debug, Subcommand)]
-pub(crate) enum SandboxCommand {
-    /// Serve a bucket on this machine until interrupted
-    Serve {
-        /// The folder that holds the buckets; a new one when left out
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-        /// The port; a free one when left out
-        #[arg(long, value_name = "PORT")]
-        port: Option<u16>,
-        /// Flags after `serve`.
-        #[command(flatten)]
-        common: Common,
-    },
 }
 
 /// All flags of the commands that compare or move data.
@@ -298,27 +312,6 @@ pub(crate) struct Moving {
     pub bwlimit: Option<u64>,
 }
 
-/// `--color`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    // On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    // Always
-    Always,
-    // Never
-    Never,
-}
-
-/// `--compare`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Compare {
-    // Read the object
-    Content,
-    // Trust equal size and recorded time
-    Size,
-}
-
 /// Flags that say nothing without a plan to apply.
 const ASKING: &[&str] = &["dry_run", "yes"];
 /// Flags of upload, download and status.
@@ -333,6 +326,8 @@ impl CommandLine {
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "settle", "bwlimit"]))
             .mut_subcommand("download", |download| hide(download, &["settle"]))
+            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare"]))
+            .mut_subcommand("doctor", |doctor| hide(doctor, &["yes", "verbose"]))
     }
 
     /// Reads a command line.
@@ -381,7 +376,7 @@ impl Common {
 }
 
 /// Takes an empty word too: what an unset shell variable leaves is refused later, in words that say so.
-fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
@@ -397,7 +392,8 @@ mod tests {
         let words = std::iter::once("lsync").chain(line.split_whitespace());
         let parsed = CommandLine::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
         match parsed.command {
-            Command::Upload(args) | Command::Download(args) => parsed.flags.merge(args.flags),
+            Command::Upload(args) => parsed.flags.merge(args.flags),
+            Command::Download(args) => parsed.flags.merge(args.flags),
             Command::Status(args) => parsed.flags.merge(args.flags),
             other => panic!("{other:?}"),
         }
@@ -458,6 +454,12 @@ mod tests {
             "lsync setup --secret-access-key x",
             "lsync status --check=sideways",
             "lsync completions",
+            "lsync upload --verify some",
+            "lsync upload --verify sample:0%",
+            "lsync download --verify deep",
+            "lsync verify --sample 101%",
+            "lsync verify --deep --list",
+            "lsync verify --seed 1",
         ] {
             refused(line);
         }

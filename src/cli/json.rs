@@ -14,7 +14,7 @@
 //! | `summary` | last | see below |
 //! | `error` | last | `exit message hint`: nothing was done |
 //!
-//! `setup` and `sandbox` have a few types more, where they are written.
+//! `setup`, `clean`, `doctor`, `verify` and `sandbox` have a few types more, where they are written.
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;

@@ -4,8 +4,10 @@
 mod again;
 mod args;
 mod bars;
+mod clean;
 mod completions;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod git_credential;
@@ -22,6 +24,7 @@ mod setup;
 mod status;
 mod text;
 mod transfer;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,6 +34,7 @@ use clap::error::ErrorKind;
 use args::{Command, CommandLine, Common, When};
 use exit::Exit;
 use failure::Failure;
+use lsync::engine::Depth;
 use lsync::plan::Direction;
 use settings::environment::Environment;
 
@@ -72,16 +76,25 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         }
         Command::Upload(args) => {
             common(&args.flags.common);
-            transfer::run(Direction::Upload, &args, before.merge(args.flags.clone()), env)
+            transfer::run(Direction::Upload, &args.paths, args.verify.unwrap_or_default(), before.merge(args.flags.clone()), env)
         }
         Command::Download(args) => {
             common(&args.flags.common);
-            transfer::run(Direction::Download, &args, before.merge(args.flags.clone()), env)
+            transfer::run(Direction::Download, &args.paths, Depth::List, before.merge(args.flags.clone()), env)
         }
         Command::Status(args) => {
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
         }
+        Command::Clean(args) => {
+            let common = common(&args.common);
+            clean::run(common, env)
+        }
+        Command::Verify(args) => {
+            common(&args.flags.common);
+            verify::run(&args, before.merge(args.flags.clone()), env)
+        }
+        Command::Doctor(args) => doctor::run(common(&args.common), env),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
-use lsync::engine::{Ask, Ends, Error, Sight, Stop};
+use lsync::engine::{Ask, Depth, Ends, Error, Sight, Stop};
 use lsync::event::{Event, Observer};
 use lsync::local::lock::now;
 use lsync::local::mount::Mount;
@@ -135,6 +135,7 @@ impl Session {
             removals: moving.delete,
             compare_size: moving.compare == Some(Compare::Size),
             compare_content: moving.compare == Some(Compare::Content),
+            read_back: Depth::List,
             jobs: match settings.jobs {
                 Jobs::Auto => AUTO_JOBS,
                 Jobs::Count(n) => n.get(),

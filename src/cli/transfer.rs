@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lsync::engine::{self, FailureKind, Report, Sight};
+use lsync::engine::{self, Depth, FailureKind, Report, Sight};
 use lsync::entry::below;
 use lsync::event::Event;
 use lsync::path::{RelPath, Shown};
 use lsync::plan::{Direction, Plan, Refusal};
+use lsync::profile::Profile;
 
-use super::args::{Flags, TransferArgs};
+use super::args::Flags;
 use super::confirm::{self, Answer};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -20,11 +21,13 @@ use super::text::{count, files, items, some};
 use super::{again, json, output};
 
 /// Runs one direction.
-pub(crate) fn run(direction: Direction, args: &TransferArgs, flags: Flags, env: &Environment) -> Result<Exit, Failure> {
+/// `read_back`: how much of what is sent.
+pub(crate) fn run(direction: Direction, paths: &[PathBuf], read_back: Depth, flags: Flags, env: &Environment) -> Result<Exit, Failure> {
     let began = Instant::now();
     block_on(async {
-        let session = Session::open(flags, &args.paths, env, Some(direction)).await?;
-        let ended = Transfer { session: &session, direction, paths: &args.paths, env, began }.work().await;
+        let mut session = Session::open(flags, paths, env, Some(direction)).await?;
+        session.ask.read_back = read_back;
+        let ended = Transfer { session: &session, direction, paths, env, began }.work().await;
         session.bars.clear();
         match (ended, session.signal.exit()) {
             // What was asked to stop did stop: the signal is the exit code, whatever it interrupted. A run that had begun gives a report.
@@ -60,6 +63,9 @@ impl Transfer<'_> {
         if let Some(warning) = empty_bucket(session, &plan) {
             (session.ends.observer)(Event::Warning(warning));
         }
+        if self.sends_unproven(&plan, &sight) {
+            (session.ends.observer)(Event::Warning(engine::not_verified_by_store().into()));
+        }
         if let Err(refusal) = self.may_start(&plan, &sight) {
             self.show(&plan, &sight)?;
             return Err(refusal);
@@ -73,7 +79,7 @@ impl Transfer<'_> {
                 self.show(&plan, &sight)?;
                 let exit = self.preview(&plan, &sight, Exit::Refused, NOT_CONFIRMED)?;
                 output::say("There is no terminal to ask on. To apply this plan, run:");
-                output::say(&again::without_asking(&self.env.called, self.direction, &session.flags, self.paths));
+                output::say(&again::without_asking(&self.env.called, self.direction, &session.flags, session.ask.read_back, self.paths));
                 return Ok(exit);
             }
             output::print_err(&self.screen(&plan, &sight, false));
@@ -100,13 +106,13 @@ impl Transfer<'_> {
             Err(Refusal::EmptyMount { bucket, .. }) => return Err(empty_mount(self.session, sight, bucket)),
             checked => checked.map_err(engine::Error::from)?,
         }
-        if self.direction == Direction::Download {
-            let (needed, (free, _)) = (plan.transfer_bytes(), self.session.ends.mount.space()?);
-            if needed > free {
-                return Err(engine::Error::NoSpace { needed, free }.into());
-            }
-        }
-        Ok(())
+        Ok(engine::check_room(&self.session.ends, plan)?)
+    }
+
+    /// Whether files are to be sent to a store that is known to verify nothing, and not read back.
+    fn sends_unproven(&self, plan: &Plan, sight: &Sight) -> bool {
+        let sends = self.direction == Direction::Upload && plan.transfers.iter().any(|t| t.source.file().is_some());
+        sends && self.session.ask.read_back == Depth::List && sight.store.as_ref().is_some_and(Profile::verifies_nothing)
     }
 
     fn screen(&self, plan: &Plan, sight: &Sight, result: bool) -> String {

@@ -8,13 +8,16 @@ use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
 use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
+use crate::local::lock::now;
 use crate::local::scan::{Ignored, Scan, Walk, scan};
 use crate::local::state::{self, LastRun, Loaded, State};
+use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
+use crate::profile::Profile;
 use crate::remote::list::Listed;
 use crate::view::{self, Remembered, Remote, View};
 
@@ -60,6 +63,8 @@ pub struct Sight {
     pub(super) learnt: learn::Learnt,
     /// When the first file was read; the mount's clock then is that much earlier than when it is read later.
     pub(super) began: Instant,
+    /// What the store was found to do, not longer ago than that holds.
+    pub store: Option<Profile>,
     /// The last run that the state told of when it was loaded.
     pub(super) last_run: Option<LastRun>,
 }
@@ -67,6 +72,7 @@ pub struct Sight {
 /// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
 pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     ends.phase(Phase::Scan);
+    let store = known_store(ends).await?;
     let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));
     // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
     let listing = listing?;
@@ -91,6 +97,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
+    problems.extend(blank_keys(ends, &local, &view));
     problems.extend(files_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
@@ -115,6 +122,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         heads: published.heads,
         learnt: learn::Learnt::default(),
         began: Instant::now(),
+        store,
         last_run,
         local: Vec::new(),
         state,
@@ -143,6 +151,17 @@ async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
         scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &paths, progress: &progress, stop: &stop })
     });
     Ok(walked.await??)
+}
+
+/// What is known about the store, told to the client too.
+async fn known_store(ends: &Ends) -> Result<Option<Profile>, Error> {
+    let (mount, bucket) = (ends.mount.clone(), ends.bucket.clone());
+    let known = blocking(move || store::load(&mount, bucket.endpoint(), bucket.name())).await??;
+    let known = known.filter(|profile| profile.is_fresh(now()));
+    if let Some(profile) = &known {
+        ends.bucket.rely_on(profile);
+    }
+    Ok(known)
 }
 
 async fn load(ends: &Ends) -> Result<Loaded, Error> {
@@ -201,6 +220,26 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
         exclude: Some(exclude_line(path.as_str())),
     })
     .collect()
+}
+
+/// The S3 client sends no key of white space alone.
+fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Problem> {
+    if !ends.bucket.prefix().as_str().is_empty() {
+        return Vec::new();
+    }
+    let here = local.iter().map(|(path, _)| (path, Side::Local));
+    let there = view.entries.iter().map(|(path, _)| (path, Side::Bucket)).filter(|(path, _)| find(local, path.as_str()).is_none());
+    let blank = here.chain(there).filter(|(path, _)| path.as_str().trim().is_empty());
+    blank
+        .map(|(path, side)| Problem {
+            name: path.as_str().to_owned(),
+            path: Some(path.clone()),
+            below: false,
+            side,
+            why: "its key would be nothing but white space, which cannot be asked for; rename it, or set a prefix".into(),
+            exclude: Some(exclude_line(path.as_str())),
+        })
+        .collect()
 }
 
 /// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.

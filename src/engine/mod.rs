@@ -6,7 +6,10 @@
 //!
 //! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
+mod arrived;
+mod clean;
 mod doubt;
+mod examine;
 mod fetch;
 mod learn;
 mod lease;
@@ -15,24 +18,33 @@ mod manifests;
 mod near;
 mod pace;
 mod publish;
+mod read_back;
+mod reading;
 mod remember;
 mod report;
 mod rest;
+mod room;
 mod run;
 mod send;
 mod settle;
 mod spelling;
 mod stop;
 mod uploads;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use clean::{Found, Outcome, Whose, clean, open_uploads};
+pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
+pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
-pub use run::run;
+pub use room::check_room;
+pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
+pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};
 use crate::filter::Patterns;
@@ -83,6 +95,8 @@ pub struct Ask {
     pub compare_size: bool,
     /// Object content may be read to compare it.
     pub compare_content: bool,
+    /// How much of what an upload sends is read back.
+    pub read_back: Depth,
     /// Requests in flight.
     pub jobs: usize,
     /// Bytes of all buffers in flight.

@@ -57,8 +57,17 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     // The name is random: nobody else's object can stand there.
     let put = Put { key: key.clone(), body: body.clone(), md5, guard: Guard::Any, enforce: Enforce::Head, about };
     work.ends.bucket.put(put).await?;
-    let back = work.ends.bucket.get_whole(&key, None).await?;
-    if back.as_ref() != Some(&body) || !manifest_names(work).await?.contains(&name) {
+    let mut back = work.ends.bucket.get_whole(&key, None).await?;
+    if back.is_some() && back.as_ref() != Some(&body) {
+        // It may have been damaged on its way back only.
+        back = work.ends.bucket.get_whole(&key, None).await?;
+    }
+    let came_back = back.as_ref() == Some(&body);
+    if back.is_some() && !came_back {
+        // A manifest that nobody can read would be in the way of every later run. Its name is random: what stands there is ours.
+        let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
+    }
+    if !came_back || !manifest_names(work).await?.contains(&name) {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,
             doing: format!("cannot read back the manifest {name}"),

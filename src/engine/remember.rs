@@ -13,16 +13,18 @@ use crate::event::Verb;
 use crate::local::lock::{host_name, now};
 use crate::local::mount::Looked;
 use crate::local::state::{self, Clock, Known, LastRun, Loaded, State};
+use crate::local::store;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
+use crate::profile::Profile;
 
 /// What comes with the items.
 pub(super) struct Change {
     pub(super) mount_id: String,
     /// The mount's clock when files were read.
     pub(super) clocks: Clocks,
-    /// What was learnt about conditional writes.
-    pub(super) conditional: Option<bool>,
+    /// What was learnt about the store.
+    pub(super) learnt: Option<Profile>,
     /// What was published.
     pub(super) published: Option<Made>,
 }
@@ -78,8 +80,15 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
     .await??;
     apply(work, &change, &placed, &mut state);
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
-    blocking(move || state::save(&mount, bucket.name(), bucket.prefix().as_str(), &state)).await??;
-    Ok(())
+    let learnt = change.learnt;
+    blocking(move || -> Result<(), Error> {
+        state::save(&mount, bucket.name(), bucket.prefix().as_str(), &state)?;
+        match learnt {
+            Some(profile) => Ok(store::save(&mount, bucket.endpoint(), bucket.name(), &profile)?),
+            None => Ok(()),
+        }
+    })
+    .await?
 }
 
 type Stamps = BTreeMap<RelPath, Stamp>;
@@ -188,10 +197,10 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     } else if work.changed_bucket() {
         state.owed = true;
     }
-    forget_what_is_gone(work, &mut entries);
-    if let Some(yes) = change.conditional {
-        state.conditional_writes = Some((yes, now(), work.ends.bucket.endpoint().to_owned()));
+    for (path, etag, found) in &work.distrusted {
+        entries.entry(path.clone()).or_default().foreign = Some(Box::new((etag.clone(), found.clone(), None)));
     }
+    forget_what_is_gone(work, &mut entries);
     if !plan.is_empty() {
         state.last = Some(LastRun { command: plan.direction.verb().into(), host: host_name(), time: now(), generation: state.generation });
     }

@@ -115,6 +115,16 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
+    /// An item that was counted with `before` is proven by its digest.
+    pub(super) fn strengthen(&mut self, before: Proof) {
+        match before {
+            Proof::Strong => return,
+            Proof::ETag => self.etag -= 1,
+            Proof::Size => self.size -= 1,
+        }
+        self.strong += 1;
+    }
+
     pub(super) fn add(&mut self, proof: Proof, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;

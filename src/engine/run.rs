@@ -13,6 +13,7 @@ use super::doubt::read_racy_again;
 use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
+use super::read_back::Distrusted;
 use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::rest::Rest;
@@ -23,11 +24,12 @@ use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::left;
 use crate::local::lock::{Lock, LockError};
-use crate::local::place::clear_up;
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
+use crate::profile::Profile;
 use crate::remote::object::Enforce;
 
 /// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
@@ -65,6 +67,12 @@ pub(super) struct Work<'a> {
     /// The mount's clock when the look and when the run began.
     pub(super) clocks: Clocks,
     pub(super) enforce: Enforce,
+    /// What is known about the store.
+    pub(super) store: Profile,
+    /// Some of it is new, and to be kept.
+    pub(super) store_is_new: bool,
+    /// Objects that do not hold what was sent.
+    pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) rest: Rest,
@@ -95,13 +103,13 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
     let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
-    let (moves, last_run) = (!plan.is_empty(), sight.last_run.clone());
+    let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
-        clear_up(&mount)?;
+        left::clear(&mount, &op)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
@@ -118,6 +126,9 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         plan,
         clocks,
         enforce: Enforce::Head,
+        store: Profile::default(),
+        store_is_new: false,
+        distrusted: Vec::new(),
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
@@ -128,7 +139,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         report,
         unanswered: 0,
     };
-    let conditional = work.begin().await?;
+    work.begin().await?;
     if left {
         work.take_over_uploads().await?;
     }
@@ -140,7 +151,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.end(e);
         settled = None;
     }
-    work.finish(id, conditional, settled, lock).await
+    work.finish(id, settled, lock).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.
@@ -156,8 +167,8 @@ fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
     report
 }
 
-/// A mount that is the bucket's own filesystem shows its id file there.
-async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
+/// Refuses a mount that is the bucket's own filesystem: its id file, which must have been made, shows up there. A few HEADs.
+pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
     let own = format!(".lsync/mount-{id}");
     let root = ends.mount.root();
     let names: Vec<&str> = root.iter().filter_map(|n| n.to_str()).filter(|n| *n != "/").collect();
@@ -189,13 +200,7 @@ impl Work<'_> {
     }
 
     /// Publishes, remembers, and says what can be said.
-    async fn finish(
-        mut self,
-        mount_id: String,
-        conditional: Option<bool>,
-        settled: Option<settle::Proofs>,
-        lock: Lock,
-    ) -> Result<Report, Error> {
+    async fn finish(mut self, mount_id: String, settled: Option<settle::Proofs>, lock: Lock) -> Result<Report, Error> {
         let mut published = None;
         if self.changed_bucket() || self.plan.owed {
             self.ends.phase(Phase::Publish);
@@ -212,7 +217,8 @@ impl Work<'_> {
         if let Err(e) = self.uploads.close().await {
             self.end(e);
         }
-        let change = Change { mount_id, clocks: self.clocks, conditional, published };
+        let learnt = self.store_is_new.then(|| self.store.clone());
+        let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
         let remembered = match held {
@@ -258,11 +264,8 @@ impl Work<'_> {
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
-        if let Some(journal) = &self.journal
-            && !self.only_a_manifest_tells(&done)
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
-        {
-            self.end(e.into());
+        if !self.only_a_manifest_tells(&done) {
+            self.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen });
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
@@ -281,6 +284,14 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    fn note(&mut self, journalled: &Journalled) {
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(journalled)
+        {
+            self.end(e.into());
+        }
     }
 
     /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
@@ -327,6 +338,11 @@ impl Work<'_> {
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),
+            NotSent::Damaged(entry) => {
+                // Ours, and not what the file holds: the next run replaces it.
+                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+            }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
         self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });

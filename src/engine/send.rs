@@ -14,7 +14,7 @@ use super::report::{FailureKind, chain};
 use super::rest::Rest;
 use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, Md5, digest_one, part_bytes_for};
+use crate::digest::{Digests, ETag, Md5, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
@@ -57,6 +57,8 @@ pub(super) enum NotSent {
     Item(FailureKind, String),
     /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
     Unanswered(crate::remote::error::Error),
+    /// This file only: what the store now has under its name is damaged. The entry says what that is.
+    Damaged(Box<Entry>),
     /// The whole run must end.
     Run(Error),
 }
@@ -93,6 +95,10 @@ impl Sender<'_> {
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
+                Err(Once::Damaged(etag)) => {
+                    let file = File { size: stamp.size, mtime: None, digests: Digests::of_etag(&etag), etag: Some(etag) };
+                    return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(file), mode: None })));
+                }
                 Ok(sent) => return Ok(sent),
             }
         }
@@ -149,6 +155,7 @@ impl Sender<'_> {
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
+            Ok(stored) if stored.damaged => Err(Once::Damaged(stored.etag)),
             Ok(stored) => Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0 }),
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");
@@ -196,6 +203,7 @@ struct Written {
 enum Once {
     Read(ReadError),
     Remote(crate::remote::error::Error),
+    Damaged(ETag),
     Run(Error),
 }
 

@@ -119,6 +119,11 @@ impl Uploads {
         Ok(taken)
     }
 
+    /// All that wait.
+    pub(super) fn drain(&self) -> Vec<OpenUpload> {
+        std::mem::take(&mut self.locked().waiting)
+    }
+
     /// Begins an upload: our word that it is ours is on disk before the store hears of it.
     pub(super) async fn begin(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, about: About) -> Result<(Upload, OpenUpload), Begin> {
         let nonce = about.metadata.iter().find(|(name, _)| name == NONCE).map(|(_, nonce)| nonce.clone()).unwrap_or_default();
@@ -273,7 +278,7 @@ impl<E: Into<Error>> From<E> for Begin {
 }
 
 /// Of the uploads that a store lists, those of this key that may have been begun by tries that nobody heard the answer of.
-fn may_be_ours<'a>(listed: &'a [Begun], open: &'a OpenUpload) -> impl Iterator<Item = &'a Begun> {
+pub(super) fn may_be_ours<'a>(listed: &'a [Begun], open: &'a OpenUpload) -> impl Iterator<Item = &'a Begun> {
     listed.iter().filter(move |begun| {
         let after = begun.initiated.div_euclid(1_000_000_000) - open.since;
         begun.key == open.path.as_str() && Some(&begun.id) != open.id.as_ref() && (0..=TRIES_SECONDS).contains(&after)

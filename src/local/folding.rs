@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::beneath::{Dir, PRIVATE};
 use super::internal;
@@ -10,7 +11,7 @@ use super::mount::Mount;
 use crate::path::{RESERVED, RelPath};
 use crate::plan::{Folding, Held};
 
-/// How the name of a file begins whose name is asked for in another spelling.
+/// How the name of the file begins that is made in `.lsync/` for the question.
 const PROBE: &str = "folds-";
 
 /// Asks. A mount that may not be written answers for case alone, and for accents by that; nothing can come to it anyway.
@@ -64,31 +65,30 @@ pub fn spelt_otherwise(mount: &Mount, folding: Folding, path: &RelPath) -> Optio
     (spelt != path.as_str()).then_some(spelt)
 }
 
-/// Asks with a file of its own, which it removes again: other runs may ask at the same time.
+/// Asks with a file that it removes again, as it does with what a run left that died while it asked.
 fn folds_accents(own: &Dir) -> io::Result<bool> {
-    let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-    let name = |character: &str| format!("{PROBE}{character}-{}", data_encoding::HEXLOWER.encode(&random));
-    let composed = name("\u{e9}");
-    loop {
+    for _ in 0..10 {
+        for left in own.names()?.iter().filter(|name| name.as_bytes().starts_with(PROBE.as_bytes())) {
+            gone(own.remove_file(left))?;
+        }
+        let mut random = [0; 4];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let name = |character: &str| format!("{PROBE}{character}-{}", data_encoding::HEXLOWER.encode(&random));
+        let composed = name("\u{e9}");
         drop(own.create_new(&composed, internal::PRIVATE_FILE)?);
         let answer = are_one(own, &composed, &name("e\u{301}"));
-        match own.remove_file(&composed) {
-            // A run that clears up took it for one that was left behind.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            removed => return removed.and(answer),
+        // Another run that asks at the same time may have taken it for what a dead one left.
+        let still = own.status(&composed)?.is_some();
+        gone(own.remove_file(&composed))?;
+        if still {
+            return answer;
         }
     }
+    Err(io::ErrorKind::NotFound.into())
 }
 
-/// Removes the files of questions that nobody came to answer, because their run was killed. The caller holds the lock.
-pub(super) fn clear_up(own: &Dir) -> io::Result<()> {
-    for name in own.names()? {
-        if let Some(name) = name.to_str().filter(|name| name.starts_with(PROBE)) {
-            own.remove_file(name).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
-        }
-    }
-    Ok(())
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// True when both names lead somewhere and the directory does not list both. Inode numbers do not tell: some FUSE file systems give
@@ -127,6 +127,26 @@ mod tests {
             assert_eq!(mount.top().names().unwrap().len(), made.len());
             assert!(made.iter().all(|dir| mount.top().dir(dir).unwrap().is_empty().unwrap()));
         }
+    }
+
+    #[test]
+    fn what_a_run_left_that_died_while_it_asked_goes() {
+        let (temp, mount) = mount(&[".lsync"]);
+        std::fs::write(temp.path().join(".lsync/folds-\u{e9}-0123abcd"), "").unwrap();
+        std::fs::write(temp.path().join(".lsync/clock"), "").unwrap();
+        assert_eq!(folding(&mount), Folding::default());
+        assert_eq!(mount.top().dir(".lsync").unwrap().names().unwrap(), ["clock"]);
+    }
+
+    #[test]
+    fn several_that_ask_at_once_are_in_nobodys_way() {
+        let (_temp, mount) = mount(&[".lsync"]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| assert_eq!(folding(&mount), Folding::default())));
+            }
+        });
+        assert!(mount.top().dir(".lsync").unwrap().is_empty().unwrap());
     }
 
     #[test]

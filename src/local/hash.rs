@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use super::beneath::in_the_way;
 use super::mount::{LocalError, Mount, Stamp};
-use crate::digest::{Digests, Md5, Parts, Stream};
+use crate::digest::{Digests, Kinds};
 use crate::path::RelPath;
 
 /// Bytes that are read at once.
@@ -87,8 +87,7 @@ impl Source {
 /// asked between pieces.
 pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Vec<Digests>, ReadError> {
     let source = Source::open(mount, path, expected)?;
-    let mut whole = want.whole.then(Stream::default);
-    let mut cuts: Vec<Cut> = want.part_bytes.iter().map(|part_bytes| Cut::new(*part_bytes)).collect();
+    let mut kinds = Kinds::new(want.whole, &want.part_bytes);
     let mut buffer = Vec::new();
     let mut offset = 0;
     while offset < expected.size {
@@ -97,55 +96,13 @@ pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, w
         }
         let len = PIECE.min(expected.size - offset);
         source.read(offset, usize::try_from(len).expect("a piece fits into memory"), &mut buffer)?;
-        if let Some(stream) = &mut whole {
-            stream.update(&buffer);
-        }
-        cuts.iter_mut().for_each(|cut| cut.update(&buffer));
+        kinds.update(&buffer);
         offset += len;
         (watch.progress)(len);
     }
     // Longer than the stamp, or written to meanwhile, shows here.
     source.unchanged()?;
-    let whole = Digests { whole: whole.map(Stream::finish), ..Digests::default() };
-    if cuts.is_empty() {
-        return Ok(vec![whole]);
-    }
-    Ok(cuts.into_iter().map(|cut| Digests { parts: Some(Box::new(cut.finish())), ..whole.clone() }).collect())
-}
-
-/// The digests of the parts that one part size cuts a stream into.
-struct Cut {
-    part_bytes: u64,
-    /// Bytes that the open part still takes.
-    room: u64,
-    open: Stream,
-    md5s: Vec<Md5>,
-}
-
-impl Cut {
-    fn new(part_bytes: u64) -> Cut {
-        let part_bytes = part_bytes.max(1);
-        Cut { part_bytes, room: part_bytes, open: Stream::default(), md5s: Vec::new() }
-    }
-
-    fn update(&mut self, mut piece: &[u8]) {
-        while !piece.is_empty() {
-            if self.room == 0 {
-                self.md5s.push(std::mem::take(&mut self.open).finish());
-                self.room = self.part_bytes;
-            }
-            let (now, later) = piece.split_at(usize::try_from(self.room).map_or(piece.len(), |room| room.min(piece.len())));
-            self.open.update(now);
-            self.room -= now.len() as u64;
-            piece = later;
-        }
-    }
-
-    /// The last part, full or not, is still open; an empty file has one empty part.
-    fn finish(mut self) -> Parts {
-        self.md5s.push(self.open.finish());
-        Parts { part_bytes: self.part_bytes, md5s: self.md5s }
-    }
+    Ok(kinds.finish())
 }
 
 fn cannot_read(path: &RelPath, error: io::Error) -> ReadError {
@@ -158,6 +115,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+    use crate::digest::Parts;
     use crate::digest::digest_one;
     use crate::local::mount::Looked;
 

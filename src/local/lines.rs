@@ -115,7 +115,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds these can panic half way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

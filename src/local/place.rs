@@ -14,7 +14,7 @@ use super::mount::{LocalError, Looked, Mount, Stamp};
 pub use super::temp::Temp;
 use super::trash::{self, Spot, make_dirs, no_hard_links};
 use super::twins::Twins;
-pub use super::workplace::{Workplace, clear_up};
+pub use super::workplace::Workplace;
 use crate::path::{RESERVED, RelPath};
 
 /// How much the trash may hold.

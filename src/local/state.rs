@@ -5,7 +5,8 @@
 //! `.lsync/state-<first 16 hex digits of the MD5 of bucket, NUL, prefix>`, mode 0600: UTF-8, one JSON value per line.
 //!
 //! The first line is the header: `"lsync": "state"`, `"v": 1`, `bucket`, `prefix`, and the fields of [`State`] (`last` is an object,
-//! `conditional_writes` is `[bool, time, endpoint]`, `known` is `[[name, [parents…]], …]`, `owed` is left out when false, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
+//! `known` is `[[name, [parents…]], …]`, `owed` is left out when false, `journals` is `[[operation, bytes], …]`, `newest` is the header of a manifest).
+//! `conditional_writes`, which early versions wrote, is passed over: what a store does is kept beside this file (see [`super::store`]).
 //!
 //! Then one line per path, in path order:
 //!
@@ -52,8 +53,6 @@ pub struct State {
     pub mount: String,
     /// The last run that moved data here: command, host, time.
     pub last: Option<LastRun>,
-    /// Whether the store honours conditional writes, when that was learnt (nanoseconds since 1970), and of which endpoint.
-    pub conditional_writes: Option<(bool, Nanos, String)>,
     /// Journals that this state covers, with their length in bytes: [`load`] folded them in, and [`save`] removes them. Written down,
     /// so that a crash between the two never folds an old journal over a newer state.
     pub journals: Vec<(String, u64)>,

@@ -22,7 +22,7 @@ use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
 use super::state::remote_id;
-use crate::digest::{ETag, Md5};
+use crate::digest::{ETag, Md5, Parts};
 use crate::manifest::write_line;
 use crate::path::RelPath;
 
@@ -102,6 +102,16 @@ struct Line {
     e: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     o: Option<bool>,
+}
+
+impl OpenUpload {
+    /// The digests of all parts, once the store has taken all of them.
+    #[must_use]
+    pub fn whole(&self) -> Option<Parts> {
+        let count = u32::try_from(self.stamp.size.div_ceil(self.part_bytes.max(1))).ok()?;
+        let md5s: Option<Vec<Md5>> = (1..=count).map(|number| self.parts.get(&number).map(|(md5, _)| *md5)).collect();
+        Some(Parts { part_bytes: self.part_bytes, md5s: md5s? })
+    }
 }
 
 impl UploadJournal {
@@ -285,6 +295,7 @@ mod tests {
         let parts = BTreeMap::from([(7, (digest_one(b"x"), ETag::parse("W/\"odd\"")))]);
         let a = OpenUpload { id: Some("id/1".into()), lost: 2, parts, ..begun("a") };
         assert_eq!(found(&mount).open, [a.clone(), begun("ü \n")]);
+        assert_eq!(a.whole(), None);
         assert_eq!(left(&mount, "b", "", "me").unwrap().open, [], "another prefix");
         // Another run takes over; between that and the end of the first journal both tell the same.
         let again = UploadJournal::create(&mount, "b", "p/", "op2").unwrap();

@@ -14,8 +14,10 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
+use super::calm::Calm;
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
+use crate::profile::{Profile, Support};
 
 /// An open bucket. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +43,10 @@ pub(super) struct Learnt {
     pub(super) plain_listings: AtomicBool,
     /// The store refuses `If-Match` on DELETE.
     pub(super) plain_deletes: AtomicBool,
+    /// The store's ETags may look like MD5s and are none.
+    pub(super) etags_are_no_md5: AtomicBool,
+    /// How much it bears at present.
+    pub(super) calm: Calm,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -52,12 +58,19 @@ impl Learnt {
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
+            etags_are_no_md5: AtomicBool::new(false),
+            calm: Calm::default(),
         })
     }
 
     /// Whether the store has answered anything at all, be it an error.
     pub(super) fn answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether listings are asked for without `encoding-type=url`.
+    pub(super) fn lists_plainly(&self) -> bool {
+        self.plain_listings.load(Ordering::Relaxed)
     }
 
     fn clock_offset_seconds(&self) -> Option<i64> {
@@ -134,6 +147,13 @@ impl Bucket {
     #[must_use]
     pub fn clock_offset_seconds(&self) -> Option<i64> {
         self.inner.learnt.clock_offset_seconds()
+    }
+
+    /// Takes over what is known about the store, so that nothing is asked in vain.
+    pub fn rely_on(&self, profile: &Profile) {
+        if profile.url_encoding == Some(Support::Refused) {
+            self.inner.learnt.plain_listings.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {

@@ -49,6 +49,11 @@ impl fmt::Debug for Network {
     }
 }
 
+/// Whether the server of an `https://` endpoint would speak HTTP/2, which lsync does not; `None` when it is not known.
+pub async fn offers_http2(network: &Network, endpoint: &str) -> Option<bool> {
+    super::dial::offers_http2(network, endpoint).await
+}
+
 /// Opens the bucket. Fails with [`Kind::Config`] only: nothing is sent yet.
 pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> {
     let doing = || format!("cannot use the bucket {}", Shown(&store.bucket));

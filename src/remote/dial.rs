@@ -47,22 +47,39 @@ struct Route {
     proxies: Arc<Matcher>,
 }
 
+/// Whether the server of an `https://` endpoint would speak HTTP/2, told by one TLS handshake; `None` when it is not known.
+pub(super) async fn offers_http2(network: &Network, endpoint: &str) -> Option<bool> {
+    let uri: Uri = endpoint.parse().ok().filter(|uri: &Uri| uri.scheme_str() == Some("https"))?;
+    let (route, mut config) = parts(network, true).ok()?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    match Dial(HttpsConnector::from((route, config))).call(uri).await.ok()? {
+        MaybeHttpsStream::Https(stream) => Some(stream.inner().get_ref().1.alpn_protocol() == Some(b"h2")),
+        MaybeHttpsStream::Http(_) => None,
+    }
+}
+
+/// Routes and TLS settings; no protocol is offered.
+fn parts(network: &Network, tls: bool) -> Result<(Route, rustls::ClientConfig), String> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    let route = Route { tcp, proxies: Arc::new(proxies(network)?) };
+    let roots = if tls { roots(network)? } else { rustls::RootCertStore::empty() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS cannot be set up ({e})"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((route, config))
+}
+
 impl Dial {
     /// `tls` says whether `https` will be spoken at all: only then are certificates read. Errors are fragments for the user.
     pub(super) fn new(network: &Network, tls: bool) -> Result<Dial, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let route = Route { tcp, proxies: Arc::new(proxies(network)?) };
-        let roots = if tls { roots(network)? } else { rustls::RootCertStore::empty() };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| format!("TLS cannot be set up ({e})"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let (route, config) = parts(network, tls)?;
         // Only HTTP/1.1 is offered: over HTTP/2 all transfers would share one TCP connection and its window.
         Ok(Dial(hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(route)))
     }

@@ -28,6 +28,8 @@ pub(super) struct Page {
     pub(super) objects: Vec<Listed>,
     /// Where the next page begins, if there is one.
     pub(super) next: Option<String>,
+    /// Keys came encoded.
+    pub(super) encoded: bool,
 }
 
 /// Stores that keep objects as files may need long for a page of a large directory.
@@ -78,31 +80,46 @@ impl Bucket {
 
     /// One page, from the beginning or from where the one before ended.
     pub(super) async fn page(&self, start: &str, from: Option<String>) -> Result<Page, Error> {
+        self.page_of(start, from, None).await
+    }
+
+    /// [`Bucket::page`] with at most so many objects on it; `None`: as many as the store likes.
+    pub(super) async fn page_of(&self, start: &str, from: Option<String>, most: Option<i32>) -> Result<Page, Error> {
         let mut tries = self.tries("list", start);
-        let prefix = self.whole_key(start);
         loop {
-            let plain = &self.learnt().plain_listings;
-            let encoded = !plain.load(Ordering::Relaxed);
-            let request = self
-                .client()
-                .list_objects_v2()
-                .bucket(self.name())
-                .set_prefix(Some(prefix.clone()).filter(|prefix| !prefix.is_empty()))
-                .set_continuation_token(from.clone())
-                // Control characters in keys are no valid XML.
-                .set_encoding_type(encoded.then_some(EncodingType::Url))
-                .customize()
-                .config_override(patient())
-                .interceptor(Whole)
-                .send();
-            match tries.send(request).await {
-                Ok(answer) => return self.read(answer, &prefix, from.as_deref(), &tries),
-                Err(failed) if failed.kind == Kind::Unsupported && encoded => plain.store(true, Ordering::Relaxed),
+            let encoded = !self.learnt().lists_plainly();
+            match self.try_page(&tries, start, from.as_deref(), most).await {
+                Ok(answer) => return self.read(answer, &self.whole_key(start), from.as_deref(), &tries),
+                Err(failed) if failed.kind == Kind::Unsupported && encoded => self.learnt().plain_listings.store(true, Ordering::Relaxed),
                 // Without a code, as something that is no store may say it.
                 Err(failed) if failed.kind == Kind::NotFound => return Err(tries.error(Failed { kind: Kind::NoBucket, ..failed })),
                 Err(failed) => tries.again(failed).await?,
             }
         }
+    }
+
+    /// [`Bucket::page`] without a second try: for probes.
+    pub(super) async fn page_once(&self, start: &str, from: &str) -> Result<Page, Error> {
+        let tries = self.tries("list", start);
+        let answer = self.try_page(&tries, start, Some(from), None).await.map_err(|failed| tries.error(failed))?;
+        self.read(answer, &self.whole_key(start), Some(from), &tries)
+    }
+
+    async fn try_page(&self, tries: &Tries<'_>, start: &str, from: Option<&str>, most: Option<i32>) -> Result<ListObjectsV2Output, Failed> {
+        let request = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.name())
+            .set_prefix(Some(self.whole_key(start)).filter(|prefix| !prefix.is_empty()))
+            .set_continuation_token(from.map(str::to_owned))
+            .set_max_keys(most)
+            // Control characters in keys are no valid XML.
+            .set_encoding_type((!self.learnt().lists_plainly()).then_some(EncodingType::Url))
+            .customize()
+            .config_override(patient())
+            .interceptor(Whole)
+            .send();
+        tries.send(request).await
     }
 
     fn read(&self, answer: ListObjectsV2Output, prefix: &str, from: Option<&str>, tries: &Tries<'_>) -> Result<Page, Error> {
@@ -123,7 +140,7 @@ impl Bucket {
         for object in answer.contents.unwrap_or_default() {
             objects.push(listed(object, encoded, prefix, skip).map_err(wrong)?);
         }
-        Ok(Page { objects, next: next.filter(|_| more) })
+        Ok(Page { objects, next: next.filter(|_| more), encoded })
     }
 
     fn senseless(&self, start: &str, message: &str) -> Error {

@@ -5,6 +5,7 @@
 //! back into an [`error::Error`].
 pub mod body;
 pub mod bucket;
+mod calm;
 #[cfg(test)]
 mod canned;
 mod classify;
@@ -12,6 +13,7 @@ pub mod connect;
 mod connector;
 mod dial;
 pub mod error;
+pub mod examine;
 pub mod flow;
 pub mod list;
 pub mod multipart;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -141,6 +141,29 @@ impl Bucket {
         }
     }
 
+    /// Whether ListParts shows the one part of an upload, of this many bytes. `None` when the store could not be asked.
+    pub(super) async fn shows_part(&self, upload: &Upload, bytes: u64) -> Option<bool> {
+        let request = self.client().list_parts().bucket(self.name()).key(self.whole_key(&upload.key)).upload_id(&upload.id).send();
+        match self.tries("list the parts of", &upload.key).send(request).await {
+            Ok(answer) => {
+                let sizes: Vec<_> = answer.parts().iter().map(|part| (part.part_number(), part.size())).collect();
+                Some(sizes == [(Some(1), i64::try_from(bytes).ok())])
+            }
+            Err(failed) => is_refusal(failed.kind).then_some(false),
+        }
+    }
+
+    /// Whether ListMultipartUploads shows an upload. `None` when the store could not be asked.
+    pub(super) async fn shows_upload(&self, upload: &Upload) -> Option<bool> {
+        // The key as it is may be no valid XML, so it is looked for by its id.
+        let start: String = self.whole_key(&upload.key).chars().take_while(char::is_ascii_graphic).collect();
+        let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(start).encoding_type(EncodingType::Url).send();
+        match self.tries("list the uploads of", &upload.key).send(request).await {
+            Ok(answer) => Some(answer.uploads().iter().any(|open| open.upload_id() == Some(&upload.id))),
+            Err(failed) => is_refusal(failed.kind).then_some(false),
+        }
+    }
+
     /// Gives the upload up, so that its parts cost nothing.
     pub async fn abort_upload(&self, upload: &Upload) -> Result<(), Error> {
         let mut tries = self.tries("give up the upload of", &upload.key);
@@ -154,6 +177,11 @@ impl Bucket {
             }
         }
     }
+}
+
+/// What kind of failure is an answer to the question, rather than none.
+fn is_refusal(kind: Kind) -> bool {
+    matches!(kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Protocol)
 }
 
 /// Finds the upload's id in an answer whose root is `InitiateMultipartUpload`, as `rclone serve s3` writes it: the SDK only takes
@@ -222,6 +250,8 @@ mod tests {
         let error_in_200 = error("200 OK", "InternalError");
         let no_upload = error("404 Not Found", "NoSuchUpload");
         let conflict = error("412 Precondition Failed", "PreconditionFailed");
+        let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
+        let internal = error("500 Internal Server Error", "InternalError");
         for (answers, expected, methods) in [
             (vec![done.as_str()], Ok("e-2"), "POST"),
             (vec![&error_in_200, &done], Ok("e-2"), "POST POST"),
@@ -233,6 +263,10 @@ mod tests {
             (vec![&answer("200 OK", ""), &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
             (vec![&answer("200 OK", "<html>login</html>"), &no_upload, ABSENT], Err(Kind::NotFound), "POST POST HEAD"),
             (vec![&answer("200 OK", "<CompleteMultipartUploadResult/>"), OURS], Ok("seen"), "POST HEAD"),
+            (vec![&internal, &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![&internal, &no_upload, THEIRS], Err(Kind::NotFound), "POST POST HEAD"),
+            (vec![&conflict, THEIRS], Err(Kind::Precondition), "POST HEAD"),
+            (vec![&conflict_409, THEIRS], Err(Kind::Precondition), "POST HEAD"),
             (vec![&error("400 Bad Request", "InvalidPart")], Err(Kind::Integrity), "POST"),
         ] {
             let (result, asked) = complete(&answers).await;

@@ -1,4 +1,5 @@
-//! Small experiments that tell what a store does, under random keys in `.lsync/` that are removed again.
+//! Whether the store honours conditions on writes: the few requests that an upload needs answered before its first transfer, with a
+//! random key in `.lsync/` that is removed again. The whole examination is in [`super::examine`].
 
 use bytes::Bytes;
 
@@ -7,126 +8,115 @@ use super::classify::Failed;
 use super::error::{Error, Kind};
 use super::object::{About, Enforce, Guard, Put, random_id};
 use crate::digest::{ETag, digest_one};
+use crate::profile::{ETagKind, Profile, Support};
 
-/// What `lsync setup` finds out.
-#[derive(Clone, Debug)]
-pub struct Findings {
-    /// Objects on the first listing page, and whether there are more.
-    pub first_page: (usize, bool),
-    /// Server clock minus ours, seconds.
-    pub clock_offset_seconds: Option<i64>,
-    /// A wrong `Content-MD5` is refused; `None` when writing is not allowed.
-    pub checks_content_md5: Option<bool>,
-    /// The ETag of a small object is its MD5, in the answer and in the listing; `None` when writing is not allowed.
-    pub etag_is_md5: Option<bool>,
-    /// `If-None-Match: *` and `If-Match` are honoured; `None` when writing is not allowed.
-    pub conditional_writes: Option<bool>,
-    /// Keys after the prefix of probe objects that could not be removed.
-    pub leftover: Vec<String>,
+/// What every probe object holds.
+pub(super) const CONTENT: &[u8] = b"lsync wrote this to learn what the store does; it may be removed\n";
+
+/// What became of a guarded PUT.
+pub(super) enum Tried {
+    /// It was stored.
+    Stored(ETag),
+    /// The condition does not hold, says the store.
+    Held,
+    /// The store takes no such request.
+    Refused,
+    /// An earlier try whose answer was lost may be what the condition met.
+    Unclear,
 }
-
-/// What one probe of writing found.
-struct Writing {
-    checks_content_md5: bool,
-    etag_is_md5: bool,
-    conditional_writes: bool,
-}
-
-const CONTENT: &[u8] = b"lsync wrote this to learn what the store does; it may be removed\n";
 
 impl Bucket {
-    /// Whether the store honours `If-None-Match: *` and `If-Match` on PUT: four small requests, and one that removes the probe object.
-    /// "Ignored" and "refused as unsupported" are both false. That the object could not be removed is no error.
-    pub async fn honours_conditional_writes(&self) -> Result<bool, Error> {
+    /// What the store does with `If-None-Match: *` and `If-Match` on PUT, and what its ETags are: four small requests, a fifth where the
+    /// ETags tell nothing, and one that removes the probe object. That it could not be removed is no error. The profile has no time.
+    pub async fn probe_guards(&self) -> Result<Profile, Error> {
         let key = probe_key();
-        let found = self.try_conditions(&key).await;
+        let found = self.guards(&key).await;
         let _ = self.delete(&key, &Guard::Any, Enforce::Head).await;
         found
     }
 
-    /// One page of the listing: proves that the endpoint answers, the bucket exists and the credentials may read it.
-    pub async fn check_readable(&self) -> Result<(usize, bool), Error> {
-        let page = self.page("", None).await?;
-        Ok((page.objects.len(), page.next.is_some()))
-    }
-
-    /// All of [`Findings`]. Fails when the bucket cannot be read; that it cannot be written is a finding.
-    pub async fn inspect(&self) -> Result<Findings, Error> {
-        let first_page = self.check_readable().await?;
+    /// Whether the store refuses a body that is not what its `Content-MD5` says; `None` when that cannot be told.
+    pub async fn probe_content_md5(&self) -> Result<Option<bool>, Error> {
         let key = probe_key();
-        let writing = match self.inspect_writing(&key).await {
-            Ok(writing) => Some(writing),
-            Err(error) if error.kind == Kind::Denied => None,
-            Err(error) => {
-                let _ = self.delete(&key, &Guard::Any, Enforce::Head).await;
-                return Err(error);
-            }
-        };
-        let removed = writing.is_none() || self.delete(&key, &Guard::Any, Enforce::Head).await.is_ok();
-        Ok(Findings {
-            first_page,
-            clock_offset_seconds: self.clock_offset_seconds(),
-            checks_content_md5: writing.as_ref().map(|w| w.checks_content_md5),
-            etag_is_md5: writing.as_ref().map(|w| w.etag_is_md5),
-            conditional_writes: writing.as_ref().map(|w| w.conditional_writes),
-            leftover: if removed { Vec::new() } else { vec![key] },
-        })
+        let found = self.refuses_wrong_md5(&key).await;
+        if !matches!(found, Ok(Some(true))) {
+            let _ = self.delete(&key, &Guard::Any, Enforce::Head).await;
+        }
+        found
     }
 
-    async fn inspect_writing(&self, key: &str) -> Result<Writing, Error> {
-        let wrong = Put { md5: digest_one(b"something else"), ..probe(key, Guard::Any) };
-        let checks_content_md5 = match self.put_once(&wrong).await {
-            Ok(_) => false,
-            Err(failed) if failed.kind == Kind::Denied => return Err(self.tries("put", key).error(failed)),
-            // Not every store says 400 BadDigest; what counts is that nothing is stored.
-            Err(_) => self.head(key).await?.is_none(),
+    async fn guards(&self, key: &str) -> Result<Profile, Error> {
+        let mut profile = Profile::default();
+        let etag = match self.try_guarded(key, Guard::Absent).await? {
+            Tried::Stored(etag) => etag,
+            Tried::Refused => return Ok(Profile { conditional_writes: Some(Support::Refused), ..profile }),
+            Tried::Held | Tried::Unclear => return Ok(profile),
         };
-        let md5 = digest_one(CONTENT);
-        let stored = self.put(probe(key, Guard::Any)).await?;
-        let listed = self.list(key, &|_| ()).await?;
-        let etag_is_md5 = stored.etag.md5() == Some(md5) && listed.iter().any(|object| object.key == key && object.etag.md5() == Some(md5));
-        let conditional_writes = self.try_conditions(&probe_key_beside(key)).await;
-        let _ = self.delete(&probe_key_beside(key), &Guard::Any, Enforce::Head).await;
-        Ok(Writing { checks_content_md5, etag_is_md5, conditional_writes: conditional_writes? })
+        profile.single_etag = Some(ETagKind::of_single(&etag, digest_one(CONTENT)));
+        profile.conditional_writes = self.refuses_wrong_conditions(key).await?;
+        if profile.is_conditional() {
+            profile.conditional_writes = match self.try_guarded(key, Guard::Is(etag, 0)).await? {
+                Tried::Stored(_) => Some(Support::Honoured),
+                Tried::Held | Tried::Refused => Some(Support::Refused),
+                Tried::Unclear => None,
+            };
+        }
+        if profile.single_etag == Some(ETagKind::Opaque) {
+            profile.checks_content_md5 = self.refuses_wrong_md5(key).await?;
+        }
+        Ok(profile)
     }
 
-    /// A store that does not honour a condition accepts the second or third PUT, or refuses one that should do.
-    async fn try_conditions(&self, key: &str) -> Result<bool, Error> {
-        let Some(etag) = self.try_condition(key, Guard::Absent, true).await? else { return Ok(false) };
+    /// Whether conditions that do not hold are refused, of a key where an object is.
+    pub(super) async fn refuses_wrong_conditions(&self, key: &str) -> Result<Option<Support>, Error> {
         let other = ETag::Hex(digest_one(b"something else"));
-        Ok(self.try_condition(key, Guard::Absent, false).await?.is_some()
-            && self.try_condition(key, Guard::Is(other, 0), false).await?.is_some()
-            && self.try_condition(key, Guard::Is(etag, 0), true).await?.is_some())
+        for guard in [Guard::Absent, Guard::Is(other, 0)] {
+            match self.try_guarded(key, guard).await? {
+                Tried::Held => {}
+                Tried::Stored(_) => return Ok(Some(Support::Ignored)),
+                Tried::Refused => return Ok(Some(Support::Refused)),
+                Tried::Unclear => return Ok(None),
+            }
+        }
+        Ok(Some(Support::Honoured))
     }
 
-    /// A PUT under a guard that `holds` or does not: something when the store behaves, the ETag if it was stored.
-    async fn try_condition(&self, key: &str, guard: Guard, holds: bool) -> Result<Option<ETag>, Error> {
+    /// Whether a body that is not what its `Content-MD5` says is refused; `None` when it is refused for a reason that may be another.
+    pub(super) async fn refuses_wrong_md5(&self, key: &str) -> Result<Option<bool>, Error> {
+        let wrong = Put { md5: digest_one(b"something else"), ..probe(key, Guard::Any) };
+        match self.put_once(&wrong).await {
+            Ok(_) => Ok(Some(false)),
+            Err(failed) if failed.kind == Kind::Integrity => Ok(Some(true)),
+            Err(failed) if failed.kind == Kind::Unsupported => Ok(None),
+            Err(failed) => Err(self.tries("put", key).error(failed)),
+        }
+    }
+
+    /// A PUT under a condition that the store is to enforce.
+    pub(super) async fn try_guarded(&self, key: &str, guard: Guard) -> Result<Tried, Error> {
+        let holds = guard == Guard::Absent;
         let put = Put { enforce: Enforce::Conditional, ..probe(key, guard) };
         let mut tries = self.tries("put", key);
         loop {
             match self.put_once(&put).await {
-                Ok(etag) => return Ok(etag.filter(|_| holds).map(|etag| ETag::parse(&etag))),
-                Err(Failed { kind: Kind::Precondition, .. }) if holds && tries.is_again() => {
-                    // A try before may have been carried out: then this one proves nothing, and neither would another.
-                    return Ok(None);
-                }
-                Err(Failed { kind: Kind::Precondition, .. }) => return Ok((!holds).then(|| ETag::Opaque("".into()))),
-                Err(Failed { kind: Kind::Unsupported, .. }) => return Ok(None),
+                Ok(etag) => return Ok(etag.map_or(Tried::Unclear, |etag| Tried::Stored(ETag::parse(&etag)))),
+                Err(Failed { kind: Kind::Precondition, .. }) if holds && tries.is_again() => return Ok(Tried::Unclear),
+                // AWS answers 404 to If-Match where nothing is.
+                Err(Failed { kind: Kind::Precondition | Kind::NotFound, .. }) => return Ok(Tried::Held),
+                Err(Failed { kind: Kind::Unsupported, .. }) => return Ok(Tried::Refused),
                 Err(failed) => tries.again(failed).await?,
             }
         }
     }
 }
 
-fn probe_key() -> String {
+/// A key for probe objects that nothing else has.
+pub(super) fn probe_key() -> String {
     format!(".lsync/probe-{}", random_id())
 }
 
-fn probe_key_beside(key: &str) -> String {
-    format!("{key}-2")
-}
-
-fn probe(key: &str, guard: Guard) -> Put {
+/// A probe object.
+pub(super) fn probe(key: &str, guard: Guard) -> Put {
     Put {
         key: key.to_owned(),
         body: Bytes::from_static(CONTENT),

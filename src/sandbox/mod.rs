@@ -13,7 +13,9 @@ mod copies;
 mod door;
 mod events;
 mod fault;
+mod history;
 mod journal;
+mod line;
 mod listing;
 mod lists;
 mod objects;
@@ -24,6 +26,7 @@ mod replay;
 mod requests;
 mod shelf;
 mod store;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -42,9 +45,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use events::{Events, Moment};
-pub use fault::{Action, Faults, Profile, Rule};
+pub use fault::{Action, Faults, Oddity, Profile, Rule};
+pub use history::Version;
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};
+pub use storm::{Hazard, Hit, Storm};
 
 /// How to start a [`Server`].
 #[derive(Clone)]

@@ -7,18 +7,19 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error,
-    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, StreamingBlob,
-    Timestamp,
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, ServerSideEncryption,
+    StreamingBlob, Timestamp,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::api::Api;
-use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects};
+use super::bucket::{INLINE_MAX_BYTES, NewObject, Objects, broken};
 use super::condition;
 use super::fault::Profile;
 use super::journal::{About, Facts};
 use super::receive::{Announced, receive};
 use super::seconds_now;
+use super::shelf::random_id;
 
 /// User metadata that AWS takes at most: bytes of all names and values.
 const METADATA_MAX_BYTES: usize = 2 << 10;
@@ -46,7 +47,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let received = receive(bucket.shelf(), INLINE_MAX_BYTES, input.body, announced).await?;
     let facts = Facts {
         bytes: received.bytes,
-        etag: received.md5.hex(),
+        etag: if profile.opaque_single_etag { random_id().map_err(broken)? } else { etag(&profile, || received.md5.hex())? },
         listed_etag: None,
         modified: seconds_now(),
         about,
@@ -71,7 +72,7 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         None => 0..size,
     };
     let facts = &object.facts;
-    let told = told(facts);
+    let told = told(facts, &api.faults.profile());
     let output = GetObjectOutput {
         body: Some(StreamingBlob::from(s3s::Body::http_body(object.content.read(range.start, range.end)))),
         content_length: Some(signed(range.end - range.start)),
@@ -85,6 +86,7 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         content_disposition: told.content_disposition,
         content_language: told.content_language,
         cache_control: told.cache_control,
+        server_side_encryption: told.server_side_encryption,
         ..Default::default()
     };
     let partial = output.content_range.is_some();
@@ -101,11 +103,14 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
     condition::may_read(&object.facts.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let facts = &object.facts;
     let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
-    Ok(S3Response::with_headers(told(facts), if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() }))
+    Ok(S3Response::with_headers(
+        told(facts, &api.faults.profile()),
+        if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() },
+    ))
 }
 
 /// All that is told of an object beside its content.
-fn told(facts: &Facts) -> HeadObjectOutput {
+fn told(facts: &Facts, profile: &Profile) -> HeadObjectOutput {
     let about = facts.about.clone();
     HeadObjectOutput {
         content_length: Some(signed(facts.bytes)),
@@ -118,6 +123,7 @@ fn told(facts: &Facts) -> HeadObjectOutput {
         content_disposition: about.content_disposition,
         content_language: about.content_language,
         cache_control: about.cache_control,
+        server_side_encryption: profile.encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS)),
         ..Default::default()
     }
 }
@@ -210,6 +216,19 @@ pub(super) fn refuse_version(version: Option<&str>) -> S3Result<()> {
         None | Some("null") => Ok(()),
         Some(_) => Err(s3_error!(NoSuchVersion, "the sandbox keeps no versions")),
     }
+}
+
+/// The ETag that the store gives to content whose digest it would be.
+pub(super) fn etag(profile: &Profile, digest: impl FnOnce() -> String) -> S3Result<String> {
+    Ok(match (profile.opaque_etag, profile.encrypted) {
+        (true, _) => format!("opaque-{}", random_id().map_err(broken)?),
+        (_, true) => {
+            let digest = digest();
+            // As many digits, and the number of parts where there is one.
+            format!("{}{}", random_id().map_err(broken)?, digest.get(32..).unwrap_or_default())
+        }
+        _ => digest(),
+    })
 }
 
 /// A time as S3 answers it.

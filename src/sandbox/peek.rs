@@ -33,9 +33,25 @@ impl Server {
         self.put_behind(bucket, key, content, |bucket| (etag, bucket.get(key).map(|object| object.facts.about.clone()).unwrap_or_default()))
     }
 
+    /// Lets one bit of this byte (from 0) of an object rot on its disk: everything that is told about it stays. Errors as
+    /// [`Server::put_foreign`], and when there is no such byte.
+    pub fn rot(&self, bucket: &str, key: &str, byte: usize) -> io::Result<()> {
+        let bucket = self.store.bucket(bucket).map_err(io::Error::other)?;
+        let object = bucket.get(key).ok_or(io::ErrorKind::NotFound)?;
+        let mut content = object.content.read(0, object.facts.bytes).read_to_end()?;
+        *content.get_mut(byte).ok_or(io::ErrorKind::InvalidInput)? ^= 1;
+        Server::replace(&bucket, key, &content, object.facts.clone())
+    }
+
     fn put_behind(&self, bucket: &str, key: &str, content: &[u8], about: impl FnOnce(&Bucket) -> (String, About)) -> io::Result<()> {
         let bucket = self.store.bucket(bucket).map_err(io::Error::other)?;
         let (etag, about) = about(&bucket);
+        let facts =
+            Facts { bytes: content.len() as u64, etag, listed_etag: None, modified: seconds_now(), about, checksums: BTreeMap::new() };
+        Server::replace(&bucket, key, content, facts)
+    }
+
+    fn replace(bucket: &Bucket, key: &str, content: &[u8], facts: Facts) -> io::Result<()> {
         let body = if content.len() <= INLINE_MAX_BYTES {
             Body::Small(content.to_vec())
         } else {
@@ -43,8 +59,6 @@ impl Server {
             file.write(content)?;
             Body::Files(vec![Piece { blob: file.finish()?, bytes: content.len() as u64 }])
         };
-        let facts =
-            Facts { bytes: content.len() as u64, etag, listed_etag: None, modified: seconds_now(), about, checksums: BTreeMap::new() };
         bucket.put(|_, _| Ok(NewObject { key: key.to_owned(), facts, body, completes: None })).map_err(io::Error::other)?;
         Ok(())
     }

@@ -104,7 +104,7 @@ fn a_file_in_parts_comes_back_whole() {
 #[test]
 fn a_guard_holds_however_the_store_enforces_it() {
     on_a_bucket(|store, bucket| async move {
-        let conditional = bucket.honours_conditional_writes().await.unwrap();
+        let conditional = bucket.probe_guards().await.unwrap().is_conditional();
         assert_eq!(conditional, store != "rclone", "{store} and conditional writes");
         let enforce = if conditional { Enforce::Conditional } else { Enforce::Head };
         let first = bucket.put(put("x", "one", Guard::Absent, enforce)).await.unwrap();

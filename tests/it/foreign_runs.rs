@@ -1,6 +1,9 @@
 //! Whole runs of the real binary on stores that others wrote, as `foreign.rs` asks single requests of them: what lsync says must be true
 //! there too, whatever their ETags mean and whichever conditions they ignore.
 
+use serde_json::json;
+
+use crate::doctor::facts;
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::{Mount, noise};
 use crate::support::s3::Foreign;
@@ -41,4 +44,14 @@ fn foreign_runs_protect_what_is_newer_and_delete_what_is_proven() {
     run(&two, &foreign, "download --yes --delete").expect(0);
     assert_eq!(one.tree(), two.tree(), "on {}", foreign.kind);
     assert!(!two.has("gone") && two.has("kind/below"));
+}
+
+#[test]
+fn foreign_runs_of_doctor_tell_what_is_known_of_the_store() {
+    let (foreign, mount) = (Foreign::open(), Mount::with(&[("a", "a")]));
+    let ran = run(&mount, &foreign, "doctor --json");
+    let found = facts(&ran, "store");
+    let (conditions, beside) = if foreign.kind == "rclone" { ("ignored", false) } else { ("honoured", true) };
+    assert_eq!((&found["conditional_writes"], &found["a_beside_a/b"]), (&json!(conditions), &json!(beside)), "{}", ran.stdout);
+    run(&mount, &foreign, "upload --yes").expect(0);
 }

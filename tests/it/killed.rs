@@ -53,18 +53,6 @@ fn after_a_killed_upload_our_own_objects_are_no_strangers() {
     }
 }
 
-#[test]
-fn a_killed_large_upload_is_sent_again_whole() {
-    let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", noise(17 << 20));
-    s3.faults().push(hold("UploadPart", "large.bin", 1));
-    kill(&s3, &lsync(&s3, &mount, "upload --yes"));
-    assert!(s3.keys().is_empty(), "no half object");
-    let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
-    assert!(again.last_line().starts_with("complete: files=1 "), "{}", again.stdout);
-    assert!(s3.content("large.bin") == noise(17 << 20));
-}
-
 /// The object is there, its answer never came.
 #[test]
 fn a_run_that_is_killed_before_the_last_answer_finds_its_object() {

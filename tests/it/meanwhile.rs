@@ -145,17 +145,19 @@ fn a_rewrite_of_equal_size_while_it_is_sent_is_never_complete_with_the_old_bytes
 /// "Whether it does is learnt once per endpoint and bucket (kept 90 days)".
 #[test]
 fn what_a_store_does_with_conditions_is_asked_again_after_90_days() {
-    use lsync::local::{lock::now, mount::Mount, state};
+    use lsync::local::{lock::now, mount::Mount, store};
     const DAY: i64 = 24 * 3600 * 1_000_000_000;
     let two = Two::agreed(&[("a", "a")]);
-    let (mount, store) = (Mount::open(two.a.root()).expect("the mount is there"), &two.s3.store);
+    let mount = Mount::open(two.a.root()).expect("the mount is there");
+    let (endpoint, bucket) = (&two.s3.store.endpoint, &two.s3.store.bucket);
     for (days, asks) in [(0, false), (89, false), (91, true), (0, false)] {
-        let mut known = state::load(&mount, &store.bucket, &store.prefix).expect("the state can be read").state;
-        let (yes, learnt, endpoint) = known.conditional_writes.take().expect("the first upload asked");
-        let learnt = if days == 0 { learnt } else { now() - days * DAY };
-        known.conditional_writes = Some((yes, learnt, endpoint));
-        state::save(&mount, &store.bucket, &store.prefix, &known).expect("the state can be written");
-        two.a.write("a", format!("{days} {asks} {learnt}"));
+        let mut known = store::load(&mount, endpoint, bucket).expect("it can be read").expect("the first upload asked");
+        assert!(known.is_conditional());
+        if days > 0 {
+            known.time = now() - days * DAY;
+            store::save(&mount, endpoint, bucket, &known).expect("it can be written");
+        }
+        two.a.write("a", format!("{days} {asks} {}", known.time));
         two.s3.log().take();
         two.a("upload --yes").expect(0);
         let probed = two.s3.log().take().requests.iter().any(|(_, key)| key.contains(".lsync/probe-"));

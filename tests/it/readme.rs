@@ -101,7 +101,7 @@ fn the_table_of_commands_has_all_commands() {
 fn the_flags_are_those_of_the_help() {
     let mut readme = flags(&(section("## Flags").to_owned() + section("## Commands")));
     readme.remove("--features"); // of cargo
-    let all = ["upload", "download", "status", "setup", "sandbox serve"].map(help).join("\n");
+    let all = ["upload", "download", "status", "setup", "doctor", "verify", "sandbox serve"].map(help).join("\n");
     let real = flags(&all);
     let unknown: Vec<_> = readme.difference(&real).collect();
     let missing: Vec<_> = real.difference(&readme).collect();

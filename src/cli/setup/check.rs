@@ -1,13 +1,16 @@
 //! Checks, over the network, that the bucket can be used from here, and that it is not the mount's own filesystem.
 
+use std::sync::Arc;
+
+use lsync::engine::{Ends, Stop, examine_store};
 use lsync::local::mount::Mount;
-use lsync::path::{Prefix, Shown};
+use lsync::path::Prefix;
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
 use lsync::remote::error::Error;
-use lsync::remote::probe::Findings;
 
 use super::report::Outcome;
+use crate::cli::doctor::{Fact, Verdict, store_facts};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::settings::Settings;
@@ -16,16 +19,28 @@ use crate::cli::settings::find::shown;
 /// A clock that is further off than this is worth a word; stores refuse requests from 15 minutes on.
 const CLOCK_SECONDS: i64 = 60;
 
-/// Reads a page of the listing and tries small writes; without `probe` it only reads.
+/// Reads a page of the listing and finds out what the store does, as `lsync doctor` tells it; without `probe` it only reads.
 pub(crate) async fn bucket(settings: &Settings, probe: bool) -> Result<Outcome, Failure> {
     let bucket = connect(&settings.store, &settings.network).await?;
+    let page = bucket.check_readable().await?;
+    let outcome = with_clock(Outcome::done(answers(&bucket, page)), bucket.clock_offset_seconds());
     if !probe {
-        let page = bucket.check_readable().await?;
-        return Ok(with_clock(Outcome::done(answers(&bucket, page)), bucket.clock_offset_seconds()));
+        return Ok(outcome);
     }
-    let found = bucket.inspect().await?;
-    let outcome = with_clock(Outcome::done(answers(&bucket, found.first_page)), found.clock_offset_seconds);
-    Ok(told(&found).into_iter().fold(outcome, Outcome::note))
+    let examined = match Mount::open(&settings.root) {
+        Ok(mount) => {
+            let ends = Ends { mount: Arc::new(mount), bucket: bucket.clone(), observer: Arc::new(|_| ()), stop: Stop::default() };
+            // What could not be kept is asked again by the first upload.
+            examine_store(&ends).await.0
+        }
+        // Another step tells of it.
+        Err(_) => bucket.examine(&|| false).await,
+    };
+    let notes = told(&store_facts(&examined));
+    match examined.ended_by {
+        Some(error) => Err(error.into()),
+        None => Ok(notes.into_iter().fold(outcome, Outcome::note)),
+    }
 }
 
 fn answers(bucket: &Bucket, (objects, more): (usize, bool)) -> String {
@@ -51,22 +66,13 @@ fn with_clock(outcome: Outcome, offset_seconds: Option<i64>) -> Outcome {
     }
 }
 
-/// What the experiments found, for people.
-fn told(found: &Findings) -> Vec<String> {
-    let Some(conditional) = found.conditional_writes else {
-        return vec!["these keys may read and not write: download works, upload will be refused".into()];
-    };
-    let mut notes = vec![match conditional {
-        true => "it refuses to overwrite what changed meanwhile (conditional writes)".into(),
-        false => "it has no conditional writes; lsync looks again right before each write instead".to_owned(),
-    }];
-    if found.etag_is_md5 == Some(false) {
-        notes.push("its ETags are no MD5 digests; lsync's own record of digests is used".into());
+/// What is not as it should be, for people.
+fn told(facts: &[Fact]) -> Vec<String> {
+    let worth = facts.iter().filter(|fact| fact.verdict != Verdict::Ok && !fact.value.is_null());
+    let mut notes: Vec<String> = worth.map(|fact| format!("{}: {}: {}", fact.name, fact.found, fact.means)).collect();
+    if !notes.is_empty() {
+        notes.push("lsync doctor tells more".into());
     }
-    if found.checks_content_md5 == Some(false) {
-        notes.push("it does not check Content-MD5; lsync compares what it lists after each upload".into());
-    }
-    notes.extend(found.leftover.iter().map(|key| format!("the probe object {} could not be removed; it may be deleted", Shown(key))));
     notes
 }
 
@@ -108,22 +114,11 @@ async fn is_own_filesystem(settings: &Settings, network: &Network, id: &str) -> 
 mod tests {
     use super::*;
 
-    fn found(conditional: Option<bool>, etag_is_md5: Option<bool>) -> Findings {
-        Findings {
-            first_page: (0, false),
-            clock_offset_seconds: None,
-            checks_content_md5: conditional.map(|_| true),
-            etag_is_md5,
-            conditional_writes: conditional,
-            leftover: Vec::new(),
-        }
-    }
-
     #[test]
-    fn what_the_store_does_is_told_in_words() {
-        assert!(told(&found(None, None))[0].starts_with("these keys may read and not write"));
-        assert_eq!(told(&found(Some(true), Some(true))).len(), 1);
-        assert_eq!(told(&found(Some(false), Some(false))).len(), 2);
+    fn what_is_not_as_it_should_be_is_told_in_words() {
+        let fact = |verdict, value: serde_json::Value| Fact::new("store", "paging", verdict, value, "odd", "care");
+        assert!(told(&[fact(Verdict::Ok, true.into()), fact(Verdict::Note, serde_json::Value::Null)]).is_empty());
+        assert_eq!(told(&[fact(Verdict::Note, true.into())]), ["paging: odd: care", "lsync doctor tells more"]);
     }
 
     #[test]

@@ -8,20 +8,17 @@ use crate::engine::{Error, blocking};
 use crate::local::lock::{LockError, now};
 use crate::local::state::Journal;
 use crate::plan::Direction;
+use crate::profile::Profile;
 use crate::remote::object::Enforce;
 
-/// How long what was learnt about conditional writes holds, in nanoseconds: 90 days.
-const PROBE_HOLDS: i64 = 90 * 24 * 3600 * 1_000_000_000;
-
 impl Work<'_> {
-    /// What a run needs before its first transfer. Returns what was newly learnt about conditional writes.
-    pub(super) async fn begin(&mut self) -> Result<Option<bool>, Error> {
+    /// What a run needs before its first transfer.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
         if self.plan.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let mut learnt = None;
         if self.plan.direction == Direction::Upload {
-            learnt = self.learn_conditions().await?;
+            self.learn_conditions().await?;
             if self.enforce == Enforce::Head {
                 self.lease = Some(lease::take(self.ends, &self.operation).await?);
             }
@@ -39,24 +36,26 @@ impl Work<'_> {
                 return Err(e);
             }
         }
-        Ok(learnt)
+        Ok(())
     }
 
-    /// Whether the store honours conditions on writes: remembered, or asked.
-    async fn learn_conditions(&mut self) -> Result<Option<bool>, Error> {
-        let here = self.ends.bucket.endpoint();
-        let known = self.sight.state.conditional_writes.as_ref();
-        let known = known.filter(|(_, when, of)| (now() - when).abs() < PROBE_HOLDS && of == here).map(|(yes, _, _)| *yes);
-        let (honoured, learnt) = match known {
-            Some(known) => (known, None),
-            None => {
-                let probe = self.ends.bucket.honours_conditional_writes();
+    /// What the store honours: remembered, or asked.
+    async fn learn_conditions(&mut self) -> Result<(), Error> {
+        let known = self.sight.store.clone();
+        self.store = match known {
+            Some(known) if known.conditional_writes.is_some() => known,
+            known => {
+                let probe = self.ends.bucket.probe_guards();
                 let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                (found, Some(found))
+                self.store_is_new = true;
+                match known {
+                    Some(known) => known.completed_by(&found),
+                    None => Profile { time: now(), ..found },
+                }
             }
         };
-        self.enforce = if honoured { Enforce::Conditional } else { Enforce::Head };
-        Ok(learnt)
+        self.enforce = if self.store.is_conditional() { Enforce::Conditional } else { Enforce::Head };
+        Ok(())
     }
 
     /// Without its lease a run cannot say that nobody has replaced what it sent.

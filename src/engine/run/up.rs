@@ -6,6 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::digest::part_bytes_for;
+use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::send::{BUFFERED_MAX, NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
@@ -71,7 +72,8 @@ impl Work<'_> {
             }
         }
         self.remove_all().await;
-        self.close().await
+        let proofs = self.close().await?;
+        read_back(self, proofs).await
     }
 
     fn record(&mut self, path: &RelPath, source: &Entry) {

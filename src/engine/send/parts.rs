@@ -79,7 +79,7 @@ impl Sender<'_> {
         match finished {
             Ok(written) => {
                 self.uploads.over(&upload.nonce)?;
-                return Ok(written);
+                Ok(written)
             }
             Err(e) => {
                 // Parts that came through count no more: without all of them there is no object.

@@ -79,6 +79,7 @@ impl Place {
             removals: false,
             compare_size: false,
             compare_content: false,
+            read_back: crate::engine::Depth::List,
             jobs: 8,
             max_memory,
             bytes_per_second: None,
@@ -191,6 +192,30 @@ async fn a_file_that_is_rewritten_again_and_again_is_not_sent() {
     let (place, sent, retried) = rewritten(9).await;
     assert!(matches!(sent, Err(NotSent::Item(FailureKind::StillWritten, _))), "{sent:?}");
     assert!(retried == 3 && place.object().is_none() && place.server.open_uploads("bucket").is_empty());
+}
+
+/// "… and whose source bytes hash the same": as if the file had been changed and its times set back.
+#[tokio::test]
+async fn a_part_that_the_store_holds_of_another_content_is_sent_again() {
+    let place = Place::new(Arc::new(|_| {})).await;
+    let old = content(20 * MIB, 1);
+    place.write(&old);
+    let begun = place.uploads.begin(&path(), place.stamp(), 8 * MIB, about(&path(), place.stamp())).await;
+    let (upload, mut open) = begun.map_err(|_| "not begun").unwrap();
+    for (number, part) in (1..).zip(old.chunks(8 << 20)) {
+        let md5 = digest_one(part);
+        let etag = place.ends.bucket.upload_part(&upload, number, Bytes::copy_from_slice(part), md5).await.unwrap();
+        open.parts.insert(number, (md5, etag));
+    }
+    let new = content(20 * MIB, 2);
+    place.write(&new);
+    open.stamp = place.stamp();
+    place.uploads.keep(open);
+    place.server.log().take();
+    let pace = place.pace(64 * MIB);
+    let sent = sender(&place, &pace, BUFFERED_MAX).file(&path(), place.stamp(), &Guard::Absent).await.unwrap();
+    assert!(place.object() == Some(new), "torn");
+    assert_eq!((sent.kept, sent.nonce, place.server.log().count("UploadPart")), (16 * MIB, upload.nonce, 1));
 }
 
 /// "`max_memory` bounds all buffers in flight".

@@ -26,6 +26,7 @@ pub(crate) fn ask() -> Ask {
         removals: false,
         compare_size: false,
         compare_content: false,
+        read_back: lsync::engine::Depth::List,
         jobs: 4,
         max_memory: 64 << 20,
         bytes_per_second: None,

@@ -6,7 +6,7 @@ use super::source::{Source, line_of, lines_with, references};
 
 /// Which floor a top-level module of the library is on. A module uses its own floor and those below; the exceptions are in [`may_use`].
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["path", "digest", "entry", "problem", "manifest", "filter", "config"]),
+    (0, &["path", "digest", "entry", "problem", "manifest", "profile", "filter", "config"]),
     (1, &["event", "view", "diff", "plan"]),
     (2, &["local", "remote"]),
     (3, &["engine"]),
