@@ -16,5 +16,11 @@ pub(crate) fn report(name: &str, counts: &Value) {
     let path = dir.join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(counts).expect("counts can be written");
     std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, text + "\n")).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    println!("{}", path.display());
+    tell(path.display());
+}
+
+/// Prints what a test that fails shows.
+#[expect(clippy::print_stdout, reason = "the test program keeps it, and shows it when the test fails")]
+pub(crate) fn tell(what: impl std::fmt::Display) {
+    println!("{what}");
 }
