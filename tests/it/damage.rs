@@ -7,6 +7,7 @@ use lsync::engine::{self, Error, Sight};
 use lsync::local::mount::Mount as Root;
 use lsync::local::state::{self, State};
 use lsync::manifest::{FOLDER, Manifest};
+use lsync::path::RelPath;
 use lsync::plan::{Choices, Direction, Plan};
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
@@ -89,7 +90,7 @@ impl Bench {
         }
         let Some(Plans { up, down }) = plan.then(|| self.plans()).flatten() else { return };
         for plan in [up, down] {
-            let same: Vec<&str> = plan.same.iter().map(lsync::path::RelPath::as_str).collect();
+            let same: Vec<&str> = plan.same.iter().map(RelPath::as_str).collect();
             assert!(same.iter().all(|path| ["data/same", "empty"].contains(path)), "{same:?} are not all the same");
             let gone: Vec<_> = plan.removals.iter().map(|removal| &removal.path).collect();
             assert!(gone.is_empty(), "{gone:?} would be deleted");

@@ -145,7 +145,7 @@ fn campaign_kills_at_every_event() {
 }
 
 #[test]
-#[ignore = "a campaign of an hour that needs strace; the README says how to run it"]
+#[ignore = "a campaign of an hour, under strace; the README says how to run it"]
 fn campaign_kills_at_every_call() {
     every_call(Tally::new("kills-at-every-call", 0), &Story::ALL, &CALLS);
 }

@@ -1,5 +1,7 @@
 //! Random numbers that one integer repeats, for campaigns. Nothing here is secret.
 
+use super::report::tell;
+
 /// The state of the generator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seed(u64);
@@ -13,7 +15,7 @@ impl Seed {
     pub(crate) fn fresh() -> Seed {
         let given = std::env::var("LSYNC_TEST_SEED").ok().map(|text| text.parse().expect("LSYNC_TEST_SEED is a number"));
         let seed = given.unwrap_or_else(|| getrandom::u64().expect("the system has randomness"));
-        super::report::tell(format_args!("LSYNC_TEST_SEED={seed}"));
+        tell(format_args!("LSYNC_TEST_SEED={seed}"));
         Seed(seed)
     }
 
