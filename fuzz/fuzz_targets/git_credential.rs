@@ -1,6 +1,6 @@
 //! Questions of git: the token goes to the configured hosts alone, letter by letter, and an answer is two lines whatever was asked.
 #![no_main]
-#![expect(dead_code, reason = "the front end's files come whole")]
+#![expect(dead_code, unused_imports, reason = "the front end's files come whole")]
 
 /// As much of the front end as the helper needs.
 #[path = "../../src/cli"]
