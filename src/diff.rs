@@ -158,15 +158,22 @@ pub fn may_ask_metadata(at: Triple<'_>) -> bool {
     local.size == bucket.size && local.size > 0 && !told && !over_nfs
 }
 
-/// The permission bits that a carry from `source` to `destination` sets, when both hold the same content: changed at the source
-/// only, or on both sides, or never agreed on. An object that another tool put has none, and that is no difference. `None`: nothing to
-/// carry.
+/// The permission bits of a file or directory that a download makes where nothing tells any, under this umask.
 #[must_use]
-pub fn mode_to_carry(source: &Entry, destination: &Entry, base: Option<&Entry>) -> Option<u32> {
+pub fn mode_of_new(kind: &Kind, umask: u32) -> u32 {
+    let all = if *kind == Kind::Dir { 0o777 } else { 0o666 };
+    all & !umask
+}
+
+/// The permission bits that a carry from `source` to `destination` sets, when both hold the same content: changed at the source
+/// only, or on both sides, or never agreed on. An object that another tool put tells none: at the destination it counts as having those
+/// that a download would give it under this umask; as a source it carries none. `None`: nothing to carry.
+#[must_use]
+pub fn mode_to_carry(source: &Entry, destination: &Entry, base: Option<&Entry>, umask: u32) -> Option<u32> {
     if matches!(source.kind, Kind::Link(_)) {
         return None;
     }
-    let (from, to) = (source.mode?, destination.mode?);
+    let (from, to) = (source.mode?, destination.mode.unwrap_or_else(|| mode_of_new(&destination.kind, umask)));
     let agreed = base.and_then(|base| base.mode);
     (from != to && agreed != Some(from)).then_some(from)
 }
@@ -179,6 +186,17 @@ pub fn mode_after(source: &Entry, destination: Option<&Entry>, base: Option<&Ent
         (Some(from), Some(to), Some(agreed)) if from == agreed => Some(to),
         (from, _, _) => from,
     }
+}
+
+/// The permission bits that both sides agree on where the mount has `local` and the bucket tells `bucket`; where they differ, what they
+/// agreed on before: a change on one side alone stays one.
+#[must_use]
+pub fn mode_agreed(kind: &Kind, local: Option<u32>, bucket: Option<u32>, before: Option<u32>, umask: u32) -> Option<u32> {
+    if matches!(kind, Kind::Link(_)) {
+        return None;
+    }
+    let there = bucket.unwrap_or_else(|| mode_of_new(kind, umask));
+    if local.is_none_or(|here| here == there) { Some(there) } else { before }
 }
 
 /// `--compare size`: files of equal size whose recorded times are equal.
@@ -347,7 +365,7 @@ mod tests {
         let with = |mode| Entry { kind: Kind::Dir, mode };
         let check = |source, destination, base: Option<Option<u32>>, expected| {
             let base = base.map(with);
-            assert_eq!(mode_to_carry(&with(source), &with(destination), base.as_ref()), expected);
+            assert_eq!(mode_to_carry(&with(source), &with(destination), base.as_ref(), 0o022), expected);
         };
         check(Some(0o600), Some(0o644), Some(Some(0o644)), Some(0o600));
         check(Some(0o644), Some(0o600), Some(Some(0o644)), None);
@@ -355,7 +373,23 @@ mod tests {
         check(Some(0o600), Some(0o644), None, Some(0o600));
         check(Some(0o600), Some(0o600), None, None);
         check(None, Some(0o600), None, None);
-        check(Some(0o600), None, None, None);
+        // What another tool put tells none: a download would make it 0777 & ~umask, or 0666 for a file.
+        check(Some(0o600), None, None, Some(0o600));
+        check(Some(0o755), None, None, None);
+        check(Some(0o600), None, Some(Some(0o600)), None);
+        check(Some(0o600), None, Some(Some(0o755)), Some(0o600));
+        assert_eq!(mode_of_new(&Kind::File(File::default()), 0o027), 0o640);
+    }
+
+    #[test]
+    fn permission_bits_are_agreed_on_only_where_both_sides_have_them() {
+        let agreed = |local, bucket, before| mode_agreed(&Kind::File(File::default()), local, bucket, before, 0o022);
+        assert_eq!(agreed(Some(0o600), Some(0o600), None), Some(0o600));
+        assert_eq!(agreed(Some(0o600), Some(0o644), Some(0o644)), Some(0o644), "a change on one side stays one");
+        assert_eq!(agreed(Some(0o755), None, None), None, "the bucket does not tell, and no download would give it");
+        assert_eq!(agreed(Some(0o755), None, Some(0o755)), Some(0o755));
+        assert_eq!((agreed(Some(0o644), None, None), agreed(None, None, None)), (Some(0o644), Some(0o644)));
+        assert_eq!(mode_agreed(&Kind::Link("t".into()), None, None, None, 0), None);
     }
 
     #[test]

@@ -204,10 +204,11 @@ fn as_glob(line: &str) -> String {
             }
             '{' | '}' => glob.extend(['\\', c]),
             '\\' => match rest.next() {
-                Some(literal) if literal.is_whitespace() && literal != ' ' => glob.extend(['[', literal, ']']),
+                Some(literal) if literal.is_whitespace() && literal != ' ' => glob.extend(['{', literal, '}']),
                 literal => glob.extend(Some('\\').into_iter().chain(literal)),
             },
-            _ if c.is_whitespace() && c != ' ' => glob.extend(['[', c, ']']),
+            // A class would be one of bytes.
+            _ if c.is_whitespace() && c != ' ' => glob.extend(['{', c, '}']),
             _ => glob.push(c),
         }
     }
@@ -377,8 +378,24 @@ mod tests {
 
     #[test]
     fn the_line_that_a_problem_gives_leaves_out_exactly_that_path() {
-        for path in ["a", "a/b c", "we?rd*[x]", "!bang", "#hash", "trail ", "two  ", "back\\slash", "a/{b,c}", "Icon\r", "é\t", "a]b", "x."]
-        {
+        for path in [
+            "a",
+            "a/b c",
+            "we?rd*[x]",
+            "!bang",
+            "#hash",
+            "trail ",
+            "two  ",
+            "back\\slash",
+            "a/{b,c}",
+            "Icon\r",
+            "é\t",
+            "a]b",
+            "x.",
+            " ",
+            " \u{a0} ",
+            "x\u{2028}",
+        ] {
             let line = exclude_line(path);
             let beside = format!("{path}x");
             check(&[&line], &[path, &format!("{path}/below")], &[&beside, &format!("x/{path}"), "b", "werd", "we1rdx"]);

@@ -4,16 +4,18 @@
 
 mod build;
 mod clash;
+mod folding;
 mod input;
 
 pub use build::build;
+pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 
 use crate::diff::Since;
 use crate::digest::ETag;
 use crate::entry::{Entry, Stamp};
 use crate::path::RelPath;
-use crate::problem::{Problem, Skipped};
+use crate::problem::{Problem, Side, Skipped};
 
 /// Which way content moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl Direction {
 pub struct Choices {
     /// Delete at the destination what is proven to have been removed at the source.
     pub delete: bool,
-    /// Transfer protected, conflicting and unknown items all the same.
+    /// Transfer protected, conflicting and unknown items all the same; with `delete`, also remove what was changed at the destination.
     pub overwrite: bool,
     /// Equal size and equal recorded mtime count as equal content.
     pub compare_size: bool,
@@ -153,6 +155,8 @@ pub struct Removal {
     pub found: Found,
     /// Its content bytes.
     pub bytes: u64,
+    /// It is not what both sides agreed on, and `--overwrite` was given.
+    pub loses: bool,
 }
 
 /// Permission bits that are carried.
@@ -175,6 +179,9 @@ pub struct Kept {
     pub bytes: u64,
     /// Why, as a fragment.
     pub why: &'static str,
+    /// The source is proven to have removed what the destination changed: `--delete --overwrite` removes it there, and the other direction
+    /// brings it back.
+    pub removed: bool,
 }
 
 /// The plan.
@@ -210,8 +217,12 @@ pub struct Plan {
     pub may_delete: bool,
     /// Entries at the source, in scope.
     pub source_entries: u64,
+    /// The run is narrowed, and the source holds something beside what it is narrowed to: it is no unmounted one.
+    pub source_has_more: bool,
     /// Entries at the destination, in scope.
     pub destination_entries: u64,
+    /// Paths that both sides agreed on once, or that were published, whether they still are anywhere or not.
+    pub remembered_entries: u64,
     /// An upload that has to publish what an earlier one sent and could not publish.
     pub owed: bool,
 }
@@ -229,16 +240,20 @@ pub enum Refusal {
         /// The limit as the user writes it.
         limit: String,
     },
-    /// An unmounted or emptied source.
-    #[error("the {} has no entry at all, and a source without any entry deletes nothing", source_name(.0))]
-    EmptySource(Direction),
-}
-
-fn source_name(direction: &Direction) -> &'static str {
-    match direction {
-        Direction::Upload => "mount",
-        Direction::Download => "bucket",
-    }
+    /// An upload from an unmounted or emptied mount, whether it was asked to delete or not: its "complete" would be taken for "all is
+    /// safe".
+    #[error(
+        "the mount has no entry at all, and {bucket} are in the bucket and {remembered} were synced before: there is nothing to upload"
+    )]
+    EmptyMount {
+        /// Entries in the bucket, in scope.
+        bucket: u64,
+        /// Paths that both sides agreed on once, or that were published.
+        remembered: u64,
+    },
+    /// Deletions by an emptied bucket.
+    #[error("the bucket has no entry at all, and a source without any entry deletes nothing")]
+    EmptyBucket,
 }
 
 impl Plan {
@@ -259,12 +274,29 @@ impl Plan {
         self.transfers.iter().filter(|t| which(t.class)).fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.source.bytes()))
     }
 
+    /// True for a source without any entry where the destination, or the memory, has some: perhaps it is not mounted, or another one.
+    /// What does not travel (ignored, holding keys, sockets) is no entry; what cannot be read is.
+    #[must_use]
+    pub fn source_is_void(&self) -> bool {
+        let known = match self.direction {
+            Direction::Upload => self.destination_entries + self.remembered_entries,
+            Direction::Download => self.destination_entries,
+        };
+        let unread = self.direction == Direction::Upload && self.problems.iter().any(|problem| problem.side == Side::Local);
+        let proven = self.source_has_more || unread;
+        // Whoever asks for deletions must hear that the source is not what it was, also when nothing is proven to have been removed.
+        self.source_entries == 0 && known > 0 && (self.may_delete || !proven)
+    }
+
     /// Whether the whole plan must not start.
     pub fn check(&self, max_delete: MaxDelete) -> Result<(), Refusal> {
         let (deletes, of) = (self.removals.len() as u64, self.destination_entries);
-        // Also when nothing is proven to have been removed: whoever asks for deletions must hear that the source is not what it was.
-        if self.may_delete && self.source_entries == 0 && of > 0 {
-            return Err(Refusal::EmptySource(self.direction));
+        if self.source_is_void() {
+            match self.direction {
+                Direction::Upload => return Err(Refusal::EmptyMount { bucket: of, remembered: self.remembered_entries }),
+                Direction::Download if self.may_delete => return Err(Refusal::EmptyBucket),
+                Direction::Download => {}
+            }
         }
         if deletes == 0 {
             return Ok(());

@@ -41,6 +41,14 @@ pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, 
     line(&words)
 }
 
+/// `clean` of the same place without asking.
+pub(crate) fn clean(called: &str, common: &Common) -> String {
+    let mut words: Vec<OsString> = [called, "clean", "--yes"].map(OsString::from).into();
+    words.extend(common.json.then(|| "--json".into()));
+    words.extend(place(common));
+    line(&words)
+}
+
 /// Where commands are typed, and how.
 pub(crate) struct Here<'a> {
     /// What the program was called as.

@@ -91,6 +91,13 @@ Examples:
   lsync verify --sample 5%        also reads objects with 5 % of the bytes
   lsync verify --deep data/       reads everything below data/, on both sides")]
     Verify(VerifyArgs),
+    /// Give up what interrupted uploads left open in the bucket
+    #[command(after_help = "\
+A large file travels in parts, and the store keeps the parts of an upload that
+was interrupted, and charges for them. The next lsync upload goes on from them;
+clean is for when there will be none. What other programs began is listed and
+never touched.")]
+    Clean(CleanArgs),
     /// Find out what the store and the filesystem really do
     #[command(after_help = "\
 Examples:
@@ -165,6 +172,14 @@ pub(crate) enum Check {
     Upload,
     // Files that are not on this machine yet
     Download,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Flags after the command.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// `setup`.
@@ -271,7 +286,7 @@ pub(crate) struct Moving {
     /// Refuse to start when more paths than this would be deleted [default: 50%]
     #[arg(long, value_name = "N|P%", help_heading = "What travels")]
     pub max_delete: Option<Limit>,
-    /// Also replace what is newer on the other side or was changed on both
+    /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time

@@ -5,7 +5,7 @@
 //!
 //! | type | when | fields |
 //! |---|---|---|
-//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of an update `mode` |
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict`), of an update `mode` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
 //! | `phase` | a phase begins | `phase` (`scan hash transfer verify publish`) |
@@ -14,7 +14,7 @@
 //! | `summary` | last | see below |
 //! | `error` | last | `exit message hint`: nothing was done |
 //!
-//! `setup`, `doctor`, `verify` and `sandbox` have a few types more, where they are written.
+//! `setup`, `clean`, `doctor`, `verify` and `sandbox` have a few types more, where they are written.
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
@@ -103,7 +103,8 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
         );
     }
     for r in &plan.removals {
-        lines.push(json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes }));
+        let class = if r.loses { class_name(Class::OverwriteConflict) } else { "removed" };
+        lines.push(json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes, "class": class }));
     }
     for (state, list) in [("protected", &plan.protected), ("conflict", &plan.conflicts), ("unknown", &plan.unknown)] {
         lines.extend(list.iter().map(|item| kept(state, item)));
@@ -265,7 +266,8 @@ mod tests {
         {"bytes":1048576,"class":"overwrite_conflict","kind":"file","path":"both.bin","type":"action","v":1,"verb":"upload"}
         {"bytes":1048576,"class":"overwrite_unknown","kind":"file","path":"perhaps.bin","type":"action","v":1,"verb":"upload"}
         {"bytes":0,"mode":"755","path":"run.sh","type":"action","v":1,"verb":"update"}
-        {"bytes":9663676416,"path":"old.ckpt","type":"action","v":1,"verb":"delete"}
+        {"bytes":9663676416,"class":"removed","path":"old.ckpt","type":"action","v":1,"verb":"delete"}
+        {"bytes":1073741824,"class":"overwrite_conflict","path":"old/changed.ckpt","type":"action","v":1,"verb":"delete"}
         {"bytes":1000,"path":"newer/0","state":"protected","type":"kept","v":1,"why":"newer in the bucket"}
         {"bytes":2048,"path":"notes.md","state":"conflict","type":"kept","v":1,"why":"changed on both sides"}
         {"bytes":6442450944,"path":"foreign.bin","state":"unknown","type":"kept","v":1,"why":"equal size, and nothing tells about the content"}
@@ -336,10 +338,10 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1209,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":1,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();
-        assert_eq!(sum, 1_000_000 + 7 + 2 + 1 + 2 + 1 + 2 + 1209);
+        assert_eq!(sum, 1_000_000 + 7 + 2 + 1 + 2 + 1 + 2 + 1210);
     }
 }

@@ -4,6 +4,7 @@
 mod again;
 mod args;
 mod bars;
+mod clean;
 mod completions;
 mod confirm;
 mod doctor;
@@ -88,6 +89,10 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
         Command::Verify(args) => {
             common(&args.flags.common);
             verify::run(&args, before.merge(args.flags.clone()), env)
+        }
+        Command::Clean(args) => {
+            let common = common(&args.common);
+            clean::run(common, env)
         }
         Command::Doctor(args) => doctor::run(common(&args.common), env),
         #[cfg(feature = "sandbox")]

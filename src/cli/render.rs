@@ -1,6 +1,7 @@
 //! Plans and reports as text. Pure: values in, text out; snapshot-tested. Every line fits the width, except single words that do not.
 
 mod after;
+mod losses;
 mod rows;
 #[cfg(test)]
 pub(in crate::cli) mod samples;
@@ -19,6 +20,7 @@ use super::ink::Ink;
 use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
 
 pub(crate) use after::{After, after};
+use losses::losses;
 pub(crate) use rows::{Row, WORDS, rows};
 
 /// What a text is made for.
@@ -179,7 +181,12 @@ fn moving(out: &mut String, plan: &Plan, page: &Page) {
     if !page.all {
         gone.sort_by_key(|r| Reverse(r.bytes));
     }
-    named(out, &page.ink.red("To be deleted:"), page, gone.iter().map(|r| (Some(r.bytes), &r.path, "")));
+    named(
+        out,
+        &page.ink.red("To be deleted:"),
+        page,
+        gone.iter().map(|r| (Some(r.bytes), &r.path, if r.loses { "changed there" } else { "" })),
+    );
     if page.all {
         let modes: Vec<String> = plan.updates.iter().map(|u| format!("{:03o}", u.mode)).collect();
         let updates = plan.updates.iter().zip(&modes);
@@ -293,60 +300,6 @@ fn warnings(out: &mut String, plan: &Plan, bounds: &Bounds, page: &Page) {
     }
 }
 
-/// What would not be there any more afterwards.
-fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
-    let sum = |lost: bool| {
-        let replaced = plan.transfers.iter().filter(|t| t.class.loses() == lost && replaces(t.class));
-        replaced.fold((0, 0), |(n, size), t| (n + 1, size + t.replaced_bytes))
-    };
-    let ((older, older_bytes), (lost, lost_bytes)) = (sum(false), sum(true));
-    let deleted: u64 = plan.removals.iter().map(|r| r.bytes).sum();
-    let removals = plan.removals.len() as u64;
-    if older + lost + removals == 0 {
-        return vec!["Nothing is deleted or overwritten.".into()];
-    }
-    let mut text = Vec::new();
-    let told = |n, size| format!("{} ({})", items(n), bytes(size));
-    if plan.direction == Direction::Download {
-        if older + lost > 0 {
-            text.push(format!("{} in the mount: replaced.", told(older + lost, older_bytes + lost_bytes)));
-        }
-        if removals > 0 {
-            text.push(page.ink.red(&format!("{} in the mount: deleted.", told(removals, deleted))));
-        }
-        text.push(trash(bounds.trash));
-        return text;
-    }
-    if older > 0 {
-        text.push(format!("{} in the bucket: replaced by newer content.", told(older, older_bytes)));
-    }
-    if lost > 0 {
-        let what = format!("{} in the bucket: overwritten, though nothing proves them outdated.", told(lost, lost_bytes));
-        let undo = "Copies go to .lsync/history/ in the bucket where the store can copy; where it cannot, this cannot be undone.";
-        text.push(format!("{} {undo}", page.ink.yellow(&what)));
-    }
-    if removals > 0 {
-        let what = page.ink.red(&format!("{} in the bucket: deleted.", told(removals, deleted)));
-        text.push(format!("{what} That cannot be undone, unless the bucket keeps old versions."));
-    }
-    text
-}
-
-fn replaces(class: Class) -> bool {
-    !matches!(class, Class::New | Class::SentAgain)
-}
-
-fn trash(limits: TrashLimits) -> String {
-    if limits.age_seconds == 0 || limits.share <= 0.0 {
-        return "The trash is switched off, so this cannot be undone.".into();
-    }
-    let age = match limits.age_seconds {
-        s if s >= 86_400 => some(s / 86_400, "day"),
-        s => duration(s),
-    };
-    format!("The old ones go to .lsync/trash/, for {age} and up to {:.0} % of the disk.", limits.share * 100.0)
-}
-
 fn room_and_time(plan: &Plan, bounds: &Bounds, page: &Page) -> String {
     let size = plan.transfer_bytes();
     let mut text = String::new();
@@ -365,8 +318,25 @@ fn room_and_time(plan: &Plan, bounds: &Bounds, page: &Page) -> String {
     }
 }
 
+/// What waits for a person or cannot be synced, and nothing else.
+pub(crate) fn waiting(plan: &Plan, page: &Page) -> String {
+    let mut out = String::new();
+    kept(&mut out, "Conflicts", page, &plan.conflicts);
+    kept(&mut out, "Unknown", page, &plan.unknown);
+    problems(&mut out, &plan.problems, page);
+    out.trim_start_matches('\n').to_owned()
+}
+
 /// The question itself, without the answer's marks.
 pub(crate) fn question(plan: &Plan) -> String {
+    let text = sum(plan);
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}?", chars.as_str())
+}
+
+/// What a plan does, in one line.
+pub(crate) fn sum(plan: &Plan) -> String {
     let mut parts = Vec::new();
     if !plan.transfers.is_empty() {
         parts.push(format!("{} {} ({})", plan.direction.verb(), items(plan.transfers.len() as u64), bytes(plan.transfer_bytes())));
@@ -380,10 +350,7 @@ pub(crate) fn question(plan: &Plan) -> String {
     if plan.owed {
         parts.push("publish what an earlier upload sent".into());
     }
-    let text = parts.join(", ");
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}?", chars.as_str())
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -452,6 +419,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         Protected (newer in the bucket):
               1000 B  newer/0
@@ -484,6 +452,8 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the mount
+          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
+                                            (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the bucket only: kept (see --delete)
@@ -501,13 +471,14 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
-          where it cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
+          Copies go to .lsync/history/ in the bucket where the store can copy; where it
+          cannot, this cannot be undone.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 2 min, if the network carries 100.0 MiB/s.
         ");
-        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 1 item, set permissions of 1 item?");
+        insta::assert_snapshot!(question(&plan_), @"Upload 1,207 items (9.7 GiB), DELETE 2 items, set permissions of 1 item?");
     }
 
     #[test]
@@ -538,6 +509,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         Protected (newer in the mount):
               1000 B  newer/0
@@ -569,6 +541,7 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the bucket
+          deleted              1  1.0 GiB   removed in the bucket, changed in the mount (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the mount only: kept, no proof of a removal
@@ -582,6 +555,7 @@ mod tests {
 
         5 items (5.0 MiB) in the mount: replaced.
         1 item (9.0 GiB) in the mount: deleted.
+        1 item (1.0 GiB) in the mount: deleted, though changed there.
         The old ones go to .lsync/trash/, for 7 days and up to 10 % of the disk.
         The mount has 2.0 TiB free, and 9.7 GiB are needed. Estimated time: 17 min, at --bwlimit 10.0 MiB/s.
         ");
@@ -619,6 +593,7 @@ mod tests {
 
         To be deleted:
              9.0 GiB  old.ckpt
+             1.0 GiB  old/changed.ckpt  (changed there)
 
         To get permissions:
                       run.sh  (755)
@@ -659,6 +634,8 @@ mod tests {
           overwritten          1  1.0 MiB   changed on both sides (--overwrite)
           overwritten          1  1.0 MiB   perhaps equal (--overwrite)
           deleted              1  9.0 GiB   removed in the mount
+          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
+                                            (--overwrite)
           permissions          1            only permission bits change
           unchanged    1,000,000  1.0 TiB
           only there           2     10 B   in the bucket only: kept (see --delete)
@@ -673,8 +650,9 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. Copies go to .lsync/history/ in the bucket where the store can copy;
-          where it cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
+          Copies go to .lsync/history/ in the bucket where the store can copy; where it
+          cannot, this cannot be undone.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 51 s, if the network carries 100.0 MiB/s.

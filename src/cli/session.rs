@@ -283,17 +283,14 @@ impl From<Error> for Failure {
             Error::Lock(e) => e.into(),
             Error::Refused(ref why) => Failure::new(Exit::Refused, chain(&error)).hint(match why {
                 Refusal::TooManyDeletes { .. } => "look at what the plan deletes; if that is right, raise --max-delete",
-                Refusal::EmptySource(Direction::Upload) => {
-                    "is it mounted, and is it the right one? To upload without deleting, leave out --delete"
-                }
-                Refusal::EmptySource(Direction::Download) => {
-                    "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete"
-                }
+                Refusal::EmptyMount { .. } => "is it mounted, and is it the right one?",
+                Refusal::EmptyBucket => "are `bucket`, `prefix` and `endpoint_url` right? To download without deleting, leave out --delete",
             }),
             Error::SelfSync { .. } => {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }
             Error::NoSuchPath { .. } => Failure::usage(chain(&error)).hint("PATHs are relative to the current directory"),
+            Error::SpeltOtherwise { .. } => Failure::usage(chain(&error)).hint("give the PATH as the mount spells it"),
             Error::Manifest { .. } => Failure::usage(chain(&error)).hint("install the newest lsync and run the command again"),
             Error::NoSpace { needed, free } => {
                 let message = format!("the download needs {}, and the mount has {} free", text::bytes(needed), text::bytes(free));

@@ -33,8 +33,7 @@ pub(crate) fn run(args: &SetupArgs, common: &Common, env: &Environment) -> Resul
     let result = runtime.block_on(async {
         tokio::select! {
             result = steps(args, common, env) => result,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")
-                .hint("run lsync setup again; what is done is not done twice")),
+            _ = tokio::signal::ctrl_c() => Err(interrupted()),
         }
     });
     // A prompt may still be waiting on its thread; the process ends without it.
@@ -45,6 +44,11 @@ pub(crate) fn run(args: &SetupArgs, common: &Common, env: &Environment) -> Resul
         output::say("");
     }
     result
+}
+
+/// A question, or a step, that Ctrl-C ended.
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted").hint("run lsync setup again; what is done is not done twice")
 }
 
 async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<Exit, Failure> {

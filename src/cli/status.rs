@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use lsync::engine::{self, Sight};
+use lsync::event::Event;
 use lsync::local::state::LastRun;
 use lsync::manifest::Header;
 use lsync::path::Shown;
@@ -37,6 +38,9 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
         let exit = check(args.check, &up, &down);
         if session.flags.common.json {
             let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if is_refused(&up) {
+                (session.ends.observer)(Event::Warning(EMPTY_MOUNT.into()));
+            }
             for line in lines(&up, &down) {
                 output::line(&line.to_string())?;
             }
@@ -58,7 +62,8 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
 
 /// 10 when the direction has something to send, a conflict or a problem.
 fn check(which: Option<Check>, up: &Plan, down: &Plan) -> Exit {
-    let pending = |plan: &Plan| !plan.is_empty() || !plan.conflicts.is_empty() || !plan.unknown.is_empty() || !plan.problems.is_empty();
+    let waits = |plan: &Plan| !plan.conflicts.is_empty() || !plan.unknown.is_empty() || !plan.problems.is_empty();
+    let pending = |plan: &Plan| !plan.is_empty() || waits(plan) || is_refused(plan);
     let found = match which {
         None => false,
         Some(Check::Upload) => pending(up),
@@ -67,6 +72,14 @@ fn check(which: Option<Check>, up: &Plan, down: &Plan) -> Exit {
     };
     if found { Exit::Pending } else { Exit::Done }
 }
+
+/// An upload from a mount without any entry; a download from an empty bucket has nothing to bring.
+fn is_refused(plan: &Plan) -> bool {
+    plan.direction == Direction::Upload && plan.source_is_void()
+}
+
+/// What a refused upload is told of.
+const EMPTY_MOUNT: &str = "the mount has no entry at all, so an upload is refused: is it mounted?";
 
 /// What the screen tells.
 struct Status<'a> {
@@ -171,7 +184,8 @@ fn union(up: &Plan, down: &Plan) -> Vec<Problem> {
 
 /// True when nothing would move and nothing waits.
 fn in_sync(up: &Plan, down: &Plan) -> bool {
-    up.is_empty() && down.is_empty() && up.conflicts.is_empty() && up.unknown.is_empty() && union(up, down).is_empty()
+    let nothing_waits = up.conflicts.is_empty() && up.unknown.is_empty() && union(up, down).is_empty();
+    up.is_empty() && down.is_empty() && nothing_waits && !is_refused(up)
 }
 
 /// Both directions in one line, the last of the screen.
@@ -188,7 +202,8 @@ fn verdict(up: &Plan, down: &Plan) -> String {
         (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
         (union(up, down).len() as u64, "cannot be synced"),
     ];
-    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
+    let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
+    parts.extend(is_refused(up).then(|| EMPTY_MOUNT.into()));
     format!("not in sync: {}", parts.join(", "))
 }
 
@@ -291,7 +306,7 @@ mod tests {
           again                1        10 B            1        10 B
           changed              1     3.0 MiB            1     3.0 MiB
           overwritten          4     3.0 MiB            4     3.0 MiB
-          deleted              1     9.0 GiB            1     9.0 GiB
+          deleted              2    10.0 GiB            2    10.0 GiB
           permissions          1                        1
           unchanged    1,000,000     1.0 TiB    1,000,000     1.0 TiB
           only there           2        10 B            2        10 B
@@ -303,7 +318,7 @@ mod tests {
 
         1 file was published and is not in the bucket any more: gone.txt.
 
-        not in sync: 1,209 items to upload, 1,209 items to download, 3 items wait for
+        not in sync: 1,210 items to upload, 1,210 items to download, 3 items wait for
         your decision, 2 items cannot be synced
         ");
         shown(&full(Direction::Upload), &full(Direction::Download), Some(&run), 120);

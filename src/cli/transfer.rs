@@ -7,7 +7,7 @@ use lsync::engine::{self, Depth, FailureKind, Report, Sight};
 use lsync::entry::below;
 use lsync::event::Event;
 use lsync::path::{RelPath, Shown};
-use lsync::plan::{Direction, Plan};
+use lsync::plan::{Direction, Plan, Refusal};
 use lsync::profile::Profile;
 
 use super::args::Flags;
@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::render::{self, After};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::{count, files, items};
+use super::text::{count, files, items, some};
 use super::{again, json, output};
 
 /// Runs one direction.
@@ -60,13 +60,13 @@ impl Transfer<'_> {
         if common.json {
             json::plan(&plan).iter().try_for_each(|line| output::line(&line.to_string()))?;
         }
-        if let Some(warning) = empty_source(session, &plan) {
+        if let Some(warning) = empty_bucket(session, &plan) {
             (session.ends.observer)(Event::Warning(warning));
         }
         if self.sends_unproven(&plan, &sight) {
             (session.ends.observer)(Event::Warning(engine::not_verified_by_store().into()));
         }
-        if let Err(refusal) = self.may_start(&plan) {
+        if let Err(refusal) = self.may_start(&plan, &sight) {
             self.show(&plan, &sight)?;
             return Err(refusal);
         }
@@ -100,16 +100,13 @@ impl Transfer<'_> {
         self.ends(&sight, &plan, report, confirmed.elapsed())
     }
 
-    /// What refuses the whole plan before the question: too many deletions, or a download that does not fit.
-    fn may_start(&self, plan: &Plan) -> Result<(), Failure> {
-        plan.check(self.session.max_delete).map_err(engine::Error::from)?;
-        if self.direction == Direction::Download {
-            let (needed, (free, _)) = (plan.transfer_bytes(), self.session.ends.mount.space()?);
-            if needed > free {
-                return Err(engine::Error::NoSpace { needed, free }.into());
-            }
+    /// What refuses the whole plan before the question: an empty mount, too many deletions, or a download that does not fit.
+    fn may_start(&self, plan: &Plan, sight: &Sight) -> Result<(), Failure> {
+        match plan.check(self.session.max_delete) {
+            Err(Refusal::EmptyMount { bucket, .. }) => return Err(empty_mount(self.session, sight, bucket)),
+            checked => checked.map_err(engine::Error::from)?,
         }
-        Ok(())
+        Ok(engine::check_room(&self.session.ends, plan)?)
     }
 
     /// Whether files are to be sent to a store that is known to verify nothing, and not read back.
@@ -125,7 +122,16 @@ impl Transfer<'_> {
 
     /// The plan as the result of a command that changes nothing.
     fn show(&self, plan: &Plan, sight: &Sight) -> Result<(), Failure> {
-        if self.session.flags.common.json { Ok(()) } else { output::print(&self.screen(plan, sight, true)) }
+        let common = &self.session.flags.common;
+        match (common.json, common.quiet) {
+            (true, _) => Ok(()),
+            (false, false) => output::print(&self.screen(plan, sight, true)),
+            // What waits or cannot be synced is no noise; the rest is told in the last line.
+            (false, true) => {
+                output::print_err(&render::waiting(plan, &self.session.page(false)));
+                Ok(())
+            }
+        }
     }
 
     /// The end of a command that changes nothing.
@@ -144,6 +150,8 @@ impl Transfer<'_> {
             output::line(&json::preview(&preview).to_string())?;
         } else if common.dry_run && plan.is_empty() {
             output::line(&format!("dry run: there is nothing to {}", self.direction.verb()))?;
+        } else if common.quiet && !plan.is_empty() {
+            output::line(&format!("{reason}; to do: {}", render::sum(plan)))?;
         } else {
             output::line(reason)?;
         }
@@ -186,15 +194,35 @@ impl Transfer<'_> {
     }
 }
 
-/// A source that is empty and a destination that is not: nothing is wrong with it, and seldom is it what was meant.
-fn empty_source(session: &Session, plan: &Plan) -> Option<String> {
-    if plan.may_delete || plan.source_entries > 0 || plan.destination_entries == 0 || !plan.problems.is_empty() || !session.ask.is_whole() {
+/// An upload of nothing is no upload: an unmounted filesystem looks like this, and whoever reads "complete" destroys the machine.
+fn empty_mount(session: &Session, sight: &Sight, in_bucket: u64) -> Failure {
+    let (root, url) = (session.ends.mount.root().to_string_lossy(), session.ends.bucket.url());
+    let beside = match sight.ignored_at_source(Direction::Upload).0 {
+        0 => String::new(),
+        n => format!(" beside {}", some(n, "ignored file")),
+    };
+    let (other, way) = match in_bucket {
+        0 => (
+            format!("what was synced with {url} before is in neither"),
+            "where all of it was removed on purpose, remove .lsync/ in the mount and in the bucket",
+        ),
+        n => (
+            format!("{url} holds {}", some(n, "item")),
+            "`lsync download` brings what the bucket holds; to remove everything there, use another tool",
+        ),
+    };
+    let message = format!("the mount {} has no entry at all{beside}, and {}: nothing was sent or deleted", Shown(&root), Shown(&other));
+    Failure::new(Exit::Refused, message).hint(format!("is it mounted, and is it the right one? If so, {way}"))
+}
+
+/// A bucket that is empty and a mount that is not: nothing is wrong with that, and seldom is it what was meant.
+fn empty_bucket(session: &Session, plan: &Plan) -> Option<String> {
+    let says_nothing = plan.direction == Direction::Upload || plan.may_delete || !plan.problems.is_empty() || !session.ask.is_whole();
+    if says_nothing || !plan.source_is_void() {
         return None;
     }
-    Some(match plan.direction {
-        Direction::Upload => "the mount is empty and the bucket is not: is it mounted?".into(),
-        Direction::Download => format!("{} is empty and the mount is not: are `bucket` and `prefix` right?", session.ends.bucket.url()),
-    })
+    let (url, n) = (session.ends.bucket.url(), items(plan.destination_entries));
+    Some(format!("{url} is empty and the mount is not: are `bucket` and `prefix` right? Nothing of the {n} in the mount is there"))
 }
 
 /// As the run would end if every transfer succeeded.

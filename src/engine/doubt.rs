@@ -15,7 +15,7 @@ use crate::local::hash::ReadError;
 use crate::path::RelPath;
 
 /// Below this the kernel's own tick hides no more than it does on any local disk, in nanoseconds.
-const COARSE: Nanos = 100_000_000;
+pub(super) const COARSE: Nanos = 100_000_000;
 /// No file system is coarser than FAT.
 const COARSEST: Duration = Duration::from_secs(2);
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::learn::{metadata, parts_of};
+use super::arrived::{check_buffer, read_back, trusted};
+use super::learn::metadata;
 use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, Proof, chain};
 use super::send::{NotSent, guard_as_answered, not_sent};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, Stream, candidate_part_bytes, digest_one, part_bytes_for};
+use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
 use crate::event::Event;
+use crate::local::part::PartsOf;
 use crate::local::place::{PlaceError, Seen, Temp, Workplace};
 use crate::path::RelPath;
 use crate::plan::Transfer;
@@ -35,6 +37,8 @@ pub(super) struct Fetched {
     pub(super) stamp: Stamp,
     /// What proved the content.
     pub(super) proof: Proof,
+    /// Bytes that an earlier run had brought.
+    pub(super) kept: u64,
 }
 
 /// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
@@ -42,7 +46,6 @@ pub(super) const TRIES: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
-const READ_BACK: usize = 1 << 20;
 
 impl Fetcher<'_> {
     /// Brings the object of a transfer and puts it in place of what `seen` says.
@@ -52,16 +55,21 @@ impl Fetcher<'_> {
             return Err(NotSent::Item(FailureKind::Failed, "it is no file".into()));
         };
         let Some(etag) = &source.etag else { return Err(NotSent::Item(FailureKind::Failed, "the bucket does not list it".into())) };
-        let (workplace, size) = (self.workplace.clone(), source.size);
-        let temp = Arc::new(blocking(move || workplace.temp(size)).await?.map_err(not_placed)?);
+        let size = source.size;
+        let temp = Arc::new(self.temp(transfer, source, etag).await?);
         self.ends.tell(Event::Started { path: path.clone(), bytes: size });
-        let (digests, proof, head) = match self.content(path, source, etag, &temp).await {
+        let got = match self.content(path, source, etag, &temp).await {
             Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), size), &broken).await {
-                Some(Guard::Is(answered, _)) => self.content(path, source, &answered, &temp).await?,
-                _ => return Err(broken),
+                Some(Guard::Is(answered, _)) => self.content(path, source, &answered, &temp).await,
+                _ => Err(broken),
             },
-            got => got?,
+            got => got,
         };
+        let Got { digests, proof, head, kept } = got.inspect_err(|why| {
+            if let NotSent::Item(FailureKind::Integrity | FailureKind::Stale | FailureKind::NoSpace, _) = why {
+                temp.give_up();
+            }
+        })?;
         let mtime = mtime(source, head.as_ref(), transfer.last_modified);
         let mode = transfer.mode.or(transfer.found_mode);
         let (mount, workplace, at) = (self.ends.mount.clone(), self.workplace.clone(), path.clone());
@@ -72,7 +80,18 @@ impl Fetcher<'_> {
         });
         let stamp = placed.await?.map_err(not_placed)?;
         let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
-        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof })
+        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof, kept })
+    }
+
+    /// Where the content goes first; for a large object perhaps with parts that an earlier run has brought.
+    async fn temp(&self, transfer: &Transfer, source: &File, etag: &ETag) -> Result<Temp, NotSent> {
+        let (workplace, size) = (self.workplace.clone(), source.size);
+        let in_parts = parts_of_object(self.ends, &transfer.path, source, etag, transfer.last_modified);
+        let temp = blocking(move || match in_parts {
+            Some(of) => workplace.temp_in_parts(&of),
+            None => workplace.temp(size),
+        });
+        temp.await?.map_err(not_placed)
     }
 
     async fn content(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
@@ -83,6 +102,7 @@ impl Fetcher<'_> {
             // Which range is damaged shows only by part digests, and those ranges have been asked for twice already.
             Err(NotSent::Item(FailureKind::Integrity, why)) if range_digests(source).is_none() => {
                 self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why });
+                temp.forget_parts().map_err(not_placed)?;
                 self.in_ranges(path, source, etag, temp).await
             }
             got => got,
@@ -102,7 +122,7 @@ impl Fetcher<'_> {
             let checked = checked.await?.map_err(not_placed)?;
             drop(turn);
             if let Some((digests, proof)) = checked {
-                return Ok((digests, proof, Some(head)));
+                return Ok(Got { digests, proof, head: Some(head), kept: 0 });
             }
             self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why: "its digest does not match".into() });
         }
@@ -112,9 +132,8 @@ impl Fetcher<'_> {
     /// Large objects: ranges side by side, each a complete buffer that is checked on arrival where part digests are known.
     async fn in_ranges(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
         let known = source.digests.parts.clone();
-        let natural = part_bytes_for(source.size).unwrap_or(SINGLE_REQUEST_MAX);
         let aligned = range_digests(source).map(|parts| parts.part_bytes);
-        let range_bytes = aligned.unwrap_or(natural);
+        let range_bytes = range_bytes(source);
         let count = source.size.div_ceil(range_bytes);
         let known = &known;
         let mut ranges = stream::iter(0..count)
@@ -122,26 +141,32 @@ impl Fetcher<'_> {
                 let offset = index * range_bytes;
                 let len = range_bytes.min(source.size - offset);
                 let expected = aligned.and(known.as_ref()).and_then(|parts| parts.md5s.get(usize::try_from(index).ok()?).copied());
-                self.one_range(path, etag, source.size, offset, len, expected, temp).await
+                if let Some(md5) = self.range_there(path, index, offset, len, expected, temp).await? {
+                    return Ok((md5, None, len));
+                }
+                let (md5, head) = self.one_range(path, etag, source.size, offset, len, expected, temp).await?;
+                temp.part_done(index, md5).map_err(not_placed)?;
+                Ok::<_, NotSent>((md5, Some(head), 0))
             })
             .buffered(RANGES_IN_FLIGHT);
-        let (mut md5s, mut head) = (Vec::new(), None);
+        let (mut md5s, mut head, mut kept) = (Vec::new(), None, 0);
         while let Some(range) = ranges.next().await {
-            let (md5, got) = range?;
+            let (md5, got, was_there) = range?;
             md5s.push(md5);
-            head = Some(got);
+            head = got.or(head);
+            kept += was_there;
         }
         drop(ranges);
         let arrived = Parts { part_bytes: range_bytes, md5s };
         if let (Some(parts), Some(_)) = (known, aligned) {
             return if **parts == arrived {
-                Ok((Digests::of_parts(arrived), Proof::Strong, head))
+                Ok(Got { digests: Digests::of_parts(arrived), proof: Proof::Strong, head, kept })
             } else {
                 Err(NotSent::Item(FailureKind::Integrity, "its parts do not match the manifest's digests".into()))
             };
         }
         let source = File { digests: trusted(source, head.as_ref()), ..source.clone() };
-        self.judge_arrived(&source, arrived, temp).await.map(|(digests, proof)| (digests, proof, head))
+        self.judge_arrived(&source, arrived, temp).await.map(|(digests, proof)| Got { digests, proof, head, kept })
     }
 
     /// No part digests in the ranges' size: a whole MD5 or a composite ETag may still prove the content, by a pass over the temporary.
@@ -180,6 +205,25 @@ impl Fetcher<'_> {
             // Another tool's part size that is not known: the ETag proves nothing either way.
             None => Ok((learnt, Proof::Size)),
         }
+    }
+
+    /// A range that an earlier run has brought, and that still is what it was.
+    async fn range_there(
+        &self,
+        path: &RelPath,
+        index: u64,
+        offset: u64,
+        len: u64,
+        expected: Option<Md5>,
+        temp: &Arc<Temp>,
+    ) -> Result<Option<Md5>, NotSent> {
+        let temp = temp.clone();
+        let there = blocking(move || temp.part_there(index, offset, len)).await?.map_err(not_placed)?;
+        let there = there.filter(|md5| expected.is_none_or(|expected| expected == *md5));
+        if there.is_some() {
+            self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
+        }
+        Ok(there)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one range of one object into one temporary: they are one thought")]
@@ -264,81 +308,29 @@ pub(super) fn wait_before(failed: u32, random: u32) -> Duration {
     longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
-/// The digests that an object's content must match. What only its ETag told is no digest where the store says that it encrypts with
-/// keys of its own (SSE-KMS, SSE-C): such ETags look like MD5s and are none.
-pub(super) fn trusted(source: &File, head: Option<&Head>) -> Digests {
-    let told_by_etag = source.etag.as_ref().is_some_and(|etag| source.digests == Digests::of_etag(etag));
-    if told_by_etag && head.is_some_and(|head| head.etag_is_no_digest) { Digests::default() } else { source.digests.clone() }
+/// Content that is in its temporary.
+struct Got {
+    digests: Digests,
+    proof: Proof,
+    head: Option<Head>,
+    /// Bytes that an earlier run had brought.
+    kept: u64,
 }
-
-type Got = (Digests, Proof, Option<Head>);
 
 /// Digests of parts that fit a buffer; foreign part sizes may be huge.
 fn range_digests(source: &File) -> Option<&Parts> {
     source.digests.parts.as_deref().filter(|parts| parts.part_bytes <= 64 << 20)
 }
 
-/// Checks a complete buffer against what is known; `None` when it does not match.
-fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {
-    let whole = digest_one(buffer);
-    let mut learnt = Digests::of_whole(whole);
-    if let Some(expected) = wanted.whole {
-        return (expected == whole).then_some((learnt, Proof::Strong));
-    }
-    if let Some(parts) = &wanted.parts {
-        let arrived = parts_of(buffer, parts.part_bytes);
-        let same = arrived == **parts;
-        learnt.parts = Some(Box::new(arrived));
-        return same.then_some((learnt, Proof::Strong));
-    }
-    if let Some((_, count)) = wanted.composite.as_deref().copied() {
-        for part_bytes in candidate_part_bytes(buffer.len() as u64, count) {
-            let arrived = Digests::of_parts(parts_of(buffer, part_bytes));
-            if arrived.same(wanted) == Some(true) {
-                learnt.learn(&arrived);
-                return Some((learnt, Proof::Strong));
-            }
-        }
-    }
-    Some((learnt, Proof::Size))
+/// Bytes that one request of a large object brings.
+fn range_bytes(source: &File) -> u64 {
+    range_digests(source).map_or_else(|| part_bytes_for(source.size).unwrap_or(SINGLE_REQUEST_MAX), |parts| parts.part_bytes)
 }
 
-/// One pass over a written temporary: its MD5, and its parts in each of the sizes.
-fn read_back(temp: &Temp, size: u64, whole: bool, sizes: &[u64], stop: &dyn Fn() -> bool) -> Result<(Option<Md5>, Vec<Parts>), PlaceError> {
-    let mut all = whole.then(Stream::default);
-    let mut kinds: Vec<(Parts, Stream, u64)> =
-        sizes.iter().map(|bytes| (Parts { part_bytes: *bytes, md5s: Vec::new() }, Stream::default(), 0)).collect();
-    let mut buffer = vec![0; READ_BACK];
-    let mut offset = 0;
-    while offset < size && !stop() {
-        let len = READ_BACK.min(usize::try_from(size - offset).unwrap_or(READ_BACK));
-        let piece = &mut buffer[..len];
-        temp.read_at(offset, piece)?;
-        if let Some(all) = &mut all {
-            all.update(piece);
-        }
-        for (parts, stream, filled) in &mut kinds {
-            let mut rest = &piece[..];
-            while !rest.is_empty() {
-                let take = usize::try_from(parts.part_bytes - *filled).unwrap_or(usize::MAX).min(rest.len());
-                stream.update(&rest[..take]);
-                *filled += take as u64;
-                rest = &rest[take..];
-                if *filled == parts.part_bytes {
-                    parts.md5s.push(std::mem::take(stream).finish());
-                    *filled = 0;
-                }
-            }
-        }
-        offset += len as u64;
-    }
-    let finish = |(mut parts, stream, filled): (Parts, Stream, u64)| {
-        if filled > 0 {
-            parts.md5s.push(stream.finish());
-        }
-        parts
-    };
-    Ok((all.map(Stream::finish), kinds.into_iter().map(finish).collect()))
+/// What the part file of an object is told by; `None` for one that comes whole.
+pub(super) fn parts_of_object(ends: &Ends, path: &RelPath, source: &File, etag: &ETag, last_modified: Option<Nanos>) -> Option<PartsOf> {
+    let remote = (ends.bucket.name(), ends.bucket.prefix().as_str());
+    (source.size > SINGLE_REQUEST_MAX).then(|| PartsOf::new(remote, path, (etag, source.size, last_modified), range_bytes(source)))
 }
 
 /// The recorded mtime, else the object's metadata, else when it was written.
@@ -360,23 +352,6 @@ pub(super) fn not_placed(error: PlaceError) -> NotSent {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_etag_of_an_encrypted_object_is_no_digest() {
-        let etag = ETag::Hex(Md5([7; 16]));
-        let head = |etag_is_no_digest| Head {
-            size: 1,
-            etag: ETag::Hex(Md5([7; 16])),
-            last_modified: 0,
-            metadata: std::collections::HashMap::new(),
-            etag_is_no_digest,
-        };
-        let by_etag = File { size: 1, digests: Digests::of_etag(&etag), etag: Some(etag), ..File::default() };
-        assert!(trusted(&by_etag, Some(&head(true))).is_empty());
-        assert_eq!(trusted(&by_etag, Some(&head(false))), by_etag.digests);
-        let by_manifest = File { digests: Digests::of_whole(Md5([8; 16])), ..by_etag };
-        assert_eq!(trusted(&by_manifest, Some(&head(true))), by_manifest.digests);
-    }
 
     #[test]
     fn a_throttling_store_is_waited_for_most_of_a_minute() {

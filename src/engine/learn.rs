@@ -1,7 +1,7 @@
 //! Learns what decisions need and nothing more: digests from the hash cache, from one HEAD, by hashing, or (asked for) by reading
 //! objects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
 
@@ -12,9 +12,10 @@ use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
 use crate::local::hash::{ReadError, Watch, hash_file};
 use crate::local::state::State;
+use crate::local::uploads::left;
 use crate::path::RelPath;
 use crate::problem::{Problem, Side, exclude_line};
-use crate::remote::object::Head;
+use crate::remote::object::{Head, NONCE};
 
 /// What a look has learnt beyond what is remembered.
 #[derive(Debug, Default)]
@@ -111,6 +112,7 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
     .collect();
     let asked: Vec<(usize, String)> =
         undecided.iter().filter_map(|at| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
+    let ours = if asked.is_empty() { BTreeMap::new() } else { sent_whole(ends).await? };
     let mut answers =
         stream::iter(asked).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
     while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
@@ -120,12 +122,22 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
         if file.etag.as_ref() != Some(&head.etag) {
             continue; // replaced since the listing: the guard will see it
         }
-        let (digests, mtime) = metadata(&head);
+        let (mut digests, mtime) = metadata(&head);
+        if let Some(parts) = head.metadata.get(NONCE).and_then(|nonce| ours.get(nonce)).filter(|_| !head.etag.written_over_nfs()) {
+            digests.learn(&Digests::of_parts(parts.clone()));
+        }
         file.digests.learn(&digests);
         file.mtime = file.mtime.or(mtime);
         sight.learnt.foreign.push((path.clone(), (head.etag, digests, mtime)));
     }
     Ok(())
+}
+
+/// By their nonce, uploads in parts that a run sent to the last part and did not come to tell the end of.
+async fn sent_whole(ends: &Ends) -> Result<BTreeMap<String, Parts>, Error> {
+    let (mount, bucket) = (ends.mount.clone(), ends.bucket.clone());
+    let left = blocking(move || left(&mount, bucket.name(), bucket.prefix().as_str(), "")).await??;
+    Ok(left.open.into_iter().filter_map(|open| Some((open.nonce.clone(), open.whole()?))).collect())
 }
 
 /// What an object's metadata says of its content: rclone's `md5chksum` and `mtime`, s3cmd's `s3cmd-attrs`.

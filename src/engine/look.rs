@@ -1,10 +1,10 @@
 //! Looks at both sides: walks the mount, lists the bucket and loads what is remembered, at once; then learns the digests that the
-//! decisions need. Writes nothing anywhere.
+//! decisions need. Writes nothing that stays: to learn which names the mount takes for one, it makes a file there and removes it again.
 
 use std::time::Instant;
 
 use super::near::near;
-use super::{Ask, Ends, Error, blocking, learn, manifests};
+use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
 use crate::entry::{Entry, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -12,6 +12,7 @@ use crate::local::lock::now;
 use crate::local::scan::{Ignored, Scan, Walk, scan};
 use crate::local::state::{self, LastRun, Loaded, State};
 use crate::local::store;
+use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
@@ -46,10 +47,14 @@ pub struct Sight {
     pub(super) owed: bool,
     /// What the base was written for is this mount.
     pub base_is_of_this_mount: bool,
-    /// The run is narrowed to PATHs, and the mount holds something beside them: it is not an unmounted one.
+    /// The run is narrowed, and the mount holds something: it is not an unmounted one.
     pub(super) mount_has_more: bool,
-    /// The run is narrowed to PATHs, and the bucket holds published manifests: it is not another one.
-    pub(super) bucket_has_more: bool,
+    /// The run is narrowed to PATHs.
+    pub(super) narrowed: bool,
+    /// The bucket holds published manifests: it is not another one.
+    pub(super) bucket_has_manifests: bool,
+    /// The umask of this process.
+    pub(super) umask: u32,
     /// The rules as they hold for this run.
     pub(super) filter: Filter,
     /// Names of published manifests that this run's publication follows.
@@ -92,12 +97,15 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
+    problems.extend(blank_keys(ends, &local, &view));
     problems.extend(files_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
-    let narrowed = !ask.paths.is_empty();
+    problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
+    let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
     let mut sight = Sight {
-        mount_has_more: narrowed && ends.mount.holds_anything(),
-        bucket_has_more: narrowed && !view.manifests.is_empty(),
+        mount_has_more: !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys),
+        narrowed: !ask.paths.is_empty(),
+        bucket_has_manifests: !view.manifests.is_empty(),
         view,
         problems,
         skipped,
@@ -109,6 +117,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         // Journals of a first run that died before it saved name no mount; they lie in this one.
         owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
         base_is_of_this_mount,
+        umask: umask(),
         filter,
         heads: published.heads,
         learnt: learn::Learnt::default(),
@@ -213,6 +222,26 @@ fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {
     .collect()
 }
 
+/// The S3 client sends no key of white space alone.
+fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Problem> {
+    if !ends.bucket.prefix().as_str().is_empty() {
+        return Vec::new();
+    }
+    let here = local.iter().map(|(path, _)| (path, Side::Local));
+    let there = view.entries.iter().map(|(path, _)| (path, Side::Bucket)).filter(|(path, _)| find(local, path.as_str()).is_none());
+    let blank = here.chain(there).filter(|(path, _)| path.as_str().trim().is_empty());
+    blank
+        .map(|(path, side)| Problem {
+            name: path.as_str().to_owned(),
+            path: Some(path.clone()),
+            below: false,
+            side,
+            why: "its key would be nothing but white space, which cannot be asked for; rename it, or set a prefix".into(),
+            exclude: Some(exclude_line(path.as_str())),
+        })
+        .collect()
+}
+
 /// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
 fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
     let covered = |path: &RelPath| {
@@ -311,12 +340,19 @@ impl Sight {
             skipped: &self.skipped,
             hollow: &self.hollow,
             torn: &self.torn,
+            umask: self.umask,
         };
         let mut plan = build(direction, choices, &input);
-        plan.may_delete &= !match direction {
+        plan.source_has_more = match direction {
             Direction::Upload => self.mount_has_more,
-            Direction::Download => self.bucket_has_more,
+            Direction::Download => self.narrowed && self.bucket_has_manifests,
         };
+        // Patterns may leave out the very thing that shows what was removed; a PATH that is empty now is what the user named.
+        plan.may_delete &= !(self.narrowed && plan.source_has_more);
+        let known = self.state.entries.iter().filter(|(_, known)| known.base.is_some() || known.published.is_some());
+        // Asked for an empty source alone, and not cheap.
+        let known = known.filter(|(path, _)| plan.source_entries == 0 && self.filter_has(path, false));
+        plan.remembered_entries = known.count() as u64;
         plan
     }
 

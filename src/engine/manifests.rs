@@ -32,6 +32,9 @@ pub(super) struct Published {
 /// Enough for a header with its parents; a longer first line is fetched whole.
 const HEADER_BYTES: u64 = 16 << 10;
 
+/// How often a manifest is read that arrives damaged: what went wrong may have been the way and not the object.
+const READS: usize = 3;
+
 /// Brings `state.published` up to the heads among `objects`, this run's listing. A head that the state already folded in is not fetched
 /// again, unless there are several.
 pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[Listed]) -> Result<Published, Error> {
@@ -177,25 +180,41 @@ async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Resul
 
 async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, Error> {
     let key = format!("{}{name}", manifest::FOLDER);
-    for first_bytes in [Some(HEADER_BYTES), None] {
+    let (mut read, mut newer) = (Err(Unreadable::Damaged("it has no first line".into())), None);
+    for first_bytes in [Some(HEADER_BYTES), None, None] {
         let got = ends.stop.or(ends.bucket.get_whole(&key, first_bytes)).await.ok_or(Error::Stopped)??;
         let Some(bytes) = got else { return Ok(Err(Unreadable::Damaged("it is gone".into()))) };
-        if let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+        let end = bytes.iter().position(|b| *b == b'\n');
+        if first_bytes == Some(bytes.len() as u64)
+            && let Some(end) = end
+        {
             return Ok(Header::decode(&bytes[..end]));
         }
+        // All of it is here: its digest tells whether it is what was published.
+        let first_line = end.map(|end| bytes.slice(..end));
+        read = super::blocking(move || Manifest::decode(&bytes).map(|manifest| manifest.header)).await?;
+        match (&read, first_line) {
+            // The end of a newer format may look different.
+            (Err(Unreadable::Damaged(_)), Some(line)) => newer = Header::decode(&line).err().filter(|e| matches!(e, Unreadable::Newer(_))),
+            (Err(Unreadable::Damaged(_)), None) => {}
+            _ => return Ok(read),
+        }
     }
-    Ok(Err(Unreadable::Damaged("it has no first line".into())))
+    Ok(newer.map_or(read, Err))
 }
 
 async fn fetch(ends: &Ends, name: &Name) -> Result<Option<Manifest>, Error> {
     let key = format!("{}{name}", manifest::FOLDER);
-    let got = ends.stop.or(ends.bucket.get_whole(&key, None)).await.ok_or(Error::Stopped)??;
-    let Some(bytes) = got else { return Ok(None) };
-    match super::blocking(move || Manifest::decode(&bytes)).await? {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(why @ Unreadable::Newer(_)) => Err(Error::Manifest { name: name.to_string(), why }),
-        Err(Unreadable::Damaged(_)) => Ok(None),
+    for _ in 0..READS {
+        let got = ends.stop.or(ends.bucket.get_whole(&key, None)).await.ok_or(Error::Stopped)??;
+        let Some(bytes) = got else { return Ok(None) };
+        match super::blocking(move || Manifest::decode(&bytes)).await? {
+            Ok(manifest) => return Ok(Some(manifest)),
+            Err(why @ Unreadable::Newer(_)) => return Err(Error::Manifest { name: name.to_string(), why }),
+            Err(Unreadable::Damaged(_)) => {}
+        }
     }
+    Ok(None)
 }
 
 /// Replaces what was published by a tree, noting what a `later` manifest no longer has. Another lineage makes the base absent.

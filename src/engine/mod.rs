@@ -4,8 +4,10 @@
 //! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
 //! ```
 //!
-//! [`look`](look()) never writes, to the mount or to the bucket; [`run`](run()) is the only thing that does.
+//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
+mod arrived;
+mod clean;
 mod doubt;
 mod examine;
 mod fetch;
@@ -19,19 +21,24 @@ mod read_back;
 mod reading;
 mod remember;
 mod report;
+mod room;
 mod run;
 mod send;
 mod settle;
+mod spelling;
 mod stop;
+mod uploads;
 mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
+pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
@@ -148,6 +155,14 @@ pub enum Error {
         path: RelPath,
         /// Names like it.
         near: Vec<String>,
+    },
+    /// A PATH that the mount finds, under another name.
+    #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]
+    SpeltOtherwise {
+        /// As it was cleaned.
+        path: RelPath,
+        /// As the mount spells it.
+        held: String,
     },
     /// A manifest that this version cannot read.
     #[error("the manifest {name} cannot be used: {why}")]

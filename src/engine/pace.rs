@@ -53,11 +53,16 @@ impl Pace {
 
     /// Waits for a request's turn with a buffer of `bytes`. A buffer larger than all memory waits until it is alone.
     pub(super) async fn turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
-        self.stop.or(self.next_turn(bytes)).await.ok_or(Error::Stopped)?
+        self.turn_with(bytes, bytes).await
     }
 
-    async fn next_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.most_kib);
+    /// Waits for the turn of a request that moves `bytes` and holds no more than `memory` of them at once.
+    pub(super) async fn turn_with(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
+        self.stop.or(self.next_turn(bytes, memory)).await.ok_or(Error::Stopped)?
+    }
+
+    async fn next_turn(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
+        let kib = u32::try_from(memory.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.most_kib);
         let closed = |_| Error::Worker("the run's bounds are gone".into());
         let large = if bytes >= LARGE_BYTES { Some(self.large.acquire().await.map_err(closed)?) } else { None };
         let memory = self.memory_kib.acquire_many(kib).await.map_err(closed)?;

@@ -57,8 +57,17 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     // The name is random: nobody else's object can stand there.
     let put = Put { key: key.clone(), body: body.clone(), md5, guard: Guard::Any, enforce: Enforce::Head, about };
     work.ends.bucket.put(put).await?;
-    let back = work.ends.bucket.get_whole(&key, None).await?;
-    if back.as_ref() != Some(&body) || !manifest_names(work).await?.contains(&name) {
+    let mut back = work.ends.bucket.get_whole(&key, None).await?;
+    if back.is_some() && back.as_ref() != Some(&body) {
+        // It may have been damaged on its way back only.
+        back = work.ends.bucket.get_whole(&key, None).await?;
+    }
+    let came_back = back.as_ref() == Some(&body);
+    if back.is_some() && !came_back {
+        // A manifest that nobody can read would be in the way of every later run. Its name is random: what stands there is ours.
+        let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
+    }
+    if !came_back || !manifest_names(work).await?.contains(&name) {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,
             doing: format!("cannot read back the manifest {name}"),
@@ -110,7 +119,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
         }
     }
     replace(&mut tree, same);
-    drop_full_directories(&mut tree);
+    drop_what_became_a_directory(work, &mut tree);
     tree
 }
 
@@ -136,11 +145,13 @@ fn replace(tree: &mut Tree, entries: Tree) {
     tree.sort_by(|a, b| a.0.cmp(&b.0));
 }
 
-/// A directory that holds something is no empty directory any more.
-fn drop_full_directories(tree: &mut Tree) {
+/// What holds something is no empty directory any more, and no file that the bucket has lost: a run that died after it had made room for
+/// what lies below.
+fn drop_what_became_a_directory(work: &Work<'_>, tree: &mut Tree) {
+    let is_lost = |path: &RelPath| work.sight.view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
     let full: Vec<RelPath> = tree
         .iter()
-        .filter(|(path, entry)| entry.kind == Kind::Dir && !below(tree, path.as_str()).is_empty())
+        .filter(|(path, entry)| (entry.kind == Kind::Dir || is_lost(path)) && !below(tree, path.as_str()).is_empty())
         .map(|(path, _)| path.clone())
         .collect();
     tree.retain(|(path, _)| full.binary_search(path).is_err());

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::fetch::{TRIES, trusted, wait_before};
+use super::arrived::trusted;
+use super::fetch::{TRIES, wait_before};
 use super::pace::{Buffer, Pace};
 use super::report::chain;
 use super::{Ends, Error, blocking};

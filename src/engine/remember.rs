@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::doubt::COARSE;
 use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
+use crate::diff::mode_agreed;
 use crate::entry::{Entry, Kind, Stamp, find};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
@@ -43,14 +45,11 @@ pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
 }
 
 /// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
-fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
+pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
     let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
     let old = known.and_then(|k| k.base.as_deref());
-    let mut entry = Entry { kind: local.entry.kind.clone(), mode: local.entry.mode };
-    match (local.entry.mode, bucket.entry.mode) {
-        (Some(a), Some(b)) if a != b => entry.mode = old.and_then(|o| o.mode),
-        _ => {}
-    }
+    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, old.and_then(|o| o.mode), sight.umask);
+    let mut entry = Entry { kind: local.entry.kind.clone(), mode };
     if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
         file.etag.clone_from(&theirs.etag);
         file.digests.learn(&theirs.digests);
@@ -94,7 +93,8 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
 
 type Stamps = BTreeMap<RelPath, Stamp>;
 
-/// The stamps of files that this run placed, after the mount's clock has moved past them.
+/// The stamps of files that this run placed, after the mount's clock has moved past them. None where a tick is so long that somebody may
+/// have changed a file within the one in which it came: the next run reads them.
 async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error> {
     let placed: Vec<(RelPath, Stamp)> = work
         .done
@@ -102,7 +102,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
         .filter(|(_, done)| done.verb != Verb::Upload)
         .filter_map(|(path, done)| Some((path.clone(), done.stamp?)))
         .collect();
-    if placed.is_empty() {
+    if placed.is_empty() || change.clocks.sending.granularity >= COARSE {
         return Ok(Stamps::new());
     }
     let granularity = std::time::Duration::from_nanos(u64::try_from(change.clocks.sending.granularity).unwrap_or(0));
@@ -158,6 +158,9 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         }
     }
     for (path, done) in &work.done {
+        if change.published.is_none() && work.only_a_manifest_tells(done) {
+            continue;
+        }
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
         known.base = work.agreed(path, done).map(Arc::new);

@@ -12,13 +12,16 @@ use super::doubt::read_racy_again;
 use super::pace::Pace;
 use super::publish::publish;
 use super::read_back::Distrusted;
-use super::remember::{Change, Clocks, remember};
+use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::send::{NotSent, nonce};
 use super::settle;
+use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
-use crate::entry::{Entry, Stamp};
+use crate::diff::mode_agreed;
+use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
+use crate::local::left;
 use crate::local::lock::{Lock, LockError, now};
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
@@ -68,6 +71,7 @@ pub(super) struct Work<'a> {
     /// Objects that do not hold what was sent.
     pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
+    pub(super) uploads: Arc<Uploads>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
@@ -82,19 +86,24 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
     let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
-    if plan.is_empty() && !learnt {
+    let mount = ends.mount.clone();
+    // What a run that died has left behind goes, also when nothing else is left to do.
+    let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
+    let left = plan.direction == Direction::Upload && Uploads::are_left(ends).await?;
+    if plan.is_empty() && !learnt && !clears_up && !left {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
     let (mount, op) = (ends.mount.clone(), operation.clone());
     let lock = blocking(move || Lock::take(&mount, &op)).await??;
     let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
-    let (moves, last_run) = (!plan.is_empty(), sight.last_run.clone());
+    let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
         if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
             return Err(Error::PlanStale);
         }
+        left::clear(&mount, &op)?;
         let id = mount.ensure_id()?;
         let elapsed = began.elapsed();
         let sending = Clock::read(&mount)?;
@@ -109,19 +118,23 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         ask,
         sight,
         plan,
-        operation,
         clocks,
         enforce: Enforce::Head,
         store: Profile::default(),
         store_is_new: false,
         distrusted: Vec::new(),
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
+        uploads: Arc::new(Uploads::new(ends, &operation)),
+        operation,
         journal: None,
         done: HashMap::new(),
         report,
         unanswered: 0,
     };
     work.begin().await?;
+    if left {
+        work.take_over_uploads().await?;
+    }
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
     if plan.direction == Direction::Upload
         && settled.is_some()
@@ -170,7 +183,11 @@ impl Work<'_> {
             return Ok(());
         }
         let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let journal = blocking(move || Journal::create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
+        let create = match self.plan.direction {
+            Direction::Upload => Journal::create,
+            Direction::Download => Journal::of_landings,
+        };
+        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
         self.journal = Some(Arc::new(journal));
         if self.plan.direction == Direction::Download {
             return Ok(());
@@ -221,6 +238,9 @@ impl Work<'_> {
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
         let learnt = self.store_is_new.then(|| self.store.clone());
+        if let Err(e) = self.uploads.close().await {
+            self.end(e);
+        }
         let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
@@ -267,10 +287,8 @@ impl Work<'_> {
             (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
-        if let Some(journal) = &self.journal
-            && let Err(e) = journal.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen })
-        {
-            self.end(e.into());
+        if !self.only_a_manifest_tells(&done) {
+            self.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen });
         }
         let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
         self.unanswered = 0;
@@ -291,15 +309,36 @@ impl Work<'_> {
         self.done.insert(path.clone(), done);
     }
 
+    fn note(&mut self, journalled: &Journalled) {
+        if let Some(journal) = &self.journal
+            && let Err(e) = journal.note(journalled)
+        {
+            self.end(e.into());
+        }
+    }
+
+    /// True for what an upload does in the manifest alone (links, empty directories, permission bits, and that something is gone): the
+    /// bucket knows of it once that is published, and until then a run that dies must leave it to be done again.
+    pub(super) fn only_a_manifest_tells(&self, done: &Done) -> bool {
+        let is_content = done.verb == Verb::Upload && done.entry.as_ref().is_some_and(|entry| entry.file().is_some());
+        self.plan.direction == Direction::Upload && !is_content
+    }
+
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
     pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
         let mut entry = done.entry.clone()?;
-        let source = match done.verb {
-            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode),
-            Verb::Download => self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode),
-            Verb::Update | Verb::Delete => None,
-        };
-        entry.mode = source.or(entry.mode);
+        let known = find(&self.sight.state.entries, path.as_str());
+        match done.verb {
+            Verb::Upload => entry.mode = self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
+            Verb::Download => {
+                let told = self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode);
+                let before = known.and_then(|known| known.base.as_ref()?.mode);
+                entry.mode = mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask);
+            }
+            // The content is what both sides had before, with all that is known of it on either.
+            Verb::Update => entry.kind = agreed_base(self.sight, path, known)?.kind,
+            Verb::Delete => {}
+        }
         Some(entry)
     }
 
@@ -322,6 +361,11 @@ impl Work<'_> {
                 (FailureKind::Failed, text)
             }
             NotSent::Item(kind, why) => (kind, why),
+            NotSent::Damaged(entry) => {
+                // Ours, and not what the file holds: the next run replaces it.
+                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+            }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
         self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });

@@ -1,16 +1,19 @@
 //! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
 
+mod parts;
+mod streamed;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 
 use super::learn::{not_read, write_mtime};
 use super::pace::Pace;
 use super::report::{FailureKind, chain};
+use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, ETag, Md5, Parts, digest_one, part_bytes_for};
+use crate::digest::{Digests, ETag, Md5, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
@@ -19,14 +22,17 @@ use crate::path::RelPath;
 use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::flow::{Went, metered};
-use crate::remote::multipart::Upload;
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
+use bytes::Bytes;
 
 /// What sending needs beside the file.
 pub(super) struct Sender<'a> {
     pub(super) ends: &'a Ends,
     pub(super) pace: &'a Pace,
     pub(super) enforce: Enforce,
+    pub(super) uploads: &'a Uploads,
+    /// Parts above this are not held in memory whole.
+    pub(super) buffered_max: u64,
 }
 
 /// A file that the store has taken.
@@ -38,6 +44,8 @@ pub(super) struct Sent {
     pub(super) stamp: Stamp,
     /// The nonce that the object carries.
     pub(super) nonce: String,
+    /// Bytes of it that an earlier run had sent.
+    pub(super) kept: u64,
 }
 
 /// Why a file was not sent.
@@ -47,6 +55,8 @@ pub(super) enum NotSent {
     Item(FailureKind, String),
     /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
     Unanswered(crate::remote::error::Error),
+    /// This file only: what the store now has under its name is damaged. The entry says what that is.
+    Damaged(Box<Entry>),
     /// The whole run must end.
     Run(Error),
 }
@@ -59,8 +69,8 @@ impl From<Error> for NotSent {
 
 /// How often a file that changes under the hand is read again.
 const TRIES: usize = 3;
-/// Parts of one file in flight; memory and request bounds hold besides.
-const PARTS_IN_FLIGHT: usize = 16;
+/// The largest part that is read whole and sent from the same buffer, in bytes.
+pub(super) const BUFFERED_MAX: u64 = 64 << 20;
 
 impl Sender<'_> {
     /// Sends a file that carried `stamp` when it was scanned. A file that has changed since is sent as it is now, at rest.
@@ -82,6 +92,10 @@ impl Sender<'_> {
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
+                Err(Once::Damaged(etag)) => {
+                    let file = File { size: stamp.size, mtime: None, digests: Digests::of_etag(&etag), etag: Some(etag) };
+                    return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(file), mode: None })));
+                }
                 Ok(sent) => return Ok(sent),
             }
         }
@@ -110,15 +124,15 @@ impl Sender<'_> {
 
     async fn once(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, Once> {
         self.ends.tell(Event::Started { path: path.clone(), bytes: stamp.size });
-        let (stored, digests) = match part_bytes_for(stamp.size) {
+        let Written { stored, digests, kept } = match part_bytes_for(stamp.size) {
             None => self.whole(path, stamp, guard).await?,
             Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
         };
         let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests, etag: Some(stored.etag) };
-        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce })
+        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept })
     }
 
-    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Stored, Digests), Once> {
+    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
         let _turn = self.pace.turn(stamp.size).await?;
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
@@ -138,7 +152,8 @@ impl Sender<'_> {
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
-            Ok(stored) => Ok((stored, Digests::of_whole(md5))),
+            Ok(stored) if stored.damaged => Err(Once::Damaged(stored.etag)),
+            Ok(stored) => Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0 }),
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");
                 Err(e.into())
@@ -170,86 +185,22 @@ impl Sender<'_> {
             self.ends.tell(Event::Retried { path: path.clone(), bytes, why: why.into() });
         }
     }
+}
 
-    async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<(Stored, Digests), Once> {
-        let (mount, at) = (self.ends.mount.clone(), path.clone());
-        let source = blocking(move || Source::open(&mount, &at, &stamp)).await??;
-        let source = std::sync::Arc::new(source);
-        let begin = self.ends.bucket.begin_upload(path.as_str(), about(path, stamp));
-        let upload = begin.await?;
-        let moved = Arc::new(AtomicU64::new(0));
-        let sent = self.parts(path, &source, stamp.size, part_bytes, &upload, &moved).await;
-        let finished = match sent {
-            Ok((etags, md5s)) => {
-                // The file must still be what it was: a torn one is never made an object.
-                let check = source.clone();
-                match blocking(move || check.unchanged()).await.map_err(Once::from).and_then(|r| r.map_err(Once::from)) {
-                    Ok(()) => self
-                        .ends
-                        .bucket
-                        .complete_upload(&upload, &etags, stamp.size, guard, self.enforce)
-                        .await
-                        .map(|stored| (stored, Digests::of_parts(Parts { part_bytes, md5s })))
-                        .map_err(Once::from),
-                    Err(e) => Err(e),
-                }
-            }
-            Err(e) => Err(e),
-        };
-        if finished.is_err() {
-            // Parts that came through count no more: without all of them there is no object.
-            self.take_back(path, &moved, "not all of it could be sent");
-            // Best effort: what stays behind is found by its age, and the first error is the one to tell.
-            if let Err(e) = self.ends.bucket.abort_upload(&upload).await {
-                self.ends.tell(Event::Warning(format!("an unfinished upload of {path} could not be removed: {e}")));
-            }
-        }
-        finished
-    }
-
-    async fn parts(
-        &self,
-        path: &RelPath,
-        source: &std::sync::Arc<Source>,
-        size: u64,
-        part_bytes: u64,
-        upload: &Upload,
-        moved: &Arc<AtomicU64>,
-    ) -> Result<(Vec<ETag>, Vec<Md5>), Once> {
-        let count = size.div_ceil(part_bytes);
-        let mut sending = stream::iter(0..count)
-            .map(|index| async move {
-                let offset = index * part_bytes;
-                let len = part_bytes.min(size - offset);
-                let _turn = self.pace.turn(len).await?;
-                let (source, mut buffer) = (source.clone(), self.pace.buffer(len));
-                let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
-                    source.read(offset, usize::try_from(len).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
-                    source.unchanged()?; // or all the parts to come would be sent for nothing
-                    let md5 = digest_one(&buffer.vec);
-                    Ok((Bytes::from_owner(buffer), md5))
-                })
-                .await??;
-                let number = u32::try_from(index + 1).map_err(|_| Error::Worker("too many parts".into()))?;
-                let part = self.told(path, moved, Box::pin(self.ends.bucket.upload_part(upload, number, body, md5)));
-                let etag = self.ends.stop.or(part).await.ok_or(Once::Run(Error::Stopped))??;
-                Ok::<_, Once>((etag, md5))
-            })
-            .buffered(PARTS_IN_FLIGHT);
-        let (mut etags, mut md5s) = (Vec::new(), Vec::new());
-        while let Some(part) = sending.next().await {
-            let (etag, md5) = part?;
-            etags.push(etag);
-            md5s.push(md5);
-        }
-        Ok((etags, md5s))
-    }
+/// What one try has put into the bucket.
+#[derive(Debug)]
+struct Written {
+    stored: Stored,
+    digests: Digests,
+    /// Bytes of it that an earlier run had sent.
+    kept: u64,
 }
 
 /// Why one try ended.
 enum Once {
     Read(ReadError),
     Remote(crate::remote::error::Error),
+    Damaged(ETag),
     Run(Error),
 }
 
@@ -262,6 +213,15 @@ impl From<ReadError> for Once {
 impl From<crate::remote::error::Error> for Once {
     fn from(error: crate::remote::error::Error) -> Once {
         Once::Remote(error)
+    }
+}
+
+impl From<Begin> for Once {
+    fn from(why: Begin) -> Once {
+        match why {
+            Begin::Remote(e) => Once::Remote(e),
+            Begin::Run(e) => Once::Run(e),
+        }
     }
 }
 
@@ -317,17 +277,4 @@ fn content_type(name: &str) -> String {
     let textual = guess.type_() == mime_guess::mime::TEXT
         || matches!(guess.essence_str(), "application/json" | "application/javascript" | "application/xml");
     if textual && guess.get_param("charset").is_none() { format!("{guess}; charset=utf-8") } else { guess.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_types_come_from_the_name() {
-        assert_eq!(content_type("notes.txt"), "text/plain; charset=utf-8");
-        assert_eq!(content_type("a.npy"), "application/octet-stream");
-        assert_eq!(content_type("plot.png"), "image/png");
-        assert_eq!(content_type("config.json"), "application/json; charset=utf-8");
-    }
 }

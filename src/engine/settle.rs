@@ -196,7 +196,8 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
         if left_alone.contains(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
             continue;
         }
-        match work.done.get(path) {
+        // Where only permission bits were published, the object is the one that was there.
+        match work.done.get(path).filter(|done| done.verb != Verb::Update) {
             Some(done) => {
                 if let Some(entry) = &done.entry {
                     checks.push((path.clone(), entry.clone(), done.nonce.clone()));

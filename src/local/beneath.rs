@@ -309,6 +309,10 @@ fn check_segment(name: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[path = "../../tests/it/containment/corpus.rs"]
+mod corpus;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
@@ -380,6 +384,28 @@ mod tests {
         for path in ["..", "../outside", "/etc", "real/..", "real/../..", "./real", "real/", "real//deep", "/", "."] {
             invalid(path);
         }
+    }
+
+    /// The same keys that a bucket with evil in it serves, where every name that can be one is a link to somewhere else.
+    #[test]
+    fn both_ways_refuse_the_same_of_what_is_hostile() {
+        let mut refused = 0;
+        let answers = [Way::Kernel, Way::Segments].map(|way| {
+            let (temp, root) = planted();
+            let keys = corpus::keys(temp.path().join("outside/planted").to_str().unwrap());
+            for name in keys.iter().filter_map(|key| key.split('/').next()) {
+                // Some are no names, some are there already.
+                let _ = root.make_link("../outside", name);
+            }
+            let create = OFlags::RDWR | OFlags::CREATE;
+            let opened = keys.iter().map(|key| open_by(way, root.as_fd(), key, create, Mode::RUSR));
+            let kinds: Vec<_> = opened.map(|opened| opened.map(drop).map_err(|e| (in_the_way(&e), e.kind()))).collect();
+            assert_eq!(std::fs::read_dir(temp.path().join("outside")).unwrap().count(), 1, "{way:?}");
+            refused = kinds.iter().filter(|kind| kind.is_err()).count();
+            kinds.into_iter().map(|kind| kind.map_err(|(in_the_way, kind)| (!in_the_way).then_some(kind))).collect::<Vec<_>>()
+        });
+        assert_eq!(answers[0], answers[1]);
+        assert!(refused > 500, "{refused}");
     }
 
     #[test]

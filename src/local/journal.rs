@@ -2,35 +2,34 @@
 //! load. Losing its end loses knowledge, never files.
 //!
 //! # Format 1
-//! `.lsync/journal/<operation>`, mode 0600. Every line is the first 8 hex digits of the MD5 of the rest, a blank, and a JSON value; the
-//! first line that does not fit ends the journal (a crash tears the last one). The first line is `{"lsync": "journal", "v": 1,
-//! "remote": id, "owner": {…}}`, `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's
-//! lines, and mean: both sides now hold `b`, or lack it when there is none.
+//! `.lsync/journal/<operation>`, mode 0600, a file of `lines`. The first line is `{"lsync": "journal", "v": 1, "remote": id, "owner": {…}}`,
+//! `id` being the 16 digits in the state file's name; the others have the fields `n b s d` of a state's lines, and mean: both sides now
+//! hold `b`, or lack it when there is none.
+//!
+//! A run that changes the mount says `"lands": true` in the header. Its lines are written before the names that they tell of are durable,
+//! and `{"landed": N}` says that those of the first N bytes now are. After a power loss the lines from N on do not count: they may
+//! tell of files that the mount lost, which would look like removals. While the host has not been started anew they do.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::beneath::Dir;
-use super::internal::{self, PRIVATE_FILE};
+use super::internal;
+use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
 use super::state::{Known, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
-use super::ticker::Ticker;
-use crate::digest::{Digests, digest_one};
+use super::touched::Touched;
+use crate::digest::Digests;
 use crate::entry::Entry;
 use crate::path::RelPath;
 
 const FORMAT: u32 = 1;
-const FOLDER: &str = "journal";
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+pub(super) const FOLDER: &str = "journal";
 
 /// What a finished transfer tells, written to the journal at once so that a crash before the manifest does not make our own objects
 /// strangers.
@@ -48,19 +47,8 @@ pub struct Journalled {
 /// after that is lost.
 #[derive(Debug)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    lines: Lines,
     path: String,
-    _ticker: Ticker,
-}
-
-#[derive(Debug)]
-struct Shared {
-    file: File,
-    /// Bytes of whole lines: a line that could only be written in part is written over by the next one.
-    len: Mutex<u64>,
-    unsynced: AtomicBool,
-    /// What a sync in the background met; the next call tells it.
-    failed: Mutex<Option<io::Error>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,34 +57,38 @@ struct Header {
     v: u32,
     remote: String,
     owner: Owner,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lands: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Landed {
+    landed: u64,
 }
 
 impl Journal {
-    /// Creates `.lsync/journal/<operation>` for a remote.
+    /// Creates `.lsync/journal/<operation>` for a remote, for a run that changes the bucket.
     pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, None)
+    }
+
+    /// The same for a run that changes the mount: no line is durable before the names that it tells of.
+    pub fn of_landings(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<Journal, LocalError> {
+        Journal::begin(mount, bucket, prefix, operation, Some(Arc::clone(mount.touched())))
+    }
+
+    fn begin(mount: &Mount, bucket: &str, prefix: &str, operation: &str, lands: Option<Arc<Touched>>) -> Result<Journal, LocalError> {
         let dir = mount.make_internal(FOLDER)?;
         let path = format!(".lsync/{FOLDER}/{operation}");
-        let create = || -> io::Result<(Arc<Shared>, Ticker)> {
-            let file = dir.create_new(operation, PRIVATE_FILE)?;
-            let shared = Shared { file, len: Mutex::new(0), unsynced: AtomicBool::new(false), failed: Mutex::new(None) };
-            let owner = Owner::this(operation);
-            let header = Header { lsync: "journal".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner };
-            let mut json = Vec::new();
-            crate::manifest::write_line(&mut json, &header);
-            shared.append(&json)?;
-            shared.sync()?;
-            dir.sync()?;
-            let shared = Arc::new(shared);
-            let background = Arc::clone(&shared);
-            let ticker = Ticker::start("lsync-journal", SYNC_EVERY, move || {
-                if let Err(e) = background.sync() {
-                    *locked(&background.failed) = Some(e);
-                }
-            })?;
-            Ok((shared, ticker))
+        let (lsync, owner, is_of_landings) = ("journal".into(), Owner::this(operation), lands.is_some());
+        let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: is_of_landings };
+        let mut json = Vec::new();
+        crate::manifest::write_line(&mut json, &header);
+        let lines = match lands {
+            None => Lines::create(&dir, operation, &json),
+            Some(touched) => Lines::create_after(&dir, operation, &json, Box::new(move |bytes| settled(&touched, bytes))),
         };
-        let (shared, ticker) = create().map_err(LocalError::at("cannot create", &path))?;
-        Ok(Journal { shared, path, _ticker: ticker })
+        Ok(Journal { lines: lines.map_err(LocalError::at("cannot create", &path))?, path })
     }
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
@@ -105,48 +97,21 @@ impl Journal {
         let known = Known { published: base.clone(), base, seen: done.seen.clone(), foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
-        self.told().and_then(|()| self.shared.append(&json)).map_err(LocalError::at("cannot write", &self.path))
+        self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))
     }
 
     /// Makes all that was noted durable.
     pub fn sync(&self) -> Result<(), LocalError> {
-        self.told().and_then(|()| self.shared.sync()).map_err(LocalError::at("cannot write", &self.path))
-    }
-
-    fn told(&self) -> io::Result<()> {
-        locked(&self.shared.failed).take().map_or(Ok(()), Err)
+        self.lines.sync().map_err(LocalError::at("cannot write", &self.path))
     }
 }
 
-impl Shared {
-    fn append(&self, json: &[u8]) -> io::Result<()> {
-        let mut line = check_digits(json.trim_ascii_end()).into_bytes();
-        line.push(b' ');
-        line.extend_from_slice(json);
-        let mut len = locked(&self.len);
-        self.file.write_all_at(&line, *len)?;
-        *len += line.len() as u64;
-        self.unsynced.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
-        }
-        Ok(())
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing that holds these can panic half way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_digits(json: &[u8]) -> String {
-    let mut hex = digest_one(json).hex();
-    hex.truncate(8);
-    hex
+/// Makes durable what the lines in the first `landed` bytes tell of; gives the line that says so.
+fn settled(touched: &Touched, landed: u64) -> io::Result<Vec<u8>> {
+    touched.settle().map_err(io::Error::other)?;
+    let mut json = Vec::new();
+    crate::manifest::write_line(&mut json, &Landed { landed });
+    Ok(json)
 }
 
 /// A journal as it lies on disk.
@@ -154,6 +119,7 @@ struct Found {
     operation: String,
     owner: Owner,
     life: Life,
+    lands: bool,
     bytes: Vec<u8>,
     /// Where the lines after the header begin.
     body: usize,
@@ -169,12 +135,18 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
             continue;
         }
         let already = covered.iter().find(|(operation, _)| *operation == journal.operation).map_or(0, |(_, bytes)| *bytes);
-        for (at, path, known) in journal.lines() {
-            if at as u64 >= already {
-                // A run that is dead did not come to publish what it did.
-                state.owed |= journal.life != Life::Own;
-                told.insert(path, known);
+        let Told { notes, landed } = journal.told();
+        for (at, path, known) in notes.into_iter().filter(|(at, ..)| *at >= already) {
+            if landed.is_some_and(|landed| at >= landed) {
+                if !journal.owner.is_of_this_boot() {
+                    break;
+                }
+                // Nobody has made this durable; whoever writes it down has to.
+                mount.touched().add_everything();
             }
+            // A run that is dead did not come to publish what it did.
+            state.owed |= journal.life != Life::Own && landed.is_none();
+            told.insert(path, known);
         }
         state.journals.push((journal.operation, journal.bytes.len() as u64));
     }
@@ -202,6 +174,20 @@ pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<
         loaded(&journal.operation).cloned()
     });
     Ok(list.collect())
+}
+
+/// Removes journals that never got their first line: a run died while it created one. The caller holds the lock.
+pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
+    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
+    for name in dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))? {
+        let Some(name) = name.to_str() else { continue };
+        // What cannot be read may be whole all the same: it stays.
+        let headless = internal::read(&dir, name).ok().flatten().is_some_and(|bytes| !bytes.contains(&b'\n'));
+        if headless {
+            dir.remove_file(name).map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes journals that a saved state covers; one that has grown since is another run's business and stays.
@@ -234,25 +220,33 @@ fn one(dir: &Dir, operation: &str, remote: &str) -> Option<Found> {
         return None;
     }
     let life = header.owner.life();
-    Some(Found { operation: operation.to_owned(), owner: header.owner, life, bytes, body })
+    Some(Found { operation: operation.to_owned(), owner: header.owner, life, lands: header.lands, bytes, body })
 }
 
 impl Found {
-    /// The lines up to the first that does not fit, each with the place where it begins.
-    fn lines(&self) -> impl Iterator<Item = (usize, RelPath, Known)> {
+    /// The lines up to the first that does not fit.
+    fn told(&self) -> Told {
+        let mut told = Told { notes: Vec::new(), landed: self.lands.then_some(0) };
         let mut at = self.body;
-        self.bytes[self.body..].split_inclusive(|b| *b == b'\n').map_while(move |line| {
-            let begins = at;
+        for line in self.bytes[self.body..].split_inclusive(|b| *b == b'\n') {
+            let Some(json) = checked(line) else { break };
+            if let Some((path, known)) = decode_line(json) {
+                told.notes.push((at as u64, path, known));
+            } else if let Ok(Landed { landed }) = serde_json::from_slice(json) {
+                told.landed = told.landed.max(Some(landed));
+            } else {
+                break;
+            }
             at += line.len();
-            let (path, known) = decode_line(checked(line)?)?;
-            Some((begins, path, known))
-        })
+        }
+        told
     }
 }
 
-/// The JSON of a line, when it is whole and its digits fit.
-fn checked(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n")?;
-    let (digits, json) = (line.get(..8)?, line.get(9..)?);
-    (line[8] == b' ' && check_digits(json).as_bytes() == digits).then_some(json)
+/// What a journal tells.
+struct Told {
+    /// Each with the place where its line begins.
+    notes: Vec<(u64, RelPath, Known)>,
+    /// Of a run that changed the mount: what lies before this place is as durable as the line.
+    landed: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! The lock: one run at a time per mount. An `O_EXCL` file with an owner record in `.lsync/`. It keeps runs from wasting each other's
-//! work; what keeps files safe are the guards of every single change.
+//! The lock: one run at a time per mount. A file with an owner record in `.lsync/` that only one can create. It keeps runs from wasting
+//! each other's work; what keeps files safe are the guards of every single change.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -17,6 +17,10 @@ use super::ticker::Ticker;
 use crate::entry::Nanos;
 
 const NAME: &str = "lock";
+/// How the names of locks begin that are being written.
+const NEW: &str = "lock-new-";
+/// How the names of stale locks begin that are being removed.
+const ASIDE: &str = "lock-stale-";
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Without a heartbeat for this long, by the mount's clock, an owner of another host counts as dead: 5 minutes.
 const SILENT: Nanos = 300 * 1_000_000_000;
@@ -69,11 +73,19 @@ impl Lock {
                 Verdict::Torn => thread::sleep(TORN / 10),
             }
         };
+        clear_up(&dir).map_err(failed())?;
         let inode = file.metadata().map(|metadata| Stamp::of(&metadata).inode).map_err(failed())?;
         // A heartbeat that fails is missed: the next one may work, and the file's mtime tells how long it did not.
         let beat = move || internal::refresh(&file).unwrap_or(());
         let _heartbeat = Ticker::start("lsync-lock", HEARTBEAT, beat).map_err(failed())?;
         Ok(Lock { dir, owner, inode, _heartbeat })
+    }
+
+    /// True when a run that had the lock died: what it left in `.lsync/` waits for the next one that takes it.
+    pub fn is_left_behind(mount: &Mount) -> Result<bool, LocalError> {
+        let Some(dir) = mount.open_internal("")? else { return Ok(false) };
+        let dead = |found: Found| found.owner.is_some_and(|owner| owner.life() == Life::Dead);
+        Ok(Found::look(&dir).map_err(LocalError::at("cannot look at", ".lsync/lock"))?.is_some_and(dead))
     }
 
     /// The owner record of this run.
@@ -98,12 +110,47 @@ impl Drop for Lock {
     }
 }
 
+/// Creates the lock with its record in it: a run that dies meanwhile leaves no lock that nobody can read.
 fn create(dir: &Dir, owner: &Owner) -> io::Result<File> {
-    let mut file = dir.create_new(NAME, PRIVATE_FILE)?;
+    let temp = format!("{NEW}{}", owner.operation);
+    let file = written(dir, &temp, owner)?;
+    let linked = match dir.hard_link(&temp, dir, NAME) {
+        // Over NFS the answer to a request that was carried out may get lost (open(2), O_EXCL).
+        Err(_) if internal::links(dir, &temp).is_ok_and(|names| names == 2) => Ok(()),
+        linked => linked,
+    };
+    let removed = or_gone(dir.remove_file(&temp));
+    match linked {
+        Ok(()) => removed.map(|()| file),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+        // A file system without hard links, or a new holder took this one for litter.
+        Err(_) => written(dir, NAME, owner),
+    }
+}
+
+fn written(dir: &Dir, name: &str, owner: &Owner) -> io::Result<File> {
+    let mut file = dir.create_new(name, PRIVATE_FILE)?;
     let write = file.write_all(&owner.encode()).and_then(|()| file.sync_all()).and_then(|()| internal::refresh(&file));
     // Without its record it would stand in everybody's way for 5 minutes.
-    write.inspect_err(|_| drop(dir.remove_file(NAME)))?;
+    write.inspect_err(|_| drop(dir.remove_file(name)))?;
     Ok(file)
+}
+
+/// Removes what runs left that died while they took the lock. The caller holds it.
+fn clear_up(dir: &Dir) -> io::Result<()> {
+    for name in dir.names()? {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(NEW) || name.starts_with(ASIDE)) else { continue };
+        let lives = |bytes: Vec<u8>| Owner::decode(&bytes).is_some_and(|owner| owner.life() != Life::Dead);
+        if !internal::read(dir, name)?.is_some_and(lives) {
+            or_gone(dir.remove_file(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Another may have removed it first.
+fn or_gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// A lock file that was there already.
@@ -156,7 +203,7 @@ impl Found {
             return Ok(());
         }
         // The second guard: it is moved aside, looked at, and put back if it is another one.
-        let aside = format!("{NAME}-stale-{operation}");
+        let aside = format!("{ASIDE}{operation}");
         match dir.rename(NAME, dir, &aside) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
@@ -165,7 +212,7 @@ impl Found {
             // AlreadyExists: a third run has the lock now; the one moved aside finds that it lost it.
             let _ = dir.hard_link(&aside, dir, NAME);
         }
-        dir.remove_file(&aside)
+        or_gone(dir.remove_file(&aside))
     }
 
     fn unknown(&self) -> Owner {
@@ -252,11 +299,38 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_is_left_behind_is_told_from_one_that_is_held() {
+        let (_temp, mount) = mount();
+        assert!(!Lock::is_left_behind(&mount).unwrap(), "there is none");
+        planted(&mount, &Owner { pid: u32::MAX, ..owner() }.encode(), 0);
+        assert!(Lock::is_left_behind(&mount).unwrap());
+        let lock = Lock::take(&mount, "op").unwrap();
+        assert!(!Lock::is_left_behind(&mount).unwrap());
+        drop(lock);
+        planted(&mount, &Owner { host: "gpu-2".into(), ..owner() }.encode(), 100_000);
+        assert!(!Lock::is_left_behind(&mount).unwrap(), "nobody here can tell");
+    }
+
+    #[test]
     fn a_holder_of_another_host_is_replaced_after_5_minutes_without_a_heartbeat() {
         let far = Owner { host: "gpu-2".into(), ..owner() }.encode();
         held(&far, 0, "gpu-2");
         held(&far, 290, "gpu-2");
         replaced(&far, 310);
+    }
+
+    #[test]
+    fn what_died_while_it_took_the_lock_is_in_nobodys_way() {
+        let (temp, mount) = mount();
+        let own = |name: &str| temp.path().join(".lsync").join(name);
+        std::fs::write(own("lock-new-torn"), "{\"host").unwrap();
+        std::fs::write(own("lock-new-dead"), Owner { pid: u32::MAX, ..owner() }.encode()).unwrap();
+        std::fs::write(own("lock-stale-dead"), Owner { pid: u32::MAX, ..owner() }.encode()).unwrap();
+        std::fs::write(own("lock-new-lives"), owner().encode()).unwrap();
+        drop(Lock::take(&mount, "op").unwrap());
+        let mut left: Vec<_> = std::fs::read_dir(own("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.retain(|name| name != "clock");
+        assert_eq!(left, ["lock-new-lives"]);
     }
 
     #[test]

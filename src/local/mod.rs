@@ -3,13 +3,17 @@
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
 pub(crate) mod beneath;
 mod clock;
+pub mod folding;
 pub mod hash;
 pub mod inspect;
 mod internal;
 mod journal;
+pub mod left;
+mod lines;
 pub mod lock;
 pub mod mount;
 mod owner;
+pub mod part;
 pub mod place;
 pub mod scan;
 pub mod state;
@@ -17,7 +21,10 @@ mod state_codec;
 pub mod store;
 mod temp;
 mod ticker;
+mod touched;
 mod trash;
 mod twins;
+pub(crate) mod umask;
+pub mod uploads;
 mod walk;
 mod workplace;

@@ -3,10 +3,12 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::beneath::{Dir, PRIVATE, in_the_way};
+use super::touched::Touched;
 use crate::path::{BadPath, RESERVED, RelPath, Shown};
 
 pub use crate::entry::Stamp;
@@ -54,6 +56,7 @@ pub struct Mount {
     top: Dir,
     /// Device and inode of the root when it was opened.
     identity: (u64, u64),
+    touched: Arc<Touched>,
 }
 
 /// What [`Mount::look`] finds.
@@ -142,7 +145,8 @@ impl Mount {
         let path = root.canonicalize().map_err(failed)?;
         let top = Dir::open_root(&path).map_err(failed)?;
         let own = top.own_status().map_err(failed)?;
-        Ok(Mount { root: path, top, identity: (own.device, own.stamp.inode) })
+        let touched = Arc::new(Touched::new(top.dir("").map_err(failed)?));
+        Ok(Mount { root: path, top, identity: (own.device, own.stamp.inode), touched })
     }
 
     /// The root, absolute, links resolved.
@@ -154,6 +158,11 @@ impl Mount {
     /// The root's descriptor.
     pub(crate) fn top(&self) -> &Dir {
         &self.top
+    }
+
+    /// The directories in which this process changed names, until they are durable.
+    pub(super) fn touched(&self) -> &Arc<Touched> {
+        &self.touched
     }
 
     /// The device that the root lies on.
@@ -275,9 +284,10 @@ impl Mount {
         Vec::new()
     }
 
-    /// True when something lies in the mount beside what lsync keeps there.
-    pub(crate) fn holds_anything(&self) -> bool {
-        self.top.dir("").and_then(|top| top.names()).is_ok_and(|names| names.iter().any(|name| name != RESERVED))
+    /// True when something lies in the mount beside what lsync keeps there and what `but` names.
+    pub(crate) fn holds_anything_but(&self, but: &dyn Fn(&str) -> bool) -> bool {
+        let counts = |name: &std::ffi::OsString| name != RESERVED && !name.to_str().is_some_and(but);
+        self.top.dir("").and_then(|top| top.names()).is_ok_and(|names| names.iter().any(counts))
     }
 
     fn look_at(&self, path: &RelPath) -> io::Result<Option<Looked>> {

@@ -73,6 +73,13 @@ impl Owner {
         serde_json::from_slice(bytes.strip_suffix(b"\n")?).ok()
     }
 
+    /// True when its host has not been started anew since: what it wrote is there, durable or not.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        let boot = boot_id();
+        self.host == host_name() && self.boot == boot && !boot.is_empty()
+    }
+
     /// Whether its process lives, as far as this host can tell. An unknown boot id is never taken for a reboot.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -161,6 +168,14 @@ mod tests {
         lives(&Owner { boot: String::new(), ..me.clone() }, Life::Elsewhere);
         lives(&Owner { pids: Some(1), ..me.clone() }, Life::Elsewhere);
         lives(&Owner { host: format!("{}-2", me.host), ..me }, Life::Elsewhere);
+    }
+
+    #[test]
+    fn a_boot_is_told_from_an_earlier_one() {
+        let me = Owner::this("op");
+        assert!(me.is_of_this_boot() && Owner { pid: u32::MAX, ..me.clone() }.is_of_this_boot());
+        assert!(!Owner { boot: "another".into(), ..me.clone() }.is_of_this_boot());
+        assert!(!Owner { host: format!("{}-2", me.host), ..me }.is_of_this_boot());
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Workplace {
         if let Some(mode) = mode {
             internal::set_mode(&spot.dir, spot.name, None, mode).map_err(failed())?;
         }
-        self.touch(path);
+        touch(mount, path);
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Workplace {
             }
             Seen::Tree => return Err(PlaceError::Clash("it is a directory that is not empty".into())),
         }
-        self.touch(path);
+        touch(mount, path);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Workplace {
         for above in path.ancestors().take_while(|above| !keep(above)) {
             let removed = mount.top().parent_of(above).and_then(|(dir, name)| dir.remove_dir(name));
             match removed {
-                Ok(()) => drop(self.touched().insert(above.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned())),
+                Ok(()) => mount.touched().add(above.rsplit_once('/').map_or("", |(parent, _)| parent)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 // Not empty, a mount point, or no directory at all any more.
                 Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) || in_the_way(&e) => break,
@@ -186,7 +186,7 @@ impl Workplace {
         }
         let parent = path.parent().unwrap_or_default();
         let dir = if *seen == Seen::Absent {
-            let mut made = |at: &str| _ = self.touched().insert(at.to_owned());
+            let mut made = |at: &str| mount.touched().add(at);
             make_dirs(mount.top(), parent, 0o777, &mut made)
         } else {
             mount.top().dir(parent)
@@ -253,7 +253,7 @@ impl Workplace {
                 self.claim(name, spot).inspect_err(|_| drop(kept.put_back(spot)))?;
             }
         }
-        self.touch(spot.path);
+        touch(mount, spot.path);
         Ok(())
     }
 
@@ -313,6 +313,11 @@ impl Workplace {
             Err(e) => Err(PlaceError::at("cannot remove the empty directory", spot.path.as_str())(e)),
         }
     }
+}
+
+/// A name came or went there.
+fn touch(mount: &Mount, path: &RelPath) {
+    mount.touched().add(path.parent().unwrap_or_default());
 }
 
 fn claim_without_links(temps: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {

@@ -335,23 +335,6 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_directory_is_a_problem_with_everything_below() {
-        if rustix::process::geteuid().is_root() {
-            return; // Nothing is unreadable to root.
-        }
-        let temp = tree(&["no/x", "yes/x", "out/x"]);
-        let allow = |mode| ["no", "out"].map(|d| fs::set_permissions(temp.path().join(d), fs::Permissions::from_mode(mode)).unwrap());
-        allow(0);
-        let whole = walked(temp.path(), &patterns(&["out/"]), &[]).unwrap();
-        let below = walked(temp.path(), &patterns(&[]), &["no/x"]).unwrap();
-        allow(0o700);
-        let line = "no: it cannot be read: Permission denied (os error 13) (to leave it out: --exclude '/no')";
-        assert_eq!((names(&whole), problems(&whole)), (vec!["yes/x".to_owned()], vec![line.to_owned()]));
-        assert_eq!((names(&below), problems(&below)), (vec![], vec![line.to_owned()]));
-        assert!(whole.problems[0].below);
-    }
-
-    #[test]
     fn a_mount_that_is_gone_is_an_error_not_an_empty_tree() {
         let temp = tree(&["root/a"]);
         let root = temp.path().join("root");

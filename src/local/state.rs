@@ -142,15 +142,18 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
     Ok(loaded)
 }
 
-/// Saves the state: temporary, fsync, rename, fsync of the directory; then removes the journals that it covers: those that [`load`]
+/// Saves the state once the names that it tells of are durable: temporary, fsync, rename, fsync of the directory; then removes the journals that it covers: those that [`load`]
 /// folded into it, and those of this process, whose notes the caller has taken over. The caller holds the lock.
 pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<(), LocalError> {
     let remote = remote_id(bucket, prefix);
+    // A base that knew of a file whose name a power loss then takes away would take that for a removal.
+    mount.touched().settle()?;
     let covered = journal::covered(mount, &remote, state)?;
     let dir = mount.make_internal("")?;
     let name = file_name(&remote);
     let bytes = state_codec::encode(bucket, prefix, &covered, state);
     internal::replace(&dir, &name, &bytes).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
+    journal::remove_headless(mount)?;
     journal::remove(mount, &covered)
 }
 
@@ -215,6 +218,10 @@ mod tests {
             journal.note(done).unwrap();
         }
         journal.sync().unwrap();
+        given_to(mount, operation, owner);
+    }
+
+    fn given_to(mount: &Mount, operation: &str, owner: Owner) {
         let file = mount.root().join(".lsync/journal").join(operation);
         let text = std::fs::read_to_string(&file).unwrap();
         let (header, rest) = text.split_once('\n').unwrap();
@@ -307,6 +314,28 @@ mod tests {
         assert_eq!(again.journals, []);
     }
 
+    /// What a download notes may reach the disk before the names of its files do.
+    #[test]
+    fn after_a_power_loss_only_what_is_known_to_be_durable_counts() {
+        let (_temp, mount) = mount();
+        let journal = Journal::of_landings(&mount, "b", "", "one").unwrap();
+        journal.note(&note("a", Some(entry("a")))).unwrap();
+        journal.note(&note("b", None)).unwrap();
+        journal.sync().unwrap();
+        journal.note(&note("c", Some(entry("c")))).unwrap();
+        let told = || load(&mount, "b", "").unwrap().state.entries.into_iter().map(|(p, _)| p.as_str().to_owned()).collect::<Vec<_>>();
+        let killed = Owner { pid: u32::MAX, ..Owner::this("one") };
+        given_to(&mount, "one", killed.clone());
+        assert_eq!(told(), ["a", "c"], "the system still runs: what was written is there");
+        assert!(!load(&mount, "b", "").unwrap().state.owed, "the bucket was not changed");
+        // As long as before: places in the file are counted from its beginning.
+        let other = |text: &str| "x".repeat(text.len());
+        given_to(&mount, "one", Owner { boot: other(&killed.boot), ..killed.clone() });
+        assert_eq!(told(), ["a"]);
+        given_to(&mount, "one", Owner { host: other(&killed.host), ..killed.clone() });
+        assert_eq!(told(), ["a"], "another host cannot tell");
+    }
+
     #[test]
     fn a_journal_whose_removal_was_missed_is_not_folded_over_the_newer_state() {
         let (temp, mount) = mount();
@@ -340,6 +369,19 @@ mod tests {
                 std::fs::write(&journal, &flipped).unwrap();
                 assert_eq!(load(&mount, "b", "").unwrap().state.entries.len(), whole.saturating_sub(1), "flipped at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_never_got_its_first_line_goes_with_the_next_state() {
+        let (temp, mount) = mount();
+        left_behind(&mount, "one", dead("one", 1), &[]);
+        let journal = temp.path().join(".lsync/journal/one");
+        let header = std::fs::read(&journal).unwrap();
+        for at in [0, 9, header.len() - 1] {
+            std::fs::write(&journal, &header[..at]).unwrap();
+            save(&mount, "b", "", &load(&mount, "b", "").unwrap().state).unwrap();
+            assert_eq!(journals(temp.path()), 0, "cut at {at}");
         }
     }
 

@@ -4,7 +4,6 @@
 //! lies a second time in `.lsync/trash/<operation>/.lsync/again-<n>/<path>`. Beside it, `.lsync/trash/<operation>/.lsync/` holds `owner`,
 //! the record of the run, and `bytes`, what the operation takes, written when the run ends.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -35,8 +34,6 @@ struct Used {
     bytes: u64,
     /// Whole directories went in: `bytes` is not all.
     trees: bool,
-    /// Directories that got names, relative to the mount.
-    touched: BTreeSet<String>,
 }
 
 /// Where something lies in the trash, or may be put.
@@ -44,6 +41,8 @@ struct Used {
 pub(super) struct Kept {
     dir: Dir,
     name: String,
+    /// That directory, relative to the mount.
+    parent: String,
 }
 
 /// Where something stands in the tree.
@@ -74,6 +73,7 @@ impl Trash {
             kept.undo();
             return Err(PlaceError::Stale);
         }
+        mount.touched().add(&kept.parent);
         self.count(status);
         Ok(kept)
     }
@@ -92,6 +92,7 @@ impl Trash {
             kept.put_back(spot).map_err(failed())?;
             return Err(PlaceError::Stale);
         }
+        mount.touched().add(&kept.parent);
         self.count(status);
         Ok(kept)
     }
@@ -100,12 +101,8 @@ impl Trash {
     pub(super) fn note_empty_dir(&self, mount: &Mount, path: &RelPath, mode: u32) {
         if let Ok(kept) = self.room(mount, path) {
             let _ = kept.dir.make_dir(&kept.name, mode | 0o700);
+            mount.touched().add(&kept.parent);
         }
-    }
-
-    /// The directories that got names, relative to the mount.
-    pub(super) fn touched(&self) -> BTreeSet<String> {
-        self.used().touched.clone()
     }
 
     /// Writes down what this operation takes.
@@ -141,7 +138,7 @@ impl Trash {
         for again in 1..100 {
             let place = if again == 1 { whole.clone() } else { format!("{whole}/{RESERVED}/again-{again}") };
             let parent = path.parent().map_or_else(|| place.clone(), |parent| format!("{place}/{parent}"));
-            let mut made = |at: &str| _ = self.used().touched.insert(at.to_owned());
+            let mut made = |at: &str| mount.touched().add(at);
             let dir = match make_dirs(mount.top(), &parent, PRIVATE, &mut made) {
                 Ok(dir) => dir,
                 // A file lies there: this path was a directory or the other way round.
@@ -149,8 +146,7 @@ impl Trash {
                 Err(e) => return Err(failed()(e)),
             };
             if dir.status(path.name()).map_err(failed())?.is_none() {
-                self.used().touched.insert(parent);
-                return Ok(Kept { dir, name: path.name().to_owned() });
+                return Ok(Kept { dir, name: path.name().to_owned(), parent });
             }
         }
         Err(PlaceError::Clash("it went to the trash a hundred times in this run".into()))

@@ -1,7 +1,7 @@
 //! Turns how every path stands into what one direction does about it.
 
 use super::clash::{self, Verdict};
-use super::input::Input;
+use super::input::{Input, Spoilt};
 use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
@@ -33,10 +33,12 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         skipped: input.skipped.to_vec(),
         may_delete: choices.delete,
         source_entries,
+        source_has_more: false,
         destination_entries,
+        remembered_entries: input.base.len() as u64,
         owed: input.owed && direction == Direction::Upload,
     };
-    let mut builder = Builder { choices, input, plan, full_there: Vec::new() };
+    let mut builder = Builder { choices, input, spoilt: Spoilt::of(input), plan, full_there: Vec::new() };
     builder.rows();
     builder.emptied();
     builder.vanished();
@@ -47,6 +49,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
 struct Builder<'a, 'b> {
     choices: Choices,
     input: &'b Input<'a>,
+    spoilt: Spoilt<'a>,
     plan: Plan,
     /// Empty directories of the source below which the destination has something, and why they would travel.
     full_there: Vec<(RelPath, Class)>,
@@ -70,7 +73,7 @@ impl Builder<'_, '_> {
     fn rows(&mut self) {
         let clashes = clash::roots(self.input);
         for row in merge(self.input.local, self.input.bucket, self.input.base) {
-            if self.input.is_problem(row.path) {
+            if self.spoilt.covers(row.path) {
                 continue;
             }
             if self.is_special(row.path, row.bucket) || clash::covers(&clashes, row.path) {
@@ -78,15 +81,17 @@ impl Builder<'_, '_> {
             }
             self.row(&Seen { path: row.path, local: row.local, bucket: row.bucket, base: row.base.copied() });
         }
-        let input = self.input; // a problem says itself what is to be done
-        for root in clashes.iter().filter(|root| !input.is_problem(root)) {
-            self.clash(root);
+        for root in &clashes {
+            // A problem says itself what is to be done.
+            if !self.spoilt.covers(root) {
+                self.clash(root);
+            }
         }
     }
 
     /// A socket, FIFO or device stands where the bucket has something: neither is touched, and the bucket's bytes are not here.
     fn is_special(&mut self, path: &RelPath, bucket: Option<&Remote>) -> bool {
-        let special = self.input.skipped.iter().any(|skipped| skipped.path == *path);
+        let special = self.spoilt.is_special(path);
         if special && bucket.is_some() {
             self.plan.problems.push(Problem {
                 name: path.as_str().to_owned(),
@@ -156,7 +161,7 @@ impl Builder<'_, '_> {
         let (Some(local), Some(bucket)) = (at.local, at.bucket) else { return };
         self.plan.same_bytes += local.entry.bytes();
         let (source, destination) = if self.upload() { (&local.entry, &bucket.entry) } else { (&bucket.entry, &local.entry) };
-        if let Some(mode) = mode_to_carry(source, destination, at.base) {
+        if let Some(mode) = mode_to_carry(source, destination, at.base, self.input.umask) {
             self.plan.updates.push(Update { path: at.path.clone(), found: self.found(at), mode });
         }
     }
@@ -170,7 +175,7 @@ impl Builder<'_, '_> {
                 self.full_there.push((at.path.clone(), class));
                 return;
             }
-            if !self.upload() && self.input.is_there_but_not_listed(at.path) {
+            if !self.upload() && self.spoilt.is_there_but_not_listed(at.path) {
                 self.plan.same.push(at.path.clone());
                 return;
             }
@@ -188,20 +193,19 @@ impl Builder<'_, '_> {
             return; // empty here and full there: it fills, and is neither kept apart nor removed
         }
         let upload = self.upload();
-        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.input.is_there_but_not_listed(at.path) {
+        if upload && entry.is_some_and(|e| e.kind == Kind::Dir) && self.spoilt.is_there_but_not_listed(at.path) {
             self.plan.same.push(at.path.clone());
             return;
         }
         let proven = if upload { self.input.base_is_of_this_mount } else { (self.input.removed)(at.path) };
-        match since {
-            Since::Unchanged if self.choices.delete && proven => {
-                let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
-                self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes });
-            }
-            Since::Changed if self.choices.delete && proven => {
-                keep(&mut self.plan.conflicts, at, "removed on one side and changed on the other");
-            }
-            since => keep(&mut self.plan.kept, at, why_kept(since, upload)),
+        let changed = since == Since::Changed;
+        if since == Since::New || !self.choices.delete || !proven {
+            keep(&mut self.plan.kept, at, why_kept(since, upload));
+        } else if changed && !self.choices.overwrite {
+            self.plan.conflicts.push(Kept { removed: true, ..kept(at, why_kept(since, upload)) });
+        } else {
+            let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
+            self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes, loses: changed });
         }
     }
 
@@ -263,12 +267,12 @@ impl Builder<'_, '_> {
     /// Everything at and below a path where a file or link meets a directory.
     fn clash(&mut self, root: &RelPath) {
         let upload = self.upload();
-        let verdict = clash::judge(self.input, root, upload);
+        let verdict = clash::judge(self.input, &self.spoilt, root, upload);
         let class = match verdict {
             Verdict::SourceChanged => Some(Class::KindChanged),
             _ if !self.choices.overwrite => None,
             Verdict::DestinationChanged => Some(Class::OverwriteProtected),
-            Verdict::Both if self.input.has_problem_at_or_below(root) => None,
+            Verdict::Both if self.spoilt.reaches(root) => None,
             Verdict::Both => Some(Class::OverwriteConflict),
         };
         let rows: Vec<Seen<'_>> = clash::rows(self.input, root);
@@ -315,8 +319,8 @@ impl Builder<'_, '_> {
         for path in self.input.vanished.iter().filter(|_| delete) {
             let agreed = find(self.input.base, path.as_str()).is_some();
             let here = find(self.input.local, path.as_str()).is_some() || !below(self.input.local, path.as_str()).is_empty();
-            if agreed && !here && !self.input.is_problem(path) {
-                self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0 });
+            if agreed && !here && !self.spoilt.covers(path) {
+                self.plan.removals.push(Removal { path: path.clone(), found: Found::Recorded, bytes: 0, loses: false });
                 self.plan.destination_entries += 1;
             }
         }
@@ -329,7 +333,7 @@ impl Builder<'_, '_> {
             return self.vanished_and_removed();
         }
         for path in self.input.vanished {
-            if find(self.input.local, path.as_str()).is_none() && !self.input.is_problem(path) {
+            if find(self.input.local, path.as_str()).is_none() && !self.spoilt.covers(path) {
                 self.plan.problems.push(Problem {
                     name: path.as_str().to_owned(),
                     path: Some(path.clone()),
@@ -346,8 +350,12 @@ impl Builder<'_, '_> {
 }
 
 fn keep(list: &mut Vec<Kept>, at: &Seen<'_>, why: &'static str) {
+    list.push(kept(at, why));
+}
+
+fn kept(at: &Seen<'_>, why: &'static str) -> Kept {
     let bytes = at.local.map(|l| l.entry.bytes()).or(at.bucket.map(|r| r.entry.bytes())).unwrap_or(0);
-    list.push(Kept { path: at.path.clone(), bytes, why });
+    Kept { path: at.path.clone(), bytes, why, removed: false }
 }
 
 fn both_changed(at: &Seen<'_>) -> &'static str {
@@ -448,6 +456,7 @@ mod tests {
                 skipped: &[],
                 hollow: &[],
                 torn: &[],
+                umask: 0o022,
             };
             build(direction, self.choices, &input)
         }
@@ -458,7 +467,7 @@ mod tests {
         fn check(&self, direction: Direction, local: &str, bucket: &str, base: &str, expected: &str) {
             let plan = self.plan(direction, local, bucket, base);
             let mut words: Vec<String> = plan.transfers.iter().map(|t| format!("+{}:{:?}", t.path, t.class)).collect();
-            words.extend(plan.removals.iter().map(|r| format!("-{}", r.path)));
+            words.extend(plan.removals.iter().map(|r| format!("-{}{}", r.path, if r.loses { ":lost" } else { "" })));
             words.extend(plan.updates.iter().map(|u| format!("~{}:{:o}", u.path, u.mode)));
             for (sign, list) in [('p', &plan.protected), ('!', &plan.conflicts), ('?', &plan.unknown), ('k', &plan.kept)] {
                 words.extend(list.iter().map(|k| format!("{sign}{}", k.path)));
@@ -500,6 +509,15 @@ mod tests {
         let proven = Case { removed: &["f"], ..with(true, false) };
         proven.check(Download, "f=a1 g=a1", "g=a1", "f=a1", "-f =g");
         proven.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "!f =g");
+        // Changed there: with --overwrite too, and then only what is proven to have been removed here.
+        let both = with(true, true);
+        both.check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "-f:lost =g");
+        both.check(Upload, "", "f=?1", "f=a1", "-f:lost");
+        both.check(Upload, "g=a1", "f=b1 g=a1", "", "kf =g");
+        both.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "kf =g");
+        Case { other_mount: true, ..with(true, true) }.check(Upload, "", "f=b1", "f=a1", "kf");
+        Case { removed: &["f"], ..with(true, true) }.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "-f:lost =g");
+        with(false, true).check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "kf =g");
     }
 
     #[test]
@@ -575,6 +593,12 @@ mod tests {
         plain.check(Upload, "f=a1:600", "f=a1:644", "f=a1:600", "=f");
         plain.check(Download, "f=a1:600", "f=a1:644", "f=a1:600", "~f:644 =f");
         plain.check(Download, "f=a1:600", "f=a1", "", "=f");
+        // Another tool's object tells none: a fresh mount would get 0666 & ~umask.
+        plain.check(Upload, "f=a1:755", "f=a1", "", "~f:755 =f");
+        plain.check(Upload, "f=a1:644", "f=a1", "", "=f");
+        plain.check(Upload, "f=a1:755", "f=a1", "f=a1:755", "=f");
+        plain.check(Upload, "f=a1:755", "f=a1", "f=a1:644", "~f:755 =f");
+        plain.check(Upload, "f=a1:644", "f=a1", "f=a1:755", "=f");
     }
 
     #[test]
@@ -585,8 +609,23 @@ mod tests {
         assert!(matches!(plan.check(MaxDelete::Percent(50.0)), Err(Refusal::TooManyDeletes { deletes: 2, of: 3, .. })));
         assert!(plan.check(MaxDelete::Percent(67.0)).is_ok());
         assert!(plan.check(MaxDelete::Paths(1)).is_err() && plan.check(MaxDelete::Paths(2)).is_ok());
+        let all = MaxDelete::Percent(100.0);
         let empty = with(true, false).plan(Upload, "", "a=a1", "a=a1");
-        assert!(matches!(empty.check(MaxDelete::Percent(100.0)), Err(Refusal::EmptySource(Direction::Upload))));
+        assert_eq!(empty.check(all), Err(Refusal::EmptyMount { bucket: 1, remembered: 1 }));
+        let empty = with(true, false).plan(Download, "a=a1", "", "a=a1");
+        assert_eq!(empty.check(all), Err(Refusal::EmptyBucket));
+    }
+
+    #[test]
+    fn an_upload_of_nothing_is_refused_where_something_is_known() {
+        let check = |bucket: &str, base: &str, expected| {
+            let plan = Case::default().plan(Upload, "", bucket, base);
+            assert_eq!(plan.check(MaxDelete::Paths(9)), expected, "R[{bucket}] B[{base}]");
+        };
+        check("", "", Ok(()));
+        check("a=a1 b=b1", "", Err(Refusal::EmptyMount { bucket: 2, remembered: 0 }));
+        check("", "a=a1", Err(Refusal::EmptyMount { bucket: 0, remembered: 1 }));
+        assert!(Case::default().plan(Download, "a=a1", "", "a=a1").check(MaxDelete::Paths(9)).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::build::Seen;
-use super::input::Input;
+use super::input::{Input, Spoilt};
 use crate::diff::{Since, Standing, Triple, merge, standing};
 use crate::entry::{Entry, Kind, below, find};
 use crate::path::RelPath;
@@ -48,14 +48,14 @@ fn contains(roots: &[RelPath], path: &str) -> bool {
 }
 
 /// Judges everything at and below one root.
-pub(super) fn judge(input: &Input<'_>, root: &RelPath, local_is_source: bool) -> Verdict {
+pub(super) fn judge(input: &Input<'_>, spoilt: &Spoilt<'_>, root: &RelPath, local_is_source: bool) -> Verdict {
     let local_is_base = side_is_base(input, root, &|path| find(input.local, path).map(|l| &l.entry), &names(input.local, root));
     let bucket_is_base = side_is_base(input, root, &|path| find(input.bucket, path).map(|r: &Remote| &r.entry), &names(input.bucket, root));
     let (source, destination) = if local_is_source { (local_is_base, bucket_is_base) } else { (bucket_is_base, local_is_base) };
     // All that the destination holds must be proven; that the base had more there loses nothing.
-    if destination.holds_only_base && !input.has_problem_at_or_below(root) {
+    if destination.holds_only_base && !spoilt.reaches(root) {
         Verdict::SourceChanged
-    } else if source.holds_only_base && source.holds_all_of_base && !input.has_problem_at_or_below(root) {
+    } else if source.holds_only_base && source.holds_all_of_base && !spoilt.reaches(root) {
         Verdict::DestinationChanged
     } else {
         Verdict::Both

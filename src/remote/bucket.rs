@@ -14,6 +14,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
+use super::calm::Calm;
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
 use crate::profile::{Profile, Support};
@@ -42,6 +43,10 @@ pub(super) struct Learnt {
     pub(super) plain_listings: AtomicBool,
     /// The store refuses `If-Match` on DELETE.
     pub(super) plain_deletes: AtomicBool,
+    /// The store's ETags may look like MD5s and are none.
+    pub(super) etags_are_no_md5: AtomicBool,
+    /// How much it bears at present.
+    pub(super) calm: Calm,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -53,6 +58,8 @@ impl Learnt {
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
+            etags_are_no_md5: AtomicBool::new(false),
+            calm: Calm::default(),
         })
     }
 

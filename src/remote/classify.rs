@@ -11,6 +11,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use super::body::Withheld;
 use super::bucket::offset_seconds;
 use super::connector::Unframed;
 use super::dial::TooSlow;
@@ -126,7 +127,7 @@ impl Answer {
             code: error.code().map(str::to_owned),
             message: error.message().map(str::to_owned),
             region: header("x-amz-bucket-region").map(str::to_owned),
-            retry_after: header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
+            retry_after: header("retry-after").and_then(|text| retry_after(text, SystemTime::now())),
             offset_seconds: header("date").and_then(|date| offset_seconds(date, SystemTime::now())),
         }
     }
@@ -142,6 +143,12 @@ impl Answer {
             _ => text,
         }
     }
+}
+
+/// `Retry-After` is seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let seconds = text.trim().parse().ok().or_else(|| offset_seconds(text.trim(), now).map(|ahead| u64::try_from(ahead).unwrap_or(0)));
+    seconds.map(Duration::from_secs)
 }
 
 fn of_answer(answer: &Answer) -> Failed {
@@ -253,6 +260,9 @@ fn of_transport(error: &(dyn StdError + 'static)) -> Failed {
 /// A connection that could not be made, or that broke.
 fn broken_off(error: &(dyn StdError + 'static)) -> Option<Failed> {
     let unreachable = |text: String| Failed::new(Kind::Unreachable, text);
+    if find::<Withheld>(error).is_some() {
+        return Some(Failed::new(Kind::Stopped, Withheld.to_string()));
+    }
     if let Some(stalled) = find::<Stalled>(error) {
         return Some(unreachable(stalled.to_string()).maybe_done());
     }
@@ -383,6 +393,18 @@ mod tests {
         assert_eq!(failed.hint.as_deref(), Some("this machine's clock is 3600 seconds ahead of the store's: set the clock"));
         let failed = of_answer(&Answer { offset_seconds: Some(3), ..answer(403, "AccessDenied") });
         assert_eq!(failed.heals, Heals::Never);
+    }
+
+    #[test]
+    fn what_the_store_asks_to_wait_is_read_as_seconds_or_as_a_date() {
+        let now = std::time::UNIX_EPOCH + Duration::from_secs(1000);
+        let check = |text: &str, expected: Option<u64>| assert_eq!(retry_after(text, now).map(|wait| wait.as_secs()), expected, "{text}");
+        check("7", Some(7));
+        check("Thu, 01 Jan 1970 00:16:45 GMT", Some(5));
+        check("Thu, 01 Jan 1970 00:16:00 GMT", Some(0));
+        check("soon", None);
+        let busy = Answer { retry_after: Some(Duration::from_secs(7)), ..answer(503, "SlowDown") };
+        assert_eq!(of_answer(&busy).wait, Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -116,7 +116,74 @@ impl fmt::Debug for Connector {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+
+    use super::super::canned::bucket_at;
+    use super::super::error::Kind;
+    use super::super::flow::metered;
+    use super::super::object::{About, Enforce, Guard, Put};
     use super::*;
+    use crate::digest::digest_one;
+
+    /// Answers a HEAD, begins to answer a GET, and takes no more than the head of a PUT.
+    async fn falls_silent(mut stream: TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let begins = match &head[..4] {
+            b"HEAD" => "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            b"GET " => "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\n\r\nabc",
+            _ => "",
+        };
+        stream.write_all(begins.as_bytes()).await.unwrap();
+        if !head.starts_with(b"HEAD") {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// "Stalls detected within 30 s in both directions". The clock is stopped once bytes flow, and then jumps to the next deadline.
+    #[tokio::test]
+    async fn a_store_that_falls_silent_is_left_after_30_seconds_whichever_way_bytes_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bucket = bucket_at(&format!("http://{}", listener.local_addr().unwrap())).await;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(falls_silent(stream));
+            }
+        });
+        assert!(bucket.head("k").await.unwrap().is_none(), "the store has answered before");
+        let mut silent = None;
+        let mut sink = |_| {
+            tokio::time::pause();
+            silent = Some(Instant::now());
+            true
+        };
+        let error = bucket.get("k", None, None, &mut sink).await.unwrap_err();
+        assert!(error.kind == Kind::Unreachable && error.message.contains("no bytes arrived for 30 seconds"), "{error}");
+        let waited = silent.expect("a piece came").elapsed();
+        assert!((30..=31).contains(&waited.as_secs()), "{waited:?}");
+        tokio::time::resume();
+        let body = Bytes::from(vec![0; 64 << 20]);
+        let put = Put { key: "k".into(), md5: digest_one(&body), body, guard: Guard::Any, enforce: Enforce::Head, about: About::default() };
+        let silent: std::sync::Arc<Mutex<Option<Instant>>> = std::sync::Arc::default();
+        let begun = silent.clone();
+        let tell = move |_| {
+            begun.lock().unwrap().get_or_insert_with(|| {
+                tokio::time::pause();
+                Instant::now()
+            });
+        };
+        let failed = metered(tell, bucket.put_once(&put)).await.unwrap_err();
+        assert!(failed.kind == Kind::Unreachable && failed.message == "no bytes could be sent for 30 seconds", "{failed:?}");
+        let waited = silent.lock().unwrap().expect("a piece went").elapsed();
+        assert!((30..=31).contains(&waited.as_secs()), "{waited:?}");
+    }
 
     #[test]
     fn foreign_metadata_in_latin_1_does_not_hide_an_object() {

@@ -166,7 +166,7 @@ fn listed(object: Object, encoded: bool, prefix: &str, skip: usize) -> Result<Li
 }
 
 /// Undoes `encoding-type=url`. AWS and others write a space as `+` and a plus as `%2B`; what is no escape stays as it is.
-fn url_decode(text: &str) -> String {
+pub(super) fn url_decode(text: &str) -> String {
     if !text.bytes().any(|b| matches!(b, b'%' | b'+')) {
         return text.to_owned();
     }

@@ -3,7 +3,9 @@
 //! How a request travels: a method of [`bucket::Bucket`] builds it, `tries` sends it under the run's time limits and tries again what
 //! may heal, `connector` carries it over HTTP/1.1 (`dial` opens connections, `flow` notices when bytes stop), `classify` turns what came
 //! back into an [`error::Error`].
+pub mod body;
 pub mod bucket;
+mod calm;
 #[cfg(test)]
 mod canned;
 mod classify;
@@ -16,6 +18,7 @@ pub mod flow;
 pub mod list;
 pub mod multipart;
 pub mod object;
+pub mod open;
 pub mod probe;
 mod read;
 mod tries;

@@ -2,15 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use bytes::Bytes;
 
+use super::body::Body;
 use super::bucket::Bucket;
 use super::error::{Error, Kind};
 use super::object::{About, Enforce, Guard, Stored, patient, with_nonce};
@@ -26,13 +25,15 @@ pub struct Upload {
     pub id: String,
     /// The nonce that the object will carry.
     pub nonce: String,
+    /// As many more may have been begun, which hold no parts: their answers were lost.
+    pub lost: u32,
 }
 
 impl Bucket {
-    /// Begins an upload. A lost answer may leave a second one behind that holds no parts.
+    /// Begins an upload. A lost answer may leave another one behind; see [`Upload::lost`].
     pub async fn begin_upload(&self, key: &str, about: About) -> Result<Upload, Error> {
         let (metadata, nonce) = with_nonce(about.metadata);
-        let mut tries = self.tries("put", key);
+        let (mut tries, mut lost) = (self.tries("put", key), 0);
         loop {
             let bare = Arc::new(OnceLock::new());
             let request = self
@@ -49,19 +50,21 @@ impl Bucket {
                 Ok(answer) => answer.upload_id,
                 Err(failed) if failed.kind == Kind::Protocol && bare.get().is_some() => bare.get().cloned(),
                 Err(failed) => {
+                    lost += u32::from(failed.maybe_done);
                     tries.again(failed).await?;
                     continue;
                 }
             };
             let id = id.filter(|id| !id.is_empty());
             let id = id.ok_or_else(|| tries.wrong(Kind::Protocol, "the store began a multipart upload without an id"))?;
-            return Ok(Upload { key: key.to_owned(), id, nonce });
+            return Ok(Upload { key: key.to_owned(), id, nonce, lost });
         }
     }
 
     /// Sends a part with its `Content-MD5`; `number` counts from 1. Returns the part's ETag. An upload that the store no longer knows
     /// is [`Kind::NotFound`].
-    pub async fn upload_part(&self, upload: &Upload, number: u32, body: Bytes, md5: Md5) -> Result<ETag, Error> {
+    pub async fn upload_part(&self, upload: &Upload, number: u32, body: impl Into<Body>, md5: Md5) -> Result<ETag, Error> {
+        let body = body.into();
         let mut tries = self.tries("put", &upload.key);
         loop {
             let request = self
@@ -71,7 +74,8 @@ impl Bucket {
                 .key(self.whole_key(&upload.key))
                 .upload_id(&upload.id)
                 .part_number(i32::try_from(number).unwrap_or(i32::MAX))
-                .body(ByteStream::from(body.clone()))
+                .body(body.stream())
+                .content_length(i64::try_from(body.bytes()).unwrap_or(i64::MAX))
                 .content_md5(md5.base64())
                 .customize()
                 // As for whole objects: Content-MD5 is signed and covers the body.
@@ -137,29 +141,6 @@ impl Bucket {
         }
     }
 
-    /// Whether ListParts shows the one part of an upload, of this many bytes. `None` when the store could not be asked.
-    pub(super) async fn shows_part(&self, upload: &Upload, bytes: u64) -> Option<bool> {
-        let request = self.client().list_parts().bucket(self.name()).key(self.whole_key(&upload.key)).upload_id(&upload.id).send();
-        match self.tries("list the parts of", &upload.key).send(request).await {
-            Ok(answer) => {
-                let sizes: Vec<_> = answer.parts().iter().map(|part| (part.part_number(), part.size())).collect();
-                Some(sizes == [(Some(1), i64::try_from(bytes).ok())])
-            }
-            Err(failed) => is_refusal(failed.kind).then_some(false),
-        }
-    }
-
-    /// Whether ListMultipartUploads shows an upload. `None` when the store could not be asked.
-    pub(super) async fn shows_upload(&self, upload: &Upload) -> Option<bool> {
-        // The key as it is may be no valid XML, so it is looked for by its id.
-        let start: String = self.whole_key(&upload.key).chars().take_while(char::is_ascii_graphic).collect();
-        let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(start).encoding_type(EncodingType::Url).send();
-        match self.tries("list the uploads of", &upload.key).send(request).await {
-            Ok(answer) => Some(answer.uploads().iter().any(|open| open.upload_id() == Some(&upload.id))),
-            Err(failed) => is_refusal(failed.kind).then_some(false),
-        }
-    }
-
     /// Gives the upload up, so that its parts cost nothing.
     pub async fn abort_upload(&self, upload: &Upload) -> Result<(), Error> {
         let mut tries = self.tries("give up the upload of", &upload.key);
@@ -173,11 +154,6 @@ impl Bucket {
             }
         }
     }
-}
-
-/// What kind of failure is an answer to the question, rather than none.
-fn is_refusal(kind: Kind) -> bool {
-    matches!(kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Protocol)
 }
 
 /// Finds the upload's id in an answer whose root is `InitiateMultipartUpload`, as `rclone serve s3` writes it: the SDK only takes
@@ -221,6 +197,8 @@ fn completed(parts: &[ETag]) -> Vec<CompletedPart> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::canned::{HANG_UP, answer, bucket_answering, error};
     use super::*;
 
@@ -231,7 +209,7 @@ mod tests {
 
     async fn complete(answers: &[&str]) -> (Result<String, Kind>, Vec<String>) {
         let (bucket, asked) = bucket_answering(answers).await;
-        let upload = Upload { key: "k".into(), id: "u".into(), nonce: "n".into() };
+        let upload = Upload { key: "k".into(), id: "u".into(), nonce: "n".into(), lost: 0 };
         let parts = [ETag::parse("\"a\""), ETag::parse("\"b\"")];
         let result = bucket.complete_upload(&upload, &parts, 9, &Guard::Absent, Enforce::Conditional).await;
         let methods = asked.lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
@@ -244,6 +222,8 @@ mod tests {
         let error_in_200 = error("200 OK", "InternalError");
         let no_upload = error("404 Not Found", "NoSuchUpload");
         let conflict = error("412 Precondition Failed", "PreconditionFailed");
+        let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
+        let internal = error("500 Internal Server Error", "InternalError");
         for (answers, expected, methods) in [
             (vec![done.as_str()], Ok("e-2"), "POST"),
             (vec![&error_in_200, &done], Ok("e-2"), "POST POST"),
@@ -255,6 +235,10 @@ mod tests {
             (vec![&answer("200 OK", ""), &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
             (vec![&answer("200 OK", "<html>login</html>"), &no_upload, ABSENT], Err(Kind::NotFound), "POST POST HEAD"),
             (vec![&answer("200 OK", "<CompleteMultipartUploadResult/>"), OURS], Ok("seen"), "POST HEAD"),
+            (vec![&internal, &no_upload, OURS], Ok("seen"), "POST POST HEAD"),
+            (vec![&internal, &no_upload, THEIRS], Err(Kind::NotFound), "POST POST HEAD"),
+            (vec![&conflict, THEIRS], Err(Kind::Precondition), "POST HEAD"),
+            (vec![&conflict_409, THEIRS], Err(Kind::Precondition), "POST HEAD"),
             (vec![&error("400 Bad Request", "InvalidPart")], Err(Kind::Integrity), "POST"),
         ] {
             let (result, asked) = complete(&answers).await;

@@ -74,6 +74,8 @@ pub struct Stored {
     pub etag: ETag,
     /// The nonce that the object carries.
     pub nonce: String,
+    /// It holds other bytes than were sent, or may do so.
+    pub damaged: bool,
 }
 
 /// What a HEAD or a GET tells.
@@ -141,8 +143,43 @@ impl Bucket {
         about.head(answer.content_length(), metadata).map(Some)
     }
 
-    /// Puts an object. An ambiguous answer (lost, 5xx, 412 after a retry) is decided by a HEAD that shows our nonce or not. Never deletes.
-    pub async fn put(&self, put: Put) -> Result<Stored, Error> {
+    /// Puts an object. An ambiguous answer (lost, 5xx, 412 after a retry) is decided by a HEAD that shows our nonce or not. What the store
+    /// says that it took is compared with what was sent, and sent once more if it differs; [`Stored::damaged`] if it still does, or if that
+    /// cannot be told. Never deletes.
+    pub async fn put(&self, mut put: Put) -> Result<Stored, Error> {
+        let stored = self.put_guarded(&put).await?;
+        match self.took(&put, &stored).await {
+            Ok(true) => return Ok(stored),
+            Ok(false) => {}
+            Err(_) => return Ok(Stored { damaged: true, ..stored }),
+        }
+        put.guard = Guard::Is(stored.etag, put.body.len() as u64);
+        // With the nonce of the damaged one, that would be taken for this one.
+        put.about.metadata.retain(|(name, _)| name != NONCE);
+        let stored = self.put_guarded(&put).await?;
+        let damaged = !self.took(&put, &stored).await.unwrap_or(false);
+        Ok(Stored { damaged, ..stored })
+    }
+
+    /// Whether the store holds what was sent, as far as the ETag tells. One that looks like an MD5 and is not ours is none (SSE-KMS, and
+    /// stores with ETags of their own), or something on the way changed a bit and the store does not check: then the object itself decides.
+    async fn took(&self, put: &Put, stored: &Stored) -> Result<bool, Error> {
+        let no_md5 = &self.learnt().etags_are_no_md5;
+        if stored.etag.md5().is_none_or(|md5| md5 == put.md5) || no_md5.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let encrypted = self.head(&put.key).await?.is_some_and(|head| head.etag_is_no_digest);
+        let whole = encrypted
+            || match self.get_whole(&put.key, None).await {
+                // A key that may only write cannot tell.
+                Err(e) if e.kind == Kind::Denied => true,
+                back => back?.is_some_and(|back| back == put.body),
+            };
+        no_md5.fetch_or(whole, Ordering::Relaxed);
+        Ok(whole)
+    }
+
+    async fn put_guarded(&self, put: &Put) -> Result<Stored, Error> {
         let (metadata, nonce) = with_nonce(put.about.metadata.clone());
         let mut write = Write {
             tries: self.tries("put", &put.key),
@@ -158,7 +195,7 @@ impl Bucket {
             if let Some(stored) = write.before().await? {
                 return Ok(stored);
             }
-            match self.try_put(&write, &put, metadata.clone()).await {
+            match self.try_put(&write, put, metadata.clone()).await {
                 Ok(etag) => return write.stored(etag.as_deref()).await,
                 Err(failed) => {
                     if let Some(stored) = write.after(failed).await? {
@@ -359,6 +396,10 @@ mod tests {
         check(&put(Guard::Absent, Conditional, &[PUT_OK]).await, Ok("e"), "PUT");
         check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
         check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &theirs]).await, Err(Kind::Precondition), "PUT PUT HEAD");
+        let internal = error("500 Internal Server Error", "InternalError");
+        check(&put(Guard::Absent, Conditional, &[&internal, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
+        let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
+        check(&put(Guard::Absent, Conditional, &[&conflict_409, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
         check(&put(Guard::Absent, Conditional, &[&conflict, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
         check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &ours]).await, Ok("seen"), "HEAD PUT HEAD");
         check(&put(Guard::Absent, Head, &[ABSENT, HANG_UP, &theirs]).await, Err(Kind::Precondition), "HEAD PUT HEAD");

@@ -2,7 +2,8 @@
 //! there was a first one, and because time counts here, not the number of failures.
 //!
 //! Until the store has answered for the first time, an operation fails 15 seconds after it began: an endpoint that is wrong or down should
-//! show at once. Later ones go on for about two minutes, at most ten times, with waits of up to 20 seconds drawn at random.
+//! show at once. Later ones go on for about two minutes, at most ten times, with waits of up to 20 seconds drawn at random. While the store
+//! throttles, fewer requests are under way (`calm`).
 
 use std::future::Future;
 use std::time::Duration;
@@ -56,7 +57,8 @@ impl<'a> Tries<'a> {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        tokio::select! {
+        let _pass = self.learnt.calm.enter().await;
+        let answer = tokio::select! {
             biased;
             answer = request => answer.map_err(|error| classify(&error)),
             () = self.no_first_answer() => {
@@ -65,7 +67,13 @@ impl<'a> Tries<'a> {
                 failed.maybe_done = true;
                 Err(failed)
             }
+        };
+        match answer.as_ref().err().map(|failed| failed.kind) {
+            Some(Kind::Throttled) => self.learnt.calm.throttled(),
+            Some(Kind::Unreachable) => {}
+            _ => self.learnt.calm.good(),
         }
+        answer
     }
 
     async fn no_first_answer(&self) {

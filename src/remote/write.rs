@@ -68,7 +68,7 @@ impl Write<'_> {
     /// What a success answered; a store that forgot the ETag is asked for it.
     pub(super) async fn stored(&self, etag: Option<&str>) -> Result<Stored, Error> {
         if let Some(etag) = etag.filter(|etag| !etag.is_empty()) {
-            return Ok(Stored { etag: ETag::parse(etag), nonce: self.nonce.to_owned() });
+            return Ok(Stored { etag: ETag::parse(etag), nonce: self.nonce.to_owned(), damaged: false });
         }
         let stored = self.look().await?;
         stored.ok_or_else(|| {
@@ -82,7 +82,7 @@ impl Write<'_> {
 
     fn ours(&self, head: &Head) -> Option<Stored> {
         let ours = head.size == self.size && head.metadata.get(NONCE).is_some_and(|nonce| nonce == self.nonce);
-        ours.then(|| Stored { etag: head.etag.clone(), nonce: self.nonce.to_owned() })
+        ours.then(|| Stored { etag: head.etag.clone(), nonce: self.nonce.to_owned(), damaged: false })
     }
 }
 

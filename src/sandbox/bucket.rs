@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use s3s::{S3Error, S3Result, s3_error};
 
 use super::content::{Content, Piece};
+use super::history::History;
 use super::journal::{About, Facts, Journal, Record};
 use super::shelf::{Shelf, random_id};
 use super::{lock, replay, seconds_now};
@@ -80,6 +81,7 @@ struct Inner {
     journal: Journal,
     objects: Objects,
     uploads: Uploads,
+    history: Option<History>,
 }
 
 impl Bucket {
@@ -97,7 +99,7 @@ impl Bucket {
         } else {
             (Journal::create(&index, durable)?, Objects::new(), Uploads::new())
         };
-        Ok(Bucket { dir, shelf, inner: Mutex::new(Inner { journal, objects, uploads }) })
+        Ok(Bucket { dir, shelf, inner: Mutex::new(Inner { journal, objects, uploads, history: None }) })
     }
 
     /// From now on dropping objects removes no files.
@@ -125,6 +127,17 @@ impl Bucket {
         look(&inner.objects, &inner.uploads)
     }
 
+    /// Keeps every version from now on.
+    pub(super) fn keep_history(&self) {
+        let mut inner = lock(&self.inner);
+        inner.history = Some(History::of(&inner.objects));
+    }
+
+    /// Looks at the versions; `None` where none are kept.
+    pub(super) fn history<T>(&self, look: impl FnOnce(&History) -> T) -> Option<T> {
+        lock(&self.inner).history.as_ref().map(look)
+    }
+
     /// Stores the object that `make` returns after looking at what is there; nothing changes in between, nothing at all on an error.
     pub(super) fn put(&self, make: impl FnOnce(&Objects, &Uploads) -> S3Result<NewObject>) -> S3Result<Arc<Object>> {
         let mut inner = lock(&self.inner);
@@ -140,6 +153,9 @@ impl Bucket {
             Body::Files(pieces) => Content::Files(pieces.into()),
         };
         let object = Arc::new(Object { facts: new.facts, content });
+        if let Some(history) = &mut inner.history {
+            history.note(&new.key, Some(&object));
+        }
         inner.objects.insert(new.key, Arc::clone(&object));
         if let Some(upload) = &new.completes {
             inner.uploads.remove(upload);
@@ -156,6 +172,9 @@ impl Bucket {
         }
         inner.journal.append(&Record::Delete { key: key.to_owned() }, None).map_err(broken)?;
         inner.objects.remove(key);
+        if let Some(history) = &mut inner.history {
+            history.note(key, None);
+        }
         Ok(true)
     }
 

@@ -14,7 +14,7 @@ use super::bucket::{Body, NewObject, Object, Part, broken};
 use super::condition;
 use super::content::{Content, Reader};
 use super::journal::{About, Facts};
-use super::objects::{content_encoding, may_write, metadata, refuse_version, timestamp};
+use super::objects::{content_encoding, etag, may_write, metadata, refuse_version, timestamp};
 use super::receive::{Received, Taker};
 use super::seconds_now;
 use super::shelf::Shelf;
@@ -52,10 +52,11 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     };
     let bucket = api.store.bucket(&input.bucket)?;
     // As in S3, a copy is one piece whatever its source was, and has the MD5 for its ETag.
-    let etag = match crate::digest::ETag::parse(&source.facts.etag).md5() {
+    let digest = match crate::digest::ETag::parse(&source.facts.etag).md5() {
         Some(md5) => md5.hex(),
         None => md5_of(source.content.read(0, source.facts.bytes)).await?,
     };
+    let etag = etag(&profile, || digest)?;
     let body = match &source.content {
         Content::InLog { bytes, .. } => Body::Small(source.content.read(0, *bytes).read_to_end().map_err(broken)?),
         Content::Files(pieces) if Arc::ptr_eq(bucket.shelf(), api.store.bucket(source_bucket(&input.copy_source))?.shelf()) => {

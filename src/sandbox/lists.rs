@@ -7,7 +7,8 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::api::Api;
-use super::fault::Profile;
+use super::bucket::Objects;
+use super::fault::{Oddity, Profile};
 use super::listing::{self, Query};
 use super::objects::{signed, timestamp};
 
@@ -29,10 +30,12 @@ struct Wanted<'a> {
     after: Option<&'a str>,
     max_keys: Option<i32>,
     encodes: bool,
+    odd: Option<Oddity>,
 }
 
 pub(super) fn v2(api: &Api, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
     let input = request.input;
+    let odd = request.extensions.get().copied();
     let encodes = encodes(input.encoding_type.as_ref(), &api.faults.profile());
     let resume = match &input.continuation_token {
         Some(token) => {
@@ -49,9 +52,15 @@ pub(super) fn v2(api: &Api, request: S3Request<ListObjectsV2Input>) -> S3Result<
             after: resume.as_deref(),
             max_keys: input.max_keys,
             encodes,
+            odd,
         },
     )?;
     let encode = |text: String| if encodes { listing::url_encode(&text) } else { text };
+    let token = match odd {
+        Some(Oddity::RepeatPage) => Some(listing::token(resume.as_deref().unwrap_or_default())),
+        Some(Oddity::NoToken) => None,
+        _ => page.next.as_deref().map(listing::token),
+    };
     let count = page.contents.len() + page.prefixes.len();
     Ok(S3Response::new(ListObjectsV2Output {
         name: Some(input.bucket),
@@ -61,8 +70,8 @@ pub(super) fn v2(api: &Api, request: S3Request<ListObjectsV2Input>) -> S3Result<
         continuation_token: input.continuation_token,
         max_keys: Some(page.max_keys),
         key_count: i32::try_from(count).ok(),
-        is_truncated: Some(page.next.is_some()),
-        next_continuation_token: page.next.as_deref().map(listing::token),
+        is_truncated: Some(matches!(odd, Some(Oddity::RepeatPage | Oddity::NoToken)) || page.next.is_some()),
+        next_continuation_token: token,
         contents: Some(page.contents),
         common_prefixes: Some(page.prefixes),
         encoding_type: input.encoding_type.filter(|_| encodes),
@@ -82,6 +91,7 @@ pub(super) fn v1(api: &Api, request: S3Request<ListObjectsInput>) -> S3Result<S3
             after: input.marker.as_deref(),
             max_keys: input.max_keys,
             encodes,
+            odd: None,
         },
     )?;
     let encode = |text: String| if encodes { listing::url_encode(&text) } else { text };
@@ -105,14 +115,18 @@ fn list(api: &Api, wanted: &Wanted<'_>) -> S3Result<Answer> {
     if max_keys < 0 {
         return Err(s3_error!(InvalidArgument, "max-keys is negative"));
     }
+    let most = match wanted.odd {
+        Some(Oddity::Pages(most)) => i32::try_from(most).unwrap_or(MAX_KEYS).min(MAX_KEYS),
+        _ => MAX_KEYS,
+    };
     let query = Query {
         prefix: wanted.prefix.unwrap_or_default(),
         delimiter: wanted.delimiter.unwrap_or_default(),
         after: wanted.after.filter(|after| !after.is_empty()),
-        max: at_most(max_keys.min(MAX_KEYS)),
+        max: at_most(max_keys.min(most)),
     };
     let encode = |text: &str| if wanted.encodes { listing::url_encode(text) } else { text.to_owned() };
-    let answer = api.store.bucket(wanted.bucket)?.look(|objects, _| {
+    let read = |objects: &Objects| {
         let page = listing::page(objects, &query);
         let contents = page.keys.iter().map(|(key, object)| Object {
             key: Some(encode(key)),
@@ -124,7 +138,25 @@ fn list(api: &Api, wanted: &Wanted<'_>) -> S3Result<Answer> {
         });
         let prefixes = page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encode(prefix)) });
         Answer { contents: contents.collect(), prefixes: prefixes.collect(), next: page.next.clone(), max_keys: max_keys.min(MAX_KEYS) }
-    });
+    };
+    let bucket = api.store.bucket(wanted.bucket)?;
+    let earlier = match wanted.odd {
+        Some(Oddity::Lag(changes)) => bucket.history(|history| history.before(changes)),
+        _ => None,
+    };
+    let mut answer = match earlier {
+        Some(objects) => read(&objects),
+        None => bucket.look(|objects, _| read(objects)),
+    };
+    match wanted.odd {
+        Some(Oddity::NoTail) => {
+            answer.contents.truncate(answer.contents.len() / 2);
+            answer.next = None;
+        }
+        Some(Oddity::Twice) => answer.contents.extend(answer.contents.first().cloned()),
+        Some(Oddity::Backwards) => answer.contents.reverse(),
+        _ => {}
+    }
     Ok(answer)
 }
 

@@ -11,8 +11,11 @@ mod condition;
 mod content;
 mod copies;
 mod door;
+mod events;
 mod fault;
+mod history;
 mod journal;
+mod line;
 mod listing;
 mod lists;
 mod objects;
@@ -23,6 +26,7 @@ mod replay;
 mod requests;
 mod shelf;
 mod store;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -40,9 +44,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub use fault::{Action, Faults, Profile, Rule};
+pub use events::{Events, Moment};
+pub use fault::{Action, Faults, Oddity, Profile, Rule};
+pub use history::Version;
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};
+pub use storm::{Hazard, Hit, Storm};
 
 /// How to start a [`Server`].
 #[derive(Clone)]
@@ -81,6 +88,7 @@ pub struct Server {
     store: Arc<store::Store>,
     log: Arc<RequestLog>,
     faults: Arc<Faults>,
+    events: Arc<Events>,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -95,13 +103,13 @@ impl Server {
         let store = Arc::new(store::Store::open(options.dir, options.durable, &options.buckets)?);
         let listener = TcpListener::bind(options.address).await?;
         let address = listener.local_addr()?;
-        let (log, faults) = (Arc::<RequestLog>::default(), Arc::<Faults>::default());
+        let (log, faults, events) = (Arc::<RequestLog>::default(), Arc::<Faults>::default(), Arc::<Events>::default());
         let mut builder = S3ServiceBuilder::new(api::Api { store: Arc::clone(&store), faults: Arc::clone(&faults) });
         builder.set_auth(api::OneUser { access_key_id: options.access_key_id, secret_access_key: options.secret_access_key.into() });
-        let door = door::Door { service: builder.build(), log: Arc::clone(&log), faults: Arc::clone(&faults) };
+        let door = door::Door { service: builder.build(), log: Arc::clone(&log), faults: Arc::clone(&faults), events: Arc::clone(&events) };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(door::serve(door, listener, stopped));
-        Ok(Server { address, store, log, faults, running: Some((stop, task)) })
+        Ok(Server { address, store, log, faults, events, running: Some((stop, task)) })
     }
 
     /// `http://127.0.0.1:PORT`, for path-style requests.
@@ -128,6 +136,12 @@ impl Server {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What happens, as it happens.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 }
 

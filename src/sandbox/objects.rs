@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error,
-    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, StreamingBlob,
-    Timestamp,
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, ServerSideEncryption,
+    StreamingBlob, Timestamp,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -47,7 +47,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let received = receive(bucket.shelf(), INLINE_MAX_BYTES, input.body, announced).await?;
     let facts = Facts {
         bytes: received.bytes,
-        etag: if profile.opaque_single_etag { random_id().map_err(broken)? } else { received.md5.hex() },
+        etag: if profile.opaque_single_etag { random_id().map_err(broken)? } else { etag(&profile, || received.md5.hex())? },
         listed_etag: None,
         modified: seconds_now(),
         about,
@@ -72,20 +72,21 @@ pub(super) fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<S3R
         None => 0..size,
     };
     let facts = &object.facts;
-    let about = facts.about.clone();
+    let told = told(facts, &api.faults.profile());
     let output = GetObjectOutput {
         body: Some(StreamingBlob::from(s3s::Body::http_body(object.content.read(range.start, range.end)))),
         content_length: Some(signed(range.end - range.start)),
         content_range: input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1))),
-        accept_ranges: Some("bytes".to_owned()),
-        e_tag: Some(ETag::Strong(facts.etag.clone())),
-        last_modified: Some(timestamp(facts.modified)),
-        metadata: some_metadata(about.metadata),
-        content_type: about.content_type.or_else(|| Some("binary/octet-stream".to_owned())),
-        content_encoding: about.content_encoding,
-        content_disposition: about.content_disposition,
-        content_language: about.content_language,
-        cache_control: about.cache_control,
+        accept_ranges: told.accept_ranges,
+        e_tag: told.e_tag,
+        last_modified: told.last_modified,
+        metadata: told.metadata,
+        content_type: told.content_type,
+        content_encoding: told.content_encoding,
+        content_disposition: told.content_disposition,
+        content_language: told.content_language,
+        cache_control: told.cache_control,
+        server_side_encryption: told.server_side_encryption,
         ..Default::default()
     };
     let partial = output.content_range.is_some();
@@ -101,8 +102,17 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
     let object = api.object(&input.bucket, &input.key)?;
     condition::may_read(&object.facts.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let facts = &object.facts;
+    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
+    Ok(S3Response::with_headers(
+        told(facts, &api.faults.profile()),
+        if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() },
+    ))
+}
+
+/// All that is told of an object beside its content.
+fn told(facts: &Facts, profile: &Profile) -> HeadObjectOutput {
     let about = facts.about.clone();
-    let output = HeadObjectOutput {
+    HeadObjectOutput {
         content_length: Some(signed(facts.bytes)),
         accept_ranges: Some("bytes".to_owned()),
         e_tag: Some(ETag::Strong(facts.etag.clone())),
@@ -113,10 +123,9 @@ pub(super) fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<S
         content_disposition: about.content_disposition,
         content_language: about.content_language,
         cache_control: about.cache_control,
+        server_side_encryption: profile.encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS)),
         ..Default::default()
-    };
-    let wants_checksums = input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED");
-    Ok(S3Response::with_headers(output, if wants_checksums { checksum_headers(facts) } else { HeaderMap::new() }))
+    }
 }
 
 pub(super) fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
@@ -207,6 +216,19 @@ pub(super) fn refuse_version(version: Option<&str>) -> S3Result<()> {
         None | Some("null") => Ok(()),
         Some(_) => Err(s3_error!(NoSuchVersion, "the sandbox keeps no versions")),
     }
+}
+
+/// The ETag that the store gives to content whose digest it would be.
+pub(super) fn etag(profile: &Profile, digest: impl FnOnce() -> String) -> S3Result<String> {
+    Ok(match (profile.opaque_etag, profile.encrypted) {
+        (true, _) => format!("opaque-{}", random_id().map_err(broken)?),
+        (_, true) => {
+            let digest = digest();
+            // As many digits, and the number of parts where there is one.
+            format!("{}{}", random_id().map_err(broken)?, digest.get(32..).unwrap_or_default())
+        }
+        _ => digest(),
+    })
 }
 
 /// A time as S3 answers it.

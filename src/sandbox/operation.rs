@@ -9,6 +9,8 @@ pub(super) struct Asked {
     pub(super) operation: &'static str,
     /// Decoded; empty for an operation on a bucket.
     pub(super) key: String,
+    /// What listed keys begin with, decoded; empty for everything else.
+    pub(super) prefix: String,
 }
 
 /// Names a request; `copies` says that it carries `x-amz-copy-source`.
@@ -42,7 +44,8 @@ pub(super) fn asked(method: &Method, path: &str, query: &str, copies: bool) -> A
         ("DELETE", true) => "DeleteBucket",
         _ => "other",
     };
-    Asked { operation, key: decode(key) }
+    let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).filter(|_| key.is_empty()).unwrap_or_default();
+    Asked { operation, key: decode(key), prefix: decode(prefix) }
 }
 
 /// Undoes percent-encoding; what is not valid stays as it is.
@@ -90,6 +93,12 @@ mod tests {
         check("POST /b/k?uploadId=u", "CompleteMultipartUpload", "k");
         check("DELETE /b/k?uploadId=u", "AbortMultipartUpload", "k");
         check("DELETE /b/k", "DeleteObject", "k");
+    }
+
+    #[test]
+    fn a_listing_has_a_prefix() {
+        let asked = |query| asked(&Method::GET, "/b", query, false).prefix;
+        assert_eq!((asked("list-type=2&prefix=a%2Fb&max-keys=1"), asked("list-type=2")), ("a/b".to_owned(), String::new()));
     }
 
     #[test]

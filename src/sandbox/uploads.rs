@@ -13,7 +13,7 @@ use super::api::Api;
 use super::bucket::{Body, NewObject, Part, Upload, broken};
 use super::fault::Profile;
 use super::journal::{About, Facts};
-use super::objects::{content_encoding, may_write, metadata, signed, timestamp};
+use super::objects::{content_encoding, etag, may_write, metadata, signed, timestamp};
 use super::receive::{Announced, receive};
 use super::shelf::random_id;
 use super::{listing, lists, seconds_now};
@@ -123,7 +123,7 @@ fn join(upload: &Upload, named: &[CompletedPart], profile: &Profile) -> S3Result
     let opaque = || Ok::<_, s3s::S3Error>(format!("opaque-{}", random_id().map_err(broken)?));
     let facts = Facts {
         bytes: pieces.iter().map(|piece| piece.bytes).sum(),
-        etag: if profile.opaque_multipart_etag { opaque()? } else { composite },
+        etag: if profile.opaque_multipart_etag { opaque()? } else { etag(profile, || composite)? },
         listed_etag: if profile.answer_composite_list_other { Some(opaque()?) } else { None },
         modified: seconds_now(),
         about: upload.about.clone(),

@@ -81,6 +81,26 @@ fn a_key_with_a_segment_that_no_mount_can_hold() {
     key(&long, &long, "longer than 255 bytes", false);
 }
 
+/// Below a prefix such a key is like any other.
+#[test]
+fn a_name_of_white_space_alone() {
+    let s3 = S3::start();
+    let mount = Mount::with(&[("fine", "1"), (" ", "2")]);
+    s3.put("\u{a0}", "3");
+    for line in ["upload --yes", "download --yes", "upload --yes --overwrite --delete"] {
+        let ran = lsync(&mount, &s3, line).run().expect(3);
+        assert_eq!(ran.last_line(), "incomplete: 2 cannot be synced");
+        problem(&ran, " ", "its key would be nothing but white space");
+        problem(&ran, "\u{a0}", "its key would be nothing but white space");
+    }
+    assert_eq!((s3.keys(), mount.tree().len()), (vec!["fine".to_owned(), "\u{a0}".into()], 2));
+    let accepted = accepts(&lsync(&mount, &s3, "download --yes").run());
+    assert_eq!(accepted, ["/\\ ", "/\u{a0}"]);
+    lsync(&mount, &s3, "upload --yes").arg("--exclude").arg(&accepted[0]).arg("--exclude").arg(&accepted[1]).run().expect(0);
+    lsync(&mount, &s3, "upload --yes --prefix p").run().expect(0);
+    assert_eq!(s3.content("p/ "), b"2");
+}
+
 #[test]
 fn an_exclude_line_that_leaves_out_more_says_so() {
     let s3 = S3::start();

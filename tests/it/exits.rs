@@ -135,6 +135,11 @@ fn quiet_prints_the_last_line_alone() {
     assert!(quiet("status", 0).contains("in sync"));
     mount.write("b", "2");
     assert!(quiet("status --check=upload", 10).starts_with("not in sync: 1 item to upload"));
+    // Of a plan that is not carried out: what it would do, in the last line.
+    assert_eq!(quiet("upload -n", 0), "dry run: nothing was changed; to do: upload 1 item (1 B)\n");
+    let ran = lsync(&mount, &s3, "upload -q").run().expect(5);
+    assert_eq!(ran.stdout, "incomplete: not confirmed, nothing was changed; to do: upload 1 item (1 B)\n");
+    assert!(ran.stderr.lines().last().is_some_and(|line| line.ends_with("lsync upload --yes")), "{}", ran.stderr);
     // What went wrong is no noise: it is named, and the line comes last.
     s3.put("bad//key", "x").put("a", "theirs");
     mount.write("a", "mine too");
@@ -142,6 +147,10 @@ fn quiet_prints_the_last_line_alone() {
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
     incomplete(&ran);
     assert!(ran.says("bad//key: ") && ran.says("--overwrite a"), "{}", ran.stderr);
+    mount.write("c", "3");
+    let ran = lsync(&mount, &s3, "upload -n -q").run().expect(6);
+    assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+    assert!(ran.says("bad//key: ") && ran.says("Conflicts (changed on both sides)"), "{}", ran.stderr);
     let ran = lsync(&mount, &s3, "upload --yes -q nowhere").run().expect(2);
     assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: nowhere is neither"), "{}", ran.stderr);
 }

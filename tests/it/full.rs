@@ -1,12 +1,11 @@
 //! A mount that cannot take what comes: full, or not writable. Nothing that was there is lost, and a rerun goes on.
 
 use std::fs;
-use std::path::Path;
 
 use lsync::sandbox::{Action, Rule};
 
-use crate::support::cmd::{Cmd, Ran};
-use crate::support::mount::{Mount, noise, tree};
+use crate::support::cmd::Cmd;
+use crate::support::mount::{Mount, noise};
 use crate::support::s3::S3;
 
 fn download(s3: &S3, mount: &Mount) -> Cmd {
@@ -19,64 +18,6 @@ fn in_script(mut cmd: Cmd, shell: &[&str], script: &str) -> Cmd {
     cmd.args = words.chain(cmd.args).collect();
     cmd.program = shell[0].into();
     cmd
-}
-
-/// True where this user may mount file systems of its own.
-fn can_mount() -> bool {
-    let dir = tempfile::tempdir().expect("a directory");
-    let cmd = Cmd::program("unshare", Path::new("/")).args("-Urm mount -t tmpfs none").arg(dir.path());
-    cmd.run().code == 0
-}
-
-/// On a file system of 2 MiB of its own: downloads, makes it larger and downloads again. What lay there each time is copied to `after-1` and
-/// `after-2` beside the mount. Returns the second run; the first one's exit code is in the file `code`.
-fn on_two_mebibytes(s3: &S3, mount: &Mount) -> Ran {
-    let script = r#"
-        mount -t tmpfs -o size=2m none "$PWD" && cd "$PWD" && echo old > kept && "$0" "$@" > /dev/null 2> ../stderr
-        echo $? > ../code; cp -a . ../after-1
-        mount -o remount,size=64m . && "$0" "$@"; code=$?; cp -a . ../after-2; exit $code"#
-        .replace("\"$0\" \"$@\"", "\"$@\"");
-    in_script(download(s3, mount), &["unshare", "-Urm", "sh", "-c"], &script).run()
-}
-
-/// "12 | not enough space".
-#[test]
-fn a_mount_that_runs_full_loses_nothing_and_a_rerun_goes_on() {
-    let (s3, mount) = (S3::start(), Mount::new());
-    if !can_mount() {
-        return files_that_cannot_grow(&s3, &mount);
-    }
-    // So small that they fit by their bytes, so many that they do not by what they take.
-    for n in 0..700 {
-        s3.put(&format!("data/{n:03}"), format!("{n}"));
-    }
-    s3.put("kept", "new");
-    let ran = on_two_mebibytes(&s3, &mount).expect(6);
-    assert!(ran.last_line().starts_with("incomplete: 1 in conflict"), "{}", ran.stdout);
-    let read = |path: &str| fs::read_to_string(mount.mounts().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    assert_eq!((read("code").trim(), read("after-1/kept").as_str()), ("12", "old\n"), "{}", read("stderr"));
-    assert!(read("stderr").contains("not enough space"), "{}", read("stderr"));
-    for node in tree(&mount.mounts().join("after-1")).iter().filter(|node| node.kind == "file" && node.path != "kept") {
-        let number: u32 = node.path["data/".len()..].parse().expect("a number");
-        assert_eq!(read(&format!("after-1/{}", node.path)), number.to_string(), "no half file");
-    }
-    assert_eq!(fs::read_dir(mount.mounts().join("after-1/.lsync/tmp")).map_or(0, Iterator::count), 0);
-    assert_eq!(tree(&mount.mounts().join("after-2")).iter().filter(|node| node.path.starts_with("data/")).count(), 700);
-}
-
-/// Before anything is changed.
-#[test]
-fn a_download_that_cannot_fit_is_refused() {
-    let (s3, mount) = (S3::start(), Mount::new());
-    if !can_mount() {
-        return files_that_cannot_grow(&s3, &mount);
-    }
-    s3.put("large", noise(3 << 20)).put("small", "x");
-    on_two_mebibytes(&s3, &mount).expect(0);
-    let read = |path: &str| fs::read_to_string(mount.mounts().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    assert_eq!(read("code").trim(), "12");
-    assert!(read("stderr").contains("error: the download needs 3.0 MiB, and the mount has"), "{}", read("stderr"));
-    assert!(!mount.mounts().join("after-1/small").exists() && mount.mounts().join("after-2/small").exists());
 }
 
 /// A limit of the process stops the large file in the middle, as a full disk does.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::cmd::Ran;
-use crate::support::two::Two;
+use crate::support::two::{COUNTS, Two};
 
 /// Counts of a summary that are not 0, `ignored` left out: it is not in scope.
 #[track_caller]
@@ -14,23 +14,8 @@ fn counts(ran: &Ran) -> Value {
     assert!(before.iter().all(|line| !["summary", "error"].contains(&line["type"].as_str().unwrap_or_default())), "{}", ran.stdout);
     assert_eq!((&last["type"], &last["exit"]), (&json!("summary"), &json!(ran.code)), "{last}");
     assert_eq!(last["complete"].as_bool(), Some(last["reason"].is_null()), "{last}");
-    let names = [
-        "uploaded",
-        "downloaded",
-        "updated",
-        "deleted",
-        "unchanged",
-        "protected",
-        "conflicts",
-        "unknown",
-        "problems",
-        "failed",
-        "skipped",
-        "kept",
-        "pending",
-    ];
     let count = |name: &&str| Some((name.to_string(), last[*name].clone())).filter(|(_, n)| *n != json!(0));
-    names.iter().filter_map(count).collect::<serde_json::Map<_, _>>().into()
+    COUNTS.iter().chain(&["skipped", "pending"]).filter_map(count).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[test]

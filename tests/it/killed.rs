@@ -53,18 +53,6 @@ fn after_a_killed_upload_our_own_objects_are_no_strangers() {
     }
 }
 
-#[test]
-fn a_killed_large_upload_is_sent_again_whole() {
-    let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("large.bin", noise(17 << 20));
-    s3.faults().push(hold("UploadPart", "large.bin", 1));
-    kill(&s3, &lsync(&s3, &mount, "upload --yes"));
-    assert!(s3.keys().is_empty(), "no half object");
-    let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
-    assert!(again.last_line().starts_with("complete: files=1 "), "{}", again.stdout);
-    assert!(s3.content("large.bin") == noise(17 << 20));
-}
-
 /// The object is there, its answer never came.
 #[test]
 fn a_run_that_is_killed_before_the_last_answer_finds_its_object() {
@@ -113,4 +101,21 @@ fn after_a_killed_download_a_change_here_is_no_conflict() {
     assert_eq!(s3.content(&brought.path), b"changed here");
     lsync(&s3, &mount, "download --yes").run().expect(0);
     assert_eq!(mount.left_behind(), Vec::<String>::new());
+}
+
+/// Links, empty directories, permission bits and what is gone stand in the manifest alone: nobody has agreed on them before it is published.
+#[test]
+fn what_only_the_manifest_tells_is_published_by_the_run_after_a_killed_one() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "1"), ("data/gone", "2"), ("kind", "a file"), ("run.sh", "3")]));
+    mount.link("latest", "data/a").mode("run.sh", 0o644);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    mount.remove("latest").link("latest", "run.sh").mode("run.sh", 0o755).dir("empty").remove("data/gone");
+    mount.remove("kind").write("kind/below", "a directory now");
+    s3.faults().push(Rule { key_contains: Some(".lsync/manifests/".into()), ..Rule::once("PutObject", Action::Hold) });
+    kill(&s3, &lsync(&s3, &mount, "upload --yes --delete"));
+    assert_eq!(s3.keys(), ["data/a", "kind/below", "run.sh"]);
+    lsync(&s3, &mount, "upload --yes --delete").run().expect(0);
+    let other = Mount::new();
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    assert_eq!(other.tree(), mount.tree());
 }

@@ -303,6 +303,26 @@ fn permission_bits_that_could_not_be_published_are_published_by_the_next_run() {
     assert_eq!(two.a.tree(), two.b.tree());
 }
 
+/// What is in no object: a removal, another target, other permission bits.
+#[test]
+fn what_only_a_manifest_says_and_could_not_be_published_is_not_forgotten() {
+    let two = Two::agreed(&[("x", "x"), ("gone", "g"), ("run.sh", "n")]);
+    two.a.link("l", "x").link("l2", "x").dir("d");
+    two.share();
+    two.a.remove("gone").remove("l").link("l", "run.sh").remove("l2").remove("d").mode("run.sh", 0o750);
+    two.s3.faults().push(Rule {
+        key_contains: Some(FOLDER.into()),
+        times: 1000,
+        ..Rule::once("PutObject", Action::Status(400, "InvalidRequest"))
+    });
+    assert_ne!(two.a("upload --yes --delete --max-delete 100%").code, 0);
+    two.s3.faults().clear();
+    let again = two.a("upload --yes --delete --max-delete 100%").expect(0);
+    assert!(again.last_line().contains(" protected=0 "), "{}", again.stdout);
+    two.b("download --yes --delete --max-delete 100%").expect(0);
+    assert_eq!(two.a.tree(), two.b.tree());
+}
+
 /// What a download brought is in the bucket already, published or not: the next upload has nothing to publish because of it.
 #[test]
 fn a_download_of_foreign_objects_leaves_nothing_to_publish() {

@@ -72,6 +72,7 @@ fn ctrl_c_at_a_question_leaves_nothing_behind() {
     terminal.wait_for("Region").send("\r");
     terminal.wait_for("(not shown)").send("\x03");
     assert_eq!(terminal.wait(), 130);
+    assert!(terminal.screen().contains("error: interrupted\nhint: run lsync setup again"), "{}", terminal.screen());
     assert!(!mount.path("sync.toml").exists() && !mount.path(".lsync").exists());
 }
 

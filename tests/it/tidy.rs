@@ -107,7 +107,11 @@ fn nothing_is_silenced_or_left_to_luck() {
     check("tests/it/wire.rs", "#![allow(unused)]", "tests/it/wire.rs:2: `#![allow(`");
     check("src/plan.rs", "fn f() {\n    x.unwrap();\n}", "src/plan.rs:3: `.unwrap()`");
     check("src/plan.rs", "fn f() { x.unwrap_or(1) }\n\n#[cfg(test)]\nmod tests {\n    fn g() { x.unwrap() }\n}", "");
-    check("tests/it/wire.rs", "#[test]\n#[ignore]\nfn f() {}", "tests/it/wire.rs:3: `#[ignore`");
+    check("tests/it/wire.rs", "#[test]\n#[ignore]\nfn f() {}", "tests/it/wire.rs:3: `#[ignore]`");
+    check("tests/it/wire.rs", "#[test]\n#[ignore = \"a campaign; the README says how\"]\nfn f() {}", "");
+    let reason = "needs the right to mount; .ci/run runs it";
+    check("tests/it/privileged/x.rs", &format!("#[test]\n#[ignore = \"{reason}\"]\nfn f() {{}}"), "");
+    check("tests/it/privileged/x.rs", "#[test]\nfn f() {}", "tests/it/privileged/x.rs:2: a test in tests/it/privileged/ carries");
     check("tests/it/wire.rs", "fn f() { std::thread::sleep(d) }", "tests/it/wire.rs:2: `thread::sleep(`");
     check("src/engine/run.rs", "async fn f() { tokio::time::sleep(d).await }", "");
 }

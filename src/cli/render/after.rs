@@ -30,8 +30,16 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     }
     failures(&mut out, report, &about.page);
     problems(&mut out, about.problems, &about.page);
-    undecided(&mut out, report, &report.conflicts, "in conflict", None, about);
-    undecided(&mut out, report, &report.unknown, "not comparable (equal size, content not known)", Some("--compare content"), about);
+    let (removed, conflicts): (Vec<&Kept>, Vec<&Kept>) = report.conflicts.iter().partition(|item| item.removed);
+    undecided(&mut out, &conflicts, "in conflict", &[UPLOAD, DOWNLOAD], about);
+    let (what, ways) = match report.direction {
+        Direction::Upload => ("in conflict (removed in the mount, changed in the bucket)", [REMOVE_THERE, BRING]),
+        Direction::Download => ("in conflict (removed in the bucket, changed in the mount)", [REMOVE_HERE, SEND]),
+    };
+    undecided(&mut out, &removed, what, &ways, about);
+    let compare = Way { verb: report.direction, flags: "--compare content", what: "reads the bucket's to compare" };
+    let unknown: Vec<&Kept> = report.unknown.iter().collect();
+    undecided(&mut out, &unknown, "not comparable (equal size, content not known)", &[compare, UPLOAD, DOWNLOAD], about);
     protected(&mut out, report, &about.page);
     if about.took.is_none() {
         vanished(&mut out, report, &about.page);
@@ -98,8 +106,24 @@ fn more(out: &mut String, n: usize) {
     }
 }
 
+/// A command that settles an item.
+#[derive(Clone, Copy)]
+struct Way {
+    verb: Direction,
+    flags: &'static str,
+    what: &'static str,
+}
+
+const UPLOAD: Way = Way { verb: Direction::Upload, flags: "--overwrite", what: "takes the mount's" };
+const DOWNLOAD: Way = Way { verb: Direction::Download, flags: "--overwrite", what: "takes the bucket's" };
+// One path of one is more than any share: the limit is said.
+const REMOVE_THERE: Way = Way { verb: Direction::Upload, flags: "--delete --overwrite --max-delete=1", what: "deletes the bucket's" };
+const REMOVE_HERE: Way = Way { verb: Direction::Download, flags: "--delete --overwrite --max-delete=1", what: "deletes the mount's" };
+const BRING: Way = Way { verb: Direction::Download, flags: "", what: "brings the bucket's" };
+const SEND: Way = Way { verb: Direction::Upload, flags: "", what: "sends the mount's" };
+
 /// Items that only a person can decide, with the commands that do.
-fn undecided(out: &mut String, report: &Report, list: &[Kept], what: &str, compare: Option<&str>, about: &After<'_>) {
+fn undecided(out: &mut String, list: &[&Kept], what: &str, ways: &[Way], about: &After<'_>) {
     let Some(first) = list.first() else { return };
     let (n, page) = (list.len() as u64, &about.page);
     let (are, were) = if n == 1 { ("is", "was kept as it is") } else { ("are", "were kept as they are") };
@@ -111,12 +135,7 @@ fn undecided(out: &mut String, report: &Report, list: &[Kept], what: &str, compa
         let _ = writeln!(out, "  {}", fit(&item.path.to_string(), page.width.saturating_sub(2)));
     }
     more(out, list.len().saturating_sub(most));
-    let mut ways: Vec<(String, &str)> = Vec::new();
-    if let Some(flags) = compare {
-        ways.push(((about.command)(report.direction, flags, &first.path), "reads the bucket's to compare"));
-    }
-    ways.push(((about.command)(Direction::Upload, "--overwrite", &first.path), "takes the mount's"));
-    ways.push(((about.command)(Direction::Download, "--overwrite", &first.path), "takes the bucket's"));
+    let ways: Vec<(String, &str)> = ways.iter().map(|way| ((about.command)(way.verb, way.flags, &first.path), way.what)).collect();
     let _ = writeln!(out, "{}", if n == 1 { "To settle it, one of:" } else { "To settle them, for each one of:" });
     let column = ways.iter().map(|(command, _)| console::measure_text_width(command)).max().unwrap_or(0);
     for (command, what) in &ways {
@@ -260,6 +279,21 @@ mod tests {
 
         1 file is newer in the mount; `lsync upload` sends it.
         ");
+    }
+
+    #[test]
+    fn what_was_removed_on_one_side_and_changed_on_the_other_has_ways_on_of_its_own() {
+        for (direction, expected) in [
+            (Direction::Upload, ["lsync upload --delete --overwrite --max-delete=1 a", "lsync download a"]),
+            (Direction::Download, ["lsync download --delete --overwrite --max-delete=1 a", "lsync upload a"]),
+        ] {
+            let mut report = report(direction);
+            report.conflicts = vec![Kept { path: path("a"), bytes: 1, why: "removed", removed: true }];
+            let shown = text(&report, 80, "/m");
+            fits(&shown, 80);
+            assert!(expected.iter().all(|command| shown.lines().any(|line| line.trim().starts_with(command))), "{shown}");
+            assert!(shown.contains("1 file is in conflict (removed in the "), "{shown}");
+        }
     }
 
     #[test]

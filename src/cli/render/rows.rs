@@ -78,8 +78,12 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
         let (n, size) = plan.count(|c| c == class);
         row(word, tone, (n, Some(size)), remark);
     }
-    let removed = (plan.removals.len() as u64, Some(plan.removals.iter().map(|r| r.bytes).sum()));
-    row("deleted", Alarm, removed, format!("removed in the {source}"));
+    let removed = |loses: bool| {
+        let of = plan.removals.iter().filter(|r| r.loses == loses);
+        of.fold((0, Some(0)), |(n, sum), r| (n + 1, sum.map(|sum| sum + r.bytes)))
+    };
+    row("deleted", Alarm, removed(false), format!("removed in the {source}"));
+    row("deleted", Alarm, removed(true), format!("removed in the {source}, changed in the {destination} (--overwrite)"));
     row("permissions", Plain, (plan.updates.len() as u64, None), "only permission bits change".into());
     row("unchanged", Plain, ((plan.same.len() - plan.updates.len()) as u64, Some(plan.same_bytes)), String::new());
     let only = if bounds.delete { "kept, no proof of a removal" } else { "kept (see --delete)" };

@@ -62,7 +62,9 @@ pub(in crate::cli) fn empty(direction: Direction) -> Plan {
         skipped: Vec::new(),
         may_delete: false,
         source_entries: 0,
+        source_has_more: false,
         destination_entries: 0,
+        remembered_entries: 0,
         owed: false,
     }
 }
@@ -82,7 +84,11 @@ pub(in crate::cli) fn transfer(at: &str, bytes: u64, class: Class, replaced_byte
 }
 
 pub(in crate::cli) fn kept(at: &str, bytes: u64, why: &'static str) -> Kept {
-    Kept { path: path(at), bytes, why }
+    Kept { path: path(at), bytes, why, removed: false }
+}
+
+fn removal(at: &str, bytes: u64, loses: bool) -> Removal {
+    Removal { path: path(at), found: Found::Nothing, bytes, loses }
 }
 
 /// A plan with something of every class.
@@ -108,7 +114,7 @@ pub(in crate::cli) fn full(direction: Direction) -> Plan {
     let newer = if direction == Direction::Upload { "newer in the bucket" } else { "newer in the mount" };
     Plan {
         transfers,
-        removals: vec![Removal { path: path("old.ckpt"), found: Found::Nothing, bytes: 9 << 30 }],
+        removals: vec![removal("old.ckpt", 9 << 30, false), removal("old/changed.ckpt", 1 << 30, true)],
         updates: vec![Update { path: path("run.sh"), found: Found::Nothing, mode: 0o755 }],
         protected: (0..7).map(|n| kept(&format!("newer/{n}"), 1000, newer)).collect(),
         conflicts: vec![kept("notes.md", 2048, "changed on both sides"), kept(HARD, 2048, "different, and never agreed on")],

@@ -239,7 +239,7 @@ fn ask(
     for _ in 0..TRIES {
         let answer = read().map_err(|e| {
             let interrupted = matches!(&e, dialoguer::Error::IO(e) if e.kind() == std::io::ErrorKind::Interrupted);
-            Failure::new(if interrupted { Exit::Interrupted } else { Exit::Failed }, format!("no answer to {prompt}: {e}"))
+            if interrupted { super::interrupted() } else { Failure::new(Exit::Failed, format!("no answer to {prompt}: {e}")) }
         })?;
         let answer = answer.trim();
         if answer.is_empty() {

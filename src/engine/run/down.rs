@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::{Done, Work};
 use crate::engine::fetch::{Fetcher, not_placed};
 use crate::engine::report::{FailureKind, Proof, chain};
+use crate::engine::room::check_room;
 use crate::engine::send::NotSent;
 use crate::engine::settle::{self, Proofs};
 use crate::engine::{Error, blocking};
@@ -21,7 +22,7 @@ use crate::plan::{Found, Transfer};
 
 impl Work<'_> {
     pub(super) async fn down(&mut self) -> Option<Proofs> {
-        if let Err(e) = self.has_space().await {
+        if let Err(e) = check_room(self.ends, self.plan) {
             self.end(e);
             return None;
         }
@@ -65,14 +66,6 @@ impl Work<'_> {
             return None;
         }
         Some(settle::downloaded(self))
-    }
-
-    /// What a download brings must fit beside what the trash keeps.
-    async fn has_space(&self) -> Result<(), Error> {
-        let mount = self.ends.mount.clone();
-        let (free, _) = blocking(move || mount.space()).await??;
-        let needed = self.plan.transfer_bytes();
-        if needed > free { Err(Error::NoSpace { needed, free }) } else { Ok(()) }
     }
 
     /// Entries that stand where directories must be go to the trash, once. `Some` is the reason why one could not.
@@ -127,6 +120,7 @@ impl Work<'_> {
             match fetched {
                 Ok(fetched) => {
                     self.tree_done(transfer);
+                    let kept = fetched.kept;
                     let done = Done {
                         entry: Some(fetched.entry),
                         stamp: Some(fetched.stamp),
@@ -135,6 +129,8 @@ impl Work<'_> {
                         verb: Verb::Download,
                     };
                     self.item_done(&transfer.path, done);
+                    // What an earlier run had brought, this one did not move.
+                    self.report.bytes -= kept;
                 }
                 Err(why) => self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), why),
             }

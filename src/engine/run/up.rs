@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
+use crate::digest::part_bytes_for;
 use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof, chain};
-use crate::engine::send::{NotSent, Sender, guard_as_answered, not_sent};
+use crate::engine::send::{BUFFERED_MAX, NotSent, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
+use crate::engine::uploads::Fate;
 use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Event, Phase, Verb};
 use crate::local::mount::Looked;
+use crate::local::uploads::OpenUpload;
 use crate::path::RelPath;
 use crate::plan::{Found, Transfer};
 use crate::remote::error::Kind as RemoteKind;
@@ -185,8 +188,8 @@ impl Work<'_> {
 
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
-        let pace = self.pace.clone();
-        let sender = Sender { ends, pace: &pace, enforce: self.enforce };
+        let (pace, uploads) = (self.pace.clone(), self.uploads.clone());
+        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, buffered_max: BUFFERED_MAX };
         let sender = &sender;
         let mut queue = stream::iter(sends)
             .map(|send| async move {
@@ -203,6 +206,7 @@ impl Work<'_> {
         while let Some((send, sent)) = queue.next().await {
             match sent {
                 Ok(sent) => {
+                    let kept = sent.kept;
                     let entry = Entry { mode: send.mode, ..sent.entry };
                     let done = Done {
                         entry: Some(entry),
@@ -212,10 +216,33 @@ impl Work<'_> {
                         verb: Verb::Upload,
                     };
                     self.item_done(&send.path, done);
+                    // What an earlier run had sent, this one did not move.
+                    self.report.bytes -= kept;
                 }
                 Err(why) => self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why),
             }
         }
+    }
+
+    /// What runs before left open in the bucket goes on where the plan sends that very file, waits where this run does not look, and is
+    /// given up otherwise.
+    pub(super) async fn take_over_uploads(&self) -> Result<(), Error> {
+        let planned: HashMap<RelPath, Option<Stamp>> = self.plan.transfers.iter().map(|t| (t.path.clone(), t.stamp)).collect();
+        let (mount, ask) = (self.ends.mount.clone(), self.ask.clone());
+        let still = move |path: &RelPath| match mount.look(path) {
+            Ok(Some(Looked::File(stamp, _))) => Some(stamp),
+            _ => None,
+        };
+        let fate = move |open: &OpenUpload| {
+            let now = match planned.get(&open.path) {
+                Some(planned) => *planned,
+                None if ask.narrowed || !ask.reaches(&open.path) => still(&open.path),
+                None => None,
+            };
+            let goes_on = now == Some(open.stamp) && open.id.is_some() && part_bytes_for(open.stamp.size) == Some(open.part_bytes);
+            if goes_on { Fate::Keep } else { Fate::GiveUp }
+        };
+        self.uploads.take_over(fate).await
     }
 
     async fn remove_all(&mut self) {
@@ -245,7 +272,12 @@ impl Work<'_> {
                     continue;
                 }
             }
-            match self.remove_object(&removal.path, &removal.found).await {
+            let kept = if removal.loses { self.keep_copy(&removal.path, &removal.found).await } else { Ok(()) };
+            let gone = match kept {
+                Ok(()) => self.remove_object(&removal.path, &removal.found).await,
+                Err(why) => Err(why),
+            };
+            match gone {
                 Ok(()) => {
                     let done = Done::removed();
                     self.item_done(&removal.path, done);

@@ -2,11 +2,28 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use lsync::entry::Entry;
+use lsync::manifest::Manifest;
+use lsync::sandbox::Profile;
+
+use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
 fn mode(mount: &Mount, path: &str) -> u32 {
     std::fs::metadata(mount.path(path)).expect("it is there").permissions().mode() & 0o7777
+}
+
+/// What the umask leaves of 0666.
+fn of_a_new_file() -> u32 {
+    mode(&Mount::with(&[("new", "")]), "new")
+}
+
+/// What the newest manifest says of a path.
+fn published(two: &Two, path: &str) -> Entry {
+    let name = two.manifests().pop().expect("a manifest");
+    let manifest = Manifest::decode(&two.s3.content(&format!(".lsync/manifests/{name}"))).expect("a manifest");
+    manifest.entries.into_iter().find(|(at, _)| at.as_str() == path).expect("it is in the manifest").1
 }
 
 /// "changed at the source → carried (upload: in the manifest; download: chmod) …; counted as `updated`, 0 bytes."
@@ -98,12 +115,7 @@ fn a_foreign_object_brings_its_time_and_leaves_the_mode() {
     let find = |path: &str| two.b.tree().into_iter().find(|node| node.path == path).expect("it came");
     assert_eq!((find("here").mtime, mode(&two.b, "here")), (1_600_000_000_250_000_000, 0o640));
     assert_eq!(find("attrs").mtime, 1_500_000_000_000_000_000);
-    let umask = {
-        let mask = rustix::process::umask(rustix::fs::Mode::empty());
-        rustix::process::umask(mask);
-        mask.as_raw_mode()
-    };
-    assert_eq!(mode(&two.b, "plain"), 0o666 & !umask);
+    assert_eq!(mode(&two.b, "plain"), of_a_new_file());
     let now = i128::try_from(before.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos()).expect("small");
     assert!((find("plain").mtime - now).abs() < 60_000_000_000, "its Last-Modified");
 }
@@ -116,4 +128,90 @@ fn set_id_bits_do_not_travel() {
     two.share();
     assert_eq!((mode(&two.b, "x"), mode(&two.b, "d")), (0o755, 0o777));
     assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=2");
+}
+
+/// "both, or no B → the source's" and "a foreign object: … mode of the local file, else 0666 & ~umask": what a fresh mount would not get
+/// by itself is published, and what it would get is not.
+#[test]
+fn an_upload_onto_objects_of_another_tool_carries_the_permission_bits_that_a_download_would_not_give() {
+    let two = Two::empty();
+    two.s3.put("bin/run.sh", "#!/bin/sh").put("plain", "p").put("private", "k");
+    two.a.write("bin/run.sh", "#!/bin/sh").mode("bin/run.sh", 0o755).write("plain", "p").write("private", "k").mode("private", 0o600);
+    for (check, code) in [("--check=upload", 10), ("--check=download", 0)] {
+        two.a(&format!("status {check}")).expect(code);
+    }
+    assert_eq!(two.a("status --json").expect(0).summary()["upload"]["updated"], 2);
+    // That a download finds them equal does not settle it: it is the upload that would say "complete".
+    assert_eq!(two.a("download --yes --json").expect(0).counts(), "unchanged=3");
+    let ran = two.a("upload --yes --json").expect(0);
+    assert_eq!((ran.counts().as_str(), &ran.summary()["bytes"], two.manifests().len()), ("updated=2 unchanged=1", &0.into(), 1));
+    let entry = published(&two, "bin/run.sh");
+    let file = entry.file().expect("a file");
+    let etag = lsync::digest::digest_one(b"#!/bin/sh").hex();
+    assert_eq!((entry.mode, file.size), (Some(0o755), 9));
+    assert_eq!(file.etag.as_ref().map(ToString::to_string), Some(etag), "the object is the one that was there");
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=3");
+    assert_eq!(two.manifests().len(), 1);
+    two.a("status --check").expect(0);
+    assert_eq!(two.b("download --yes --json").expect(0).counts(), "downloaded=3");
+    assert_eq!((mode(&two.b, "bin/run.sh"), mode(&two.b, "private"), mode(&two.b, "plain")), (0o755, 0o600, of_a_new_file()));
+    two.b("status --check").expect(0);
+}
+
+/// "changed at the source → carried …; changed at the destination only → kept": with B only what changed here since.
+#[test]
+fn with_a_base_only_permission_bits_that_changed_here_are_carried_to_objects_of_another_tool() {
+    let two = Two::empty();
+    two.a.write("kept", "first").mode("kept", 0o755).write("own", "first");
+    two.share();
+    two.b.mode("own", 0o700);
+    // Another tool writes both anew: their bits are not told any more.
+    two.s3.put("kept", "second").put("own", "second").put("new", "n");
+    two.b("download --yes").expect(0);
+    assert_eq!((mode(&two.b, "kept"), mode(&two.b, "own")), (0o755, 0o700));
+    assert_eq!(
+        two.b("upload --yes --json").expect(0).counts(),
+        "updated=1 unchanged=2",
+        "what was changed here alone, not what was agreed"
+    );
+    assert_eq!(published(&two, "own").mode, Some(0o700));
+    two.b.mode("new", 0o755);
+    two.b("status --check=upload").expect(10);
+    assert_eq!(two.b("upload --yes --json").expect(0).counts(), "updated=1 unchanged=2");
+    assert_eq!(two.b("upload --yes --json").expect(0).counts(), "unchanged=3");
+}
+
+/// "0666 & ~umask": of this process.
+#[test]
+fn the_umask_decides_which_permission_bits_need_no_manifest() {
+    for (umask, counts) in [("077", "unchanged=1"), ("000", "updated=1")] {
+        let two = Two::empty();
+        two.s3.put("x", "x");
+        two.a.write("x", "x").mode("x", 0o600);
+        let mut cmd = Cmd::lsync(&two.a).on(&two.s3.store);
+        let script = format!("umask {umask}; exec '{}' upload --yes --json", cmd.program.display());
+        cmd.program = "/bin/sh".into();
+        assert_eq!(cmd.args("-c").arg(script).run().expect(0).counts(), counts, "umask {umask}");
+        let mut cmd = Cmd::lsync(&two.b).on(&two.s3.store);
+        let script = format!("umask {umask}; exec '{}' download --yes", cmd.program.display());
+        cmd.program = "/bin/sh".into();
+        cmd.args("-c").arg(script).run().expect(0);
+        assert_eq!(mode(&two.b, "x"), 0o600, "umask {umask}");
+    }
+}
+
+/// "`complete: files=N bytes=N strong=N etag=N size=N`": permission bits prove no content.
+#[test]
+fn permission_bits_do_not_make_a_weak_proof_stronger() {
+    const MIB: usize = 1 << 20;
+    let two = Two::empty();
+    two.s3.faults().set_profile(Profile { opaque_multipart_etag: true, ..Profile::default() });
+    two.s3.put_in_parts("x", &vec![1; 6 * MIB], 5 * MIB, &[("mtime", "1700000000.5")]);
+    two.a.write("x", vec![1; 6 * MIB]).mtime("x", 1_700_000_000_500_000_000).mode("x", 0o755);
+    two.a("upload --yes").expect(6);
+    let ran = two.a("upload --yes --compare size").expect(0);
+    assert!(ran.last_line().starts_with("complete: files=1 ") && ran.last_line().contains(" size=1 "), "{}", ran.stdout);
+    let digests = published(&two, "x").file().expect("a file").digests.clone();
+    assert!(digests.is_empty(), "nobody has compared the content: {digests:?}");
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1", "what both sides have agreed on is remembered");
 }

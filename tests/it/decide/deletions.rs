@@ -1,5 +1,8 @@
 //! "Deletions": what proves one, in each direction, and what never does.
 
+use lsync::sandbox::{Action, Rule};
+
+use crate::support::cmd::Ran;
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
@@ -101,9 +104,9 @@ fn an_empty_source_deletes_nothing() {
     let two = Two::agreed(&[("x", "x"), ("y", "y")]);
     two.a.remove("x").remove("y");
     let ran = two.a("upload --yes --delete --max-delete 100%").expect(5);
-    assert!(ran.stderr.contains("the mount has no entry at all, and a source without any entry deletes nothing"), "{}", ran.stderr);
+    assert!(ran.says("has no entry at all, and s3://lsync-test holds 2 items: nothing was sent or deleted"), "{}", ran.stderr);
+    two.a("upload --yes").expect(5);
     assert_eq!(two.s3.keys(), ["x", "y"]);
-    two.a("upload --yes").expect(0);
     two.s3.keys().iter().for_each(|key| two.remove_object(key));
     two.b("download --yes --delete --max-delete 100%").expect(5);
     assert!(two.b.has("x") && two.b.has("y"));
@@ -182,4 +185,96 @@ fn a_bucket_that_was_rolled_back_proves_no_removal() {
     let ran = two.a("download --yes --delete --max-delete 100%");
     assert!(two.a.has("f"), "{}", ran.stderr);
     assert!(ran.stderr.contains("nothing is deleted because of it"), "{}", ran.stderr);
+}
+
+/// The command that a report prints for a way on, without the program's name and what the command does.
+#[track_caller]
+fn way_on(ran: &Ran, verb: &str) -> String {
+    let lines = ran.stderr.lines().filter_map(|line| Some(line.split_once("/lsync ")?.1));
+    let line = lines.filter(|line| line.starts_with(verb)).map(|line| line.split("  ").next().unwrap_or_default().to_owned());
+    let found: Vec<String> = line.collect();
+    assert_eq!(found.len(), 1, "{verb} in\n{}", ran.stderr);
+    found[0].clone()
+}
+
+/// "Deleted on one side and changed on the other is a conflict under `--delete`"; "the report names both ways on": each of them settles it.
+/// "What `upload --overwrite` replaces is first copied to `.lsync/history/<op>/`".
+#[test]
+fn what_was_removed_here_and_changed_in_the_bucket_is_settled_either_way() {
+    for removes in [true, false] {
+        let two = Two::agreed(&[("gone", "first"), ("stays", "s"), ("more", "m")]);
+        two.s3.put("gone", "second");
+        two.a.remove("gone");
+        let ran = two.a("upload --yes --delete").expect(6);
+        assert!(ran.says("1 file is in conflict (removed in the mount, changed in the bucket)"), "{}", ran.stderr);
+        let (remove, bring) = (way_on(&ran, "upload"), way_on(&ran, "download"));
+        assert_eq!((remove.as_str(), bring.as_str()), ("upload --delete --overwrite --max-delete=1 gone", "download gone"));
+        two.a("upload --yes --overwrite gone").expect(0);
+        assert_eq!(two.object("gone"), "second", "never without --delete");
+        if removes {
+            assert!(two.a(&format!("{remove} --dry-run")).expect(0).says("1 item (6 B) in the bucket: deleted, though changed there"));
+            two.a(&format!("{remove} --yes --max-delete 0")).expect(5);
+            two.a(&format!("{remove} --yes")).expect(0);
+            let keys = two.s3.all_keys();
+            let kept: Vec<_> = keys.iter().filter(|key| key.starts_with(".lsync/history/")).collect();
+            assert!(kept.len() == 1 && two.object(kept[0]) == "second", "{keys:?}");
+            assert_eq!(two.s3.keys(), ["more", "stays"]);
+            two.b("download --yes --delete").expect(0);
+            assert!(!two.b.has("gone"), "the removal was published");
+        } else {
+            two.a(&format!("{bring} --yes")).expect(0);
+            assert_eq!((two.a.text("gone"), two.object("gone")), ("second".into(), "second".into()));
+        }
+        two.a("upload --yes --delete").expect(0);
+        two.a("download --yes --delete").expect(0);
+    }
+}
+
+/// The mirror image: what a later manifest no longer has, and the mount changed; "what a download replaces goes to the trash".
+#[test]
+fn what_was_removed_in_the_bucket_and_changed_here_is_settled_either_way() {
+    for removes in [true, false] {
+        let two = Two::agreed(&[("d/gone", "first"), ("stays", "s"), ("more", "m")]);
+        two.b.write("d/gone", "second");
+        // Absence from a listing alone proves nothing, whatever the flags.
+        two.remove_object("d/gone");
+        assert_eq!(two.b("download --yes --delete --overwrite --json").expect(0).counts(), "unchanged=2 kept=1");
+        two.s3.put("d/gone", "first");
+        two.a.remove("d");
+        two.a("upload --yes --delete").expect(0);
+        let ran = two.b("download --yes --delete").expect(6);
+        let (remove, send) = (way_on(&ran, "download"), way_on(&ran, "upload"));
+        assert_eq!((remove.as_str(), send.as_str()), ("download --delete --overwrite --max-delete=1 d/gone", "upload d/gone"));
+        if removes {
+            let lines = two.b(&format!("{remove} --dry-run --json")).expect(0).lines("action");
+            assert_eq!((lines.len(), &lines[0]["verb"], &lines[0]["class"]), (1, &"delete".into(), &"overwrite_conflict".into()));
+            two.b(&format!("{remove} --yes")).expect(0);
+            assert_eq!((two.b.has("d"), two.b.trash()), (false, vec!["second".to_owned()]));
+        } else {
+            two.b(&format!("{send} --yes")).expect(0);
+            assert_eq!((two.b.text("d/gone"), two.object("d/gone")), ("second".into(), "second".into()));
+        }
+        two.b("download --yes --delete").expect(0);
+        two.b("upload --yes --delete").expect(0);
+    }
+}
+
+/// What cannot be kept is not deleted, and a change after the plan stops it.
+#[test]
+fn what_was_changed_is_deleted_only_as_it_was_seen_and_after_a_copy() {
+    let two = Two::agreed(&[("gone", "first"), ("stays", "s"), ("more", "m")]);
+    two.s3.put("gone", "second");
+    two.a.remove("gone");
+    let refused = Action::Status(400, "InvalidDigest");
+    two.s3.faults().push(Rule { times: 2, ..Rule::once("CopyObject", refused) });
+    two.a("upload --yes --delete --overwrite").expect(8);
+    assert_eq!(two.object("gone"), "second");
+    two.s3.faults().clear();
+    two.s3.faults().push(Rule::once("CopyObject", Action::Hold));
+    let running = two.cmd_a("upload --yes --delete --overwrite").start();
+    two.s3.until_all_hit();
+    two.s3.put("gone", "third");
+    two.s3.faults().release();
+    running.wait().expect(3);
+    assert_eq!(two.object("gone"), "third");
 }

@@ -4,12 +4,8 @@
 mod reference;
 mod wild;
 
-use std::sync::Arc;
-
-use lsync::engine::{self, Ask, Depth, Ends, Error, Report, Stop};
+use lsync::engine::{self, Ask, Error, Report};
 use lsync::filter::Patterns;
-use lsync::local::mount::Mount as Root;
-use lsync::local::place::TrashLimits;
 use lsync::path::RelPath;
 use lsync::plan::{Choices, Direction, MaxDelete};
 use lsync::remote::bucket::Bucket;
@@ -18,6 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
 use self::reference::{End, Node, Run, Side, Told, World};
+use crate::support::inside::{ask, ends, runtime};
 use crate::support::mount::Mount;
 use crate::support::s3::S3;
 
@@ -92,22 +89,10 @@ impl Bench {
     }
 
     async fn run(&self, run: &Run) -> Result<Report, Error> {
-        let mount = Arc::new(Root::open(self.mounts[run.who].root()).expect("a mount"));
-        let ends = Ends { mount, bucket: self.bucket.clone(), observer: Arc::new(|_| {}), stop: Stop::default() };
+        let ends = ends(&self.mounts[run.who], &self.bucket);
         let patterns = Patterns { exclude: run.without.map(|path| format!("/{path}")).into_iter().collect(), ..Patterns::default() };
-        let ask = Ask {
-            patterns,
-            paths: run.only.map(|path| RelPath::new(path).expect("a path")).into_iter().collect(),
-            narrowed: run.without.is_some(),
-            removals: run.delete,
-            compare_size: false,
-            compare_content: false,
-            read_back: Depth::List,
-            jobs: 4,
-            max_memory: 64 << 20,
-            bytes_per_second: None,
-            trash: TrashLimits { age_seconds: 3600, share: 0.9 },
-        };
+        let paths = run.only.map(|path| RelPath::new(path).expect("a path")).into_iter().collect();
+        let ask = Ask { patterns, paths, narrowed: run.without.is_some(), removals: run.delete, ..ask() };
         let choices = Choices { delete: run.delete, overwrite: run.overwrite, ..Choices::default() };
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(if run.upload { Direction::Upload } else { Direction::Download }, choices);
@@ -218,10 +203,6 @@ async fn step(bench: &Bench, world: &mut World, step: Step) {
         assert_eq!(bench.local(who), world.instances[who].local, "the mount {who}");
     }
     assert_eq!(bench.objects(), world.objects, "the bucket");
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 fn story(steps: &[Step]) {

@@ -66,7 +66,7 @@ pub(super) struct Told {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     Told(Told),
-    /// The source is empty and deletions were asked for.
+    /// The source is empty, and deletions or an upload were asked for.
     Refused,
     /// The PATH is nowhere.
     NoSuchPath,
@@ -107,8 +107,11 @@ impl World {
         let entries = |side: &Side| paths.iter().filter(|path| side.contains_key(*path)).count();
         let (sources, destinations) = if run.upload { (&me.local, &bucket) } else { (&bucket, &me.local) };
         // A run that is narrowed to a PATH may find it empty: what else the source holds shows that it is the right one.
-        let holds_more = run.only.is_some() && if run.upload { !me.local.is_empty() } else { self.is_published };
-        if run.delete && entries(sources) == 0 && entries(destinations) > 0 && !holds_more {
+        let holds_more = if run.upload { !me.local.is_empty() } else { self.is_published };
+        let known = entries(destinations) + if run.upload { entries(&me.base) + entries(&self.published) } else { 0 };
+        // A pattern may leave out the very thing that shows what was removed. Without --delete, an upload of nothing is refused.
+        let shown = run.only.is_some() || run.without.is_some() && !run.delete;
+        if (run.delete || run.upload) && entries(sources) == 0 && known > 0 && !(holds_more && shown) {
             return End::Refused;
         }
         let mut told = Told::default();
@@ -208,7 +211,7 @@ fn decide(source: Option<Node>, destination: Option<Node>, base: Option<Node>, r
         (Some(_), None) => Act::Set(source),
         (None, Some(_)) if base.is_none() || !run.delete || !proven => Act::Keep,
         (None, Some(_)) => {
-            if destination == base {
+            if destination == base || run.overwrite {
                 Act::Set(None)
             } else {
                 Act::Conflict

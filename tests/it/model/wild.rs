@@ -142,6 +142,8 @@ async fn ends(bench: &mut Bench) {
     for key in keys.iter().filter(|key| keys.iter().any(|other| other.starts_with(&format!("{key}/")))) {
         bench.s3.remove(&bench.s3.store.bucket, key).expect("the bucket is there");
     }
+    // An upload of nothing is refused.
+    make(&bench.mounts[0], "kept", Kind::File, 9999);
     let all = |who, upload| Run { who, upload, delete: false, overwrite: true, only: None, without: None };
     let sent = bench.run(&all(0, true)).await.expect("a run");
     assert!(sent.complete.is_some(), "{sent:?}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
+use lsync::remote::object::About;
 use lsync::sandbox::{Action, Rule};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -75,6 +76,8 @@ fn the_lines_are_those_that_are_written() {
     seen.take(&two.cmd_a("upload --dry-run"), 6);
     seen.take(&two.cmd_a("upload --yes"), 6);
     seen.take(&two.cmd_a("status"), 0);
+    two.s3.with_bucket(async |bucket| drop(bucket.begin_upload("theirs", About::default()).await.expect("begun")));
+    seen.take(&two.cmd_a("clean"), 0);
     seen.take(&two.cmd_a("doctor"), 0);
     two.s3.put("theirs", "x");
     seen.take(&two.cmd_a("verify"), 3);
@@ -125,7 +128,7 @@ fn documented() -> BTreeMap<String, Names> {
     for row in rows(section("### JSON lines")) {
         let (Some(names), Some(fields)) = (row.first(), row.last()) else { continue };
         for name in quoted(names).filter(|name| name != "type" && name != "summary") {
-            let commands = ["upload", "download", "status", "setup", "doctor", "verify", "sandbox"];
+            let commands = ["upload", "download", "status", "clean", "setup", "doctor", "verify", "sandbox"];
             let name = if commands.contains(&name.as_str()) { format!("summary {name}") } else { name };
             documented.insert(name, quoted(fields).collect());
         }

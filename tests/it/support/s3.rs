@@ -1,6 +1,7 @@
 //! A bucket for a test: our own server on loopback, or one of somebody else's that the environment names. Speaks no S3 itself.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
@@ -36,21 +37,7 @@ impl S3 {
     /// Starts a server of its own on a free port.
     pub(crate) fn start() -> S3 {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut store = Store {
-            endpoint: String::new(),
-            bucket: "lsync-test".into(),
-            prefix: String::new(),
-            access_key_id: "LSYNCTESTKEYID".into(),
-            secret_access_key: "the-secret-of-the-tests".into(),
-        };
-        let options = Options {
-            dir: dir.path().to_owned(),
-            address: ([127, 0, 0, 1], 0).into(),
-            access_key_id: store.access_key_id.clone(),
-            secret_access_key: store.secret_access_key.clone(),
-            buckets: vec![store.bucket.clone()],
-            durable: false,
-        };
+        let (mut store, options) = Store::for_server(dir.path());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (send, started) = channel();
         let thread = std::thread::spawn(move || {
@@ -139,6 +126,26 @@ impl Foreign {
 }
 
 impl Store {
+    /// A bucket on a server in this directory that is still to be started, and how to start it. The endpoint is known then.
+    pub(crate) fn for_server(dir: &Path) -> (Store, Options) {
+        let store = Store {
+            endpoint: String::new(),
+            bucket: "lsync-test".into(),
+            prefix: String::new(),
+            access_key_id: "LSYNCTESTKEYID".into(),
+            secret_access_key: "the-secret-of-the-tests".into(),
+        };
+        let options = Options {
+            dir: dir.to_owned(),
+            address: ([127, 0, 0, 1], 0).into(),
+            access_key_id: store.access_key_id.clone(),
+            secret_access_key: store.secret_access_key.clone(),
+            buckets: vec![store.bucket.clone()],
+            durable: false,
+        };
+        (store, options)
+    }
+
     /// As the library takes it.
     pub(crate) fn config(&self) -> config::Store {
         config::Store {

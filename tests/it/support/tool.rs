@@ -33,7 +33,8 @@ impl S3 {
         });
     }
 
-    fn with_bucket(&self, work: impl AsyncFnOnce(Bucket)) {
+    /// Speaks with the bucket through the library.
+    pub(crate) fn with_bucket(&self, work: impl AsyncFnOnce(Bucket)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let bucket = connect(&self.store.config(), &Network::default()).await.expect("a bucket");

@@ -6,6 +6,10 @@ use super::cmd::{Cmd, Ran};
 use super::mount::Mount;
 use super::s3::S3;
 
+/// The counts of a summary that most tests look at; with `skipped`, `ignored` and `pending` they are all.
+pub(crate) const COUNTS: [&str; 11] =
+    ["uploaded", "downloaded", "updated", "deleted", "unchanged", "protected", "conflicts", "unknown", "problems", "failed", "kept"];
+
 /// Two instances of one project.
 pub(crate) struct Two {
     pub(crate) s3: S3,
@@ -96,21 +100,8 @@ impl Ran {
     /// Those counts of the summary, or of its `would`, that are not zero, as `name=N`, for the names that a test looks at.
     #[track_caller]
     pub(crate) fn counts(&self) -> String {
-        const NAMES: [&str; 11] = [
-            "uploaded",
-            "downloaded",
-            "updated",
-            "deleted",
-            "unchanged",
-            "protected",
-            "conflicts",
-            "unknown",
-            "problems",
-            "failed",
-            "kept",
-        ];
         let summary = self.summary();
-        let known = NAMES.iter().filter(|name| summary[**name] != 0);
+        let known = COUNTS.iter().filter(|name| summary[**name] != 0);
         known.map(|name| format!("{name}={}", summary[*name])).collect::<Vec<_>>().join(" ")
     }
 

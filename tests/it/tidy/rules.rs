@@ -53,6 +53,10 @@ const PLACES: &[(&str, &[&str])] = &[
 const WORLDLY: &[&str] =
     &["std::fs", "std::net", "std::process", "std::thread", "std::os", "rustix", "tokio", "SystemTime", "Instant", "async", "await"];
 
+/// The tests that need rights which most users lack; `.ci/run` runs these, and only these, apart.
+const PRIVILEGED: &str = "tests/it/privileged/";
+const IGNORED: &str = "#[ignore = \"needs the right to mount; .ci/run runs it\"]";
+
 /// The longest that a source file may be, its tests aside.
 const MAX_LINES: usize = 400;
 
@@ -168,8 +172,17 @@ fn habits(source: &Source, found: &mut Vec<String>) {
         forbid(&source.code, 0, allow, "`#[expect(…, reason = \"…\")]` says why and ends when it no longer holds");
     }
     forbid(product, 0, ".unwrap()", "`expect` states the invariant; an error says what to do");
-    forbid(tests, before, "#[ignore", "a test that does not run is no test");
+    forbid(tests, before, "#[ignore]", "a test that is left out says why, and what runs it");
     forbid(tests, before, "thread::sleep(", "a test waits for what it waits for, not for a time");
+    privileged(source, found);
+}
+
+/// Tests that most users cannot run are left out in one way, so that one command runs them all.
+fn privileged(source: &Source, found: &mut Vec<String>) {
+    let tests = lines_with(&source.code, "#[test]").into_iter().filter(|_| source.path.starts_with(PRIVILEGED));
+    for line in tests.filter(|line| source.text.lines().nth(*line).map(str::trim) != Some(IGNORED)) {
+        found.push(format!("{}:{line}: a test in {PRIVILEGED} carries {IGNORED}", source.path));
+    }
 }
 
 /// Patterns are put together here, so that this file does not break the rule.

@@ -1,0 +1,49 @@
+//! The library against a store in the same runtime. Judges nothing.
+
+use lsync::engine::{self, Ask, Error, Report};
+use lsync::plan::{Choices, Direction, MaxDelete};
+use lsync::remote::connect::{Network, connect};
+use lsync::sandbox::Server;
+use tempfile::TempDir;
+
+use super::seed::Story;
+use crate::support::inside::{ask, ends};
+use crate::support::mount::Mount;
+use crate::support::s3::Store;
+
+/// A store with one empty bucket whose versions are kept, gone when dropped.
+pub(super) struct Bench {
+    pub(super) server: Server,
+    store: Store,
+    _dir: TempDir,
+}
+
+impl Bench {
+    pub(super) async fn start() -> Bench {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (mut store, options) = Store::for_server(dir.path());
+        let server = Server::start(options).await.expect("a free port");
+        store.endpoint = server.endpoint();
+        server.keep_history(&store.bucket);
+        Bench { server, store, _dir: dir }
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        &self.store.bucket
+    }
+
+    /// One run, as a process of its own would make it.
+    pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction) -> Result<Report, Error> {
+        let ends = ends(mount, &connect(&self.store.config(), &Network::default()).await?);
+        let ask = Ask { removals: story.delete, jobs: story.jobs, ..ask() };
+        let sight = engine::look(&ends, &ask).await?;
+        let plan = sight.plan(direction, Choices { delete: story.delete, ..Choices::default() });
+        plan.check(MaxDelete::Percent(100.0))?;
+        engine::run(&ends, &ask, &sight, &plan).await
+    }
+}
+
+/// A runtime whose clock stands while there is something to do, and jumps to the next timer when there is not.
+pub(super) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
+}

@@ -1,0 +1,142 @@
+//! Bits that turn over on the way, where the store does not check what it takes or its ETags tell nothing: healed, or said.
+
+use lsync::sandbox::{Action, Profile, Rule};
+
+use crate::support::cmd::Cmd;
+use crate::support::mount::{Mount, noise};
+use crate::support::s3::S3;
+
+fn lsync(s3: &S3, mount: &Mount, words: &str) -> Cmd {
+    Cmd::lsync(mount).on(&s3.store).args(words)
+}
+
+fn hit(operation: &'static str, key: &str, times: u32, action: Action) -> Rule {
+    Rule { key_contains: Some(key.into()), times, ..Rule::once(operation, action) }
+}
+
+/// A store that does not check `Content-MD5`, with or without conditional writes.
+fn unchecking() -> impl Iterator<Item = S3> {
+    [false, true].into_iter().map(|no_conditional_writes| {
+        let s3 = S3::start();
+        s3.faults().set_profile(Profile { no_md5_check: true, no_conditional_writes, ..Profile::default() });
+        s3
+    })
+}
+
+#[test]
+fn what_a_store_took_damaged_without_checking_is_sent_again() {
+    for s3 in unchecking() {
+        let mount = Mount::with(&[("data/a", "abc"), ("data/b", "other")]);
+        s3.faults().push(hit("PutObject", "data/a", 1, Action::FlipRequest(1)));
+        let ran = lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert!(ran.last_line().contains(" strong=2 "), "{}", ran.stdout);
+        assert_eq!((s3.faults().pending(), s3.content("data/a")), (0, b"abc".to_vec()));
+    }
+}
+
+#[test]
+fn what_arrives_damaged_again_and_again_is_exit_8_and_the_next_run_mends_it() {
+    for s3 in unchecking() {
+        let mount = Mount::with(&[("data/a", "abc"), ("data/b", "other")]);
+        s3.faults().push(hit("PutObject", "data/a", 2, Action::FlipRequest(1)));
+        let ran = lsync(&s3, &mount, "upload --yes").run().expect(8);
+        assert!(ran.last_line().starts_with("incomplete: 1 failed") && ran.stderr.contains("data/a"), "{}{}", ran.stdout, ran.stderr);
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert_eq!(s3.content("data/a"), b"abc");
+    }
+}
+
+/// Nothing but the manifest carries a digest of a large object there, and of a small one its metadata.
+#[test]
+fn a_damaged_body_is_noticed_where_etags_tell_nothing() {
+    let (s3, mount, other) = (S3::start(), Mount::with(&[("data/a", "abc")]), Mount::new());
+    s3.faults().set_profile(Profile { opaque_etag: true, ..Profile::default() });
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    s3.faults().push(hit("GetObject", "manifests/", 100, Action::Status(404, "NoSuchKey")));
+    s3.faults().push(hit("GetObject", "data/a", 100, Action::FlipByte(1)));
+    let ran = lsync(&s3, &other, "download --yes").run();
+    assert!(!other.has("data/a") && ran.stderr.contains("does not match its digest"), "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn a_manifest_that_arrives_damaged_is_read_again() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc")]));
+    mount.link("latest", "data/a");
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    for action in [Action::FlipByte(30), Action::FlipByte(500), Action::Swap] {
+        let other = Mount::new();
+        s3.faults().push(hit("GetObject", "manifests/", 1, action.clone()));
+        let ran = lsync(&s3, &other, "download --yes").run().expect(0);
+        assert!(ran.last_line().starts_with("complete: files=2 "), "{action:?}: {}", ran.stdout);
+        assert_eq!((s3.faults().pending(), mount.tree() == other.tree()), (0, true), "{action:?}");
+    }
+}
+
+#[test]
+fn a_manifest_that_was_stored_damaged_is_in_nobodys_way() {
+    let (s3, mount, other) = (S3::start(), Mount::with(&[("data/a", "abc")]), Mount::new());
+    s3.faults().set_profile(Profile { no_md5_check: true, opaque_etag: true, ..Profile::default() });
+    s3.faults().push(hit("PutObject", "manifests/", 1, Action::FlipRequest(60)));
+    lsync(&s3, &mount, "upload --yes").run().expect(8);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    assert_eq!(mount.tree(), other.tree());
+}
+
+#[test]
+fn a_manifest_that_is_damaged_on_its_way_back_is_read_back_again() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc")]));
+    s3.faults().push(hit("GetObject", "manifests/", 1, Action::FlipByte(40)));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    s3.log().take();
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert_eq!((s3.faults().pending(), s3.log().count("PutObject")), (0, 0));
+}
+
+#[test]
+fn no_body_of_the_wrong_length_or_content_is_taken() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    mount.write("data/a", noise(70_000));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    for action in
+        [Action::Shorten(100), Action::Shorten(0), Action::Extend(1), Action::Swap, Action::Reset(30_000), Action::FlipByte(69_999)]
+    {
+        let other = Mount::new();
+        s3.faults().push(hit("GetObject", "data/a", 1000, action.clone()));
+        let ran = lsync(&s3, &other, "download --yes --no-progress");
+        let ran = if matches!(action, Action::Reset(_)) {
+            s3.faults().clear();
+            s3.faults().push(hit("GetObject", "data/a", 1, action.clone()));
+            ran.run().expect(0)
+        } else {
+            ran.run()
+        };
+        s3.faults().clear();
+        assert_eq!(other.has("data/a"), ran.code == 0, "{action:?}: {}", ran.stderr);
+        assert!(ran.code == 0 || ran.last_line().starts_with("incomplete: "), "{action:?}: {}", ran.stdout);
+        lsync(&s3, &other, "download --yes").run().expect(0);
+        assert_eq!(mount.tree(), other.tree());
+    }
+}
+
+#[test]
+fn names_that_sound_like_errors_are_names() {
+    let (s3, mount, other) = (S3::start(), Mount::with(&[("SlowDown", "a"), ("InternalError/<Error>", "b")]), Mount::new());
+    mount.write("InternalError/SlowDown.bin", noise(17 << 20));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    assert_eq!((s3.log().count("CompleteMultipartUpload"), mount.tree() == other.tree()), (1, true));
+}
+
+/// "Never delete the destination on failure."
+#[test]
+fn an_upload_that_fails_leaves_the_version_that_was_there() {
+    for (operation, size) in [("PutObject", 3), ("CompleteMultipartUpload", 17 << 20)] {
+        let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "old"), ("data/b", "fine")]));
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        mount.write("data/a", noise(size)).write("data/b", "finer");
+        s3.faults().push(hit(operation, "data/a", 100, Action::Status(400, "InvalidRequest")));
+        lsync(&s3, &mount, "upload --yes").run().expect(3);
+        assert_eq!((s3.content("data/a"), s3.content("data/b")), (b"old".to_vec(), b"finer".to_vec()));
+    }
+}

@@ -1,0 +1,95 @@
+//! What a user may mount in a namespace of its own: memory, and directories that are there already.
+
+use super::Mounted;
+use crate::support::cmd::Cmd;
+use crate::support::mount::{Mount, noise};
+use crate::support::s3::S3;
+
+fn lsync(mount: &Mount, s3: &S3, line: &str) -> Cmd {
+    Cmd::lsync(mount).on(&s3.store).args(line)
+}
+
+/// "The walk never crosses into another device".
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn another_filesystem_in_the_mount_is_not_entered() {
+    let (mount, s3) = (Mount::with(&[("fine", "1")]), S3::start());
+    mount.dir("other");
+    let _memory = Mounted::at(&mount.path("other"), "-t tmpfs none");
+    mount.write("other/x", "2");
+    let ran = lsync(&mount, &s3, "upload --yes").run().expect(3);
+    assert!(ran.says("other: another file system is mounted there, which is not entered"), "{}", ran.stderr);
+    assert!(ran.says("--exclude '/other'") || ran.says("--exclude /other"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["fine"]);
+    lsync(&mount, &s3, "upload --yes --exclude /other").run().expect(0);
+    s3.put("other/x", "of the bucket").put("other/y", "of the bucket");
+    lsync(&mount, &s3, "download --yes --overwrite --delete").run().expect(3);
+    assert_eq!((mount.text("other/x").as_str(), mount.has("other/y")), ("2", false));
+}
+
+/// "12 | not enough space".
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn a_mount_that_runs_full_loses_nothing_and_a_rerun_goes_on() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let memory = Mounted::at(mount.root(), "-t tmpfs -o size=2m none");
+    mount.write("kept", "old\n");
+    // So small that they fit by their bytes, so many that they do not by what they take.
+    for n in 0..700 {
+        s3.put(&format!("data/{n:03}"), format!("{n}"));
+    }
+    s3.put("kept", "new");
+    let ran = lsync(&mount, &s3, "download --yes").run().expect(12);
+    assert!(ran.stderr.contains("not enough space") && ran.last_line().starts_with("incomplete: "), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(mount.text("kept"), "old\n");
+    for node in mount.tree().iter().filter(|node| node.kind == "file" && node.path != "kept") {
+        assert_eq!(mount.text(&node.path), node.path["data/".len()..].parse::<u32>().expect("a number").to_string(), "no half file");
+    }
+    assert_eq!(std::fs::read_dir(mount.path(".lsync/tmp")).map_or(0, Iterator::count), 0);
+    memory.again("-t tmpfs -o remount,size=64m none");
+    let ran = lsync(&mount, &s3, "download --yes").run().expect(6);
+    assert!(ran.last_line().starts_with("incomplete: 1 in conflict"), "{}", ran.stdout);
+    assert_eq!(mount.tree().iter().filter(|node| node.path.starts_with("data/")).count(), 700);
+}
+
+/// Before anything is changed.
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn a_download_that_cannot_fit_is_refused() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let memory = Mounted::at(mount.root(), "-t tmpfs -o size=2m none");
+    s3.put("large", noise(3 << 20)).put("small", "x");
+    let ran = lsync(&mount, &s3, "download --yes").run().expect(12);
+    assert!(ran.stderr.contains("error: the download needs 3.0 MiB, and the mount has"), "{}", ran.stderr);
+    assert!(mount.tree().is_empty());
+    memory.again("-t tmpfs -o remount,size=64m none");
+    lsync(&mount, &s3, "download --yes").run().expect(0);
+    assert!(std::fs::read(mount.path("large")).expect("a file") == noise(3 << 20));
+}
+
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn a_mount_that_is_read_only_is_looked_at_and_not_touched() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("a", "1"), ("old", "1")]));
+    for known in [false, true] {
+        s3.put("b", format!("{known}"));
+        mount.write(&format!("new, {known}"), "1");
+        let before = (mount.tree(), s3.keys());
+        let read_only = Mounted::at(mount.root(), &format!("--bind {}", mount.root().display()));
+        read_only.again("-o remount,bind,ro");
+        lsync(&mount, &s3, "status").run().expect(0);
+        lsync(&mount, &s3, "download -n").run().expect(0);
+        for line in ["upload --yes", "download --yes"] {
+            let ran = lsync(&mount, &s3, line).run().expect(1);
+            assert!(ran.stderr.contains(".lsync") && ran.stderr.contains("Read-only file system"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("hint: lsync keeps its state in .lsync/"), "{}", ran.stderr);
+            assert_eq!(ran.stdout, "");
+        }
+        assert_eq!((mount.tree(), s3.keys()), before);
+        drop(read_only);
+        // It may be written again: the same commands go on.
+        lsync(&mount, &s3, "upload --yes").run().expect(0);
+        lsync(&mount, &s3, "download --yes").run().expect(0);
+        assert_eq!(mount.text("b"), format!("{known}"));
+    }
+}
