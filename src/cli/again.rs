@@ -25,6 +25,7 @@ pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, 
         ("--max-delete", moving.max_delete.map(|limit| limit.to_string())),
         ("--compare", compare),
         ("--verify", Some(read_back).filter(|depth| *depth != Depth::List).map(args::depth_text)),
+        ("--settle", moving.settle.map(|length| format!("{}s", length.as_secs()))),
         ("--jobs", moving.jobs.map(|jobs| jobs.to_string())),
         ("--bwlimit", moving.bwlimit.map(|rate| rate.to_string())),
     ];

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use lsync::config::{BadValue, Jobs, Limit, parse_bytes};
+use lsync::config::{BadValue, Jobs, Limit, parse_bytes, parse_duration};
 
 mod depth;
 #[cfg(feature = "sandbox")]
@@ -83,6 +84,13 @@ Examples:
   lsync status --check=upload     for a shutdown script: exit code 10 when
                                   something is not uploaded yet")]
     Status(StatusArgs),
+    /// Give up what interrupted uploads left open in the bucket
+    #[command(after_help = "\
+A large file travels in parts, and the store keeps the parts of an upload that
+was interrupted, and charges for them. The next lsync upload goes on from them;
+clean is for when there will be none. What other programs began is listed and
+never touched.")]
+    Clean(CleanArgs),
     /// Compare bucket and mount with what was published; changes nothing
     #[command(after_help = "\
 Examples:
@@ -91,13 +99,6 @@ Examples:
   lsync verify --sample 5%        also reads objects with 5 % of the bytes
   lsync verify --deep data/       reads everything below data/, on both sides")]
     Verify(VerifyArgs),
-    /// Give up what interrupted uploads left open in the bucket
-    #[command(after_help = "\
-A large file travels in parts, and the store keeps the parts of an upload that
-was interrupted, and charges for them. The next lsync upload goes on from them;
-clean is for when there will be none. What other programs began is listed and
-never touched.")]
-    Clean(CleanArgs),
     /// Find out what the store and the filesystem really do
     #[command(after_help = "\
 Examples:
@@ -105,6 +106,29 @@ Examples:
   lsync doctor --dry-run          writes nothing: what is known already
   lsync doctor --json > doctor.jsonl")]
     Doctor(DoctorArgs),
+    /// Bring back what a download replaced or deleted here
+    #[command(after_help = "\
+Examples:
+  lsync undo                      takes back the newest download or undo
+  lsync undo 4f1c                 takes back the operation 4f1c…
+  lsync undo --dry-run            shows what would come back
+  lsync undo --overwrite          also where something was changed since
+
+It changes this filesystem only, like an edit: the next status shows what
+differs from the bucket. What stands there now goes to the trash, so that an
+undo can be undone.")]
+    Undo(UndoArgs),
+    /// Show who uploaded, downloaded and undid what, and when
+    #[command(after_help = "\
+Examples:
+  lsync log                       the newest operations
+  lsync log -v                    all that are remembered
+  lsync log --json                the same for programs")]
+    Log {
+        /// Flags after the command.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "\
 Examples:
@@ -158,6 +182,16 @@ pub(crate) struct StatusArgs {
     /// Exit with code 10 when this direction has something to send, a conflict or a problem
     #[arg(long, value_name = "DIRECTION", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
     pub check: Option<Check>,
+    /// Flags after the command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The operation, or the first digits of its id; without one, the newest
+    pub operation: Option<String>,
     /// Flags after the command.
     #[command(flatten)]
     pub flags: Flags,
@@ -298,6 +332,9 @@ pub(crate) struct Moving {
     /// No files that match this pattern (as in .gitignore; may be repeated)
     #[arg(long, value_name = "GLOB", help_heading = "What travels")]
     pub exclude: Vec<String>,
+    /// upload: leave files for a later run that changed less than this ago (30s, 5m, 2h) [default: 0s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What travels")]
+    pub settle: Option<Duration>,
     /// How many transfers run at once [default: auto]
     #[arg(short, long, value_name = "N", help_heading = "Speed")]
     pub jobs: Option<Jobs>,
@@ -330,7 +367,7 @@ pub(crate) enum Compare {
 /// Flags that say nothing without a plan to apply.
 const ASKING: &[&str] = &["dry_run", "yes"];
 /// Flags of upload, download and status.
-const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "jobs", "bwlimit"];
+const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "settle", "jobs", "bwlimit"];
 
 impl CommandLine {
     /// The grammar as it is used: all flags are accepted everywhere, and each help shows those that say something there.
@@ -339,11 +376,17 @@ impl CommandLine {
             command.mut_args(move |arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
-            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "bwlimit"]))
-            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare"]))
+            .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "settle", "bwlimit"]))
+            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare", "settle"]))
+            .mut_subcommand("download", |download| hide(download, &["settle"]))
             .mut_subcommand("doctor", |doctor| {
                 let dry_run = "Write nothing anywhere: tell what is known, or what reading shows";
                 hide(doctor, &["yes", "verbose"]).mut_arg("dry_run", |arg| arg.help(dry_run))
+            })
+            .mut_subcommand("log", |log| hide(hide(log, ASKING), &["no_progress", "prefix"]))
+            .mut_subcommand("undo", |undo| {
+                hide(undo, &["delete", "max_delete", "compare", "settle", "include", "exclude", "jobs", "bwlimit", "prefix"])
+                    .mut_arg("overwrite", |arg| arg.help("Also take back what was changed here since"))
             })
     }
 
@@ -365,6 +408,7 @@ impl Flags {
             compare: a.compare.or(before.compare),
             include: [before.include, a.include].concat(),
             exclude: [before.exclude, a.exclude].concat(),
+            settle: a.settle.or(before.settle),
             jobs: a.jobs.or(before.jobs),
             bwlimit: a.bwlimit.or(before.bwlimit),
         };
@@ -427,7 +471,7 @@ mod tests {
 
     #[test]
     fn flags_count_before_and_after_the_verb_and_none_is_lost() {
-        let all = "-n -y --delete --max-delete 5% --overwrite --compare size --include a --exclude b -j 3 --bwlimit 1.5MiB --json -q -vv \
+        let all = "-n -y --delete --max-delete 5% --overwrite --compare size --include a --exclude b --settle 5m -j 3 --bwlimit 1.5MiB --json -q -vv \
                    --color never --no-progress --config c --root r --prefix p";
         let (before, after) = (flags(&format!("{all} upload")), flags(&format!("upload {all}")));
         assert_eq!(format!("{before:?}"), format!("{after:?}"));

@@ -54,7 +54,7 @@ pub(crate) fn run(operation: &str, config: Option<PathBuf>, env: &Environment) -
 }
 
 /// What to tell git; `None` when the question is about another place or there is no token.
-fn answer(question: &str, git: &Git) -> Result<Option<String>, Failure> {
+pub(crate) fn answer(question: &str, git: &Git) -> Result<Option<String>, Failure> {
     let Some(token) = &git.github_token else { return Ok(None) };
     let places = places(git)?;
     let field = |name: &str| question.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v);

@@ -14,7 +14,9 @@
 //! | `summary` | last | see below |
 //! | `error` | last | `exit message hint`: nothing was done |
 //!
-//! `setup`, `clean`, `doctor`, `verify` and `sandbox` have a few types more, where they are written.
+//! `setup`, `clean`, `doctor`, `verify` and `sandbox` have a few types more, where they are written. The `summary` of `undo` has
+//! `restored pending failed conflicts`, `operation` (its own, that undoes it; null when nothing was changed) and `undoes`; its actions and
+//! items have the verb `restore` or `delete`.
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
@@ -39,11 +41,7 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
     Some(match event {
         Event::Phase(phase) => json!({ "v": 1, "type": "phase", "phase": phase_name(*phase) }),
         Event::Finished { path, verb, bytes, outcome } => {
-            let (outcome, why) = match outcome {
-                Ended::Done => ("done", None),
-                Ended::Stale(why) => ("stale", Some(why)),
-                Ended::Failed(why) => ("failed", Some(why)),
-            };
+            let (outcome, why) = ended(outcome);
             json!({ "v": 1, "type": "item", "path": path.as_str(), "verb": verb_name(*verb), "bytes": bytes, "outcome": outcome, "why": why })
         }
         Event::Retried { path, why, .. } => json!({ "v": 1, "type": "retry", "path": path.as_str(), "why": why }),
@@ -55,6 +53,15 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         | Event::Started { .. }
         | Event::Moved { .. } => return None,
     })
+}
+
+/// How an item ended, and why.
+pub(crate) fn ended(outcome: &Ended) -> (&'static str, Option<&str>) {
+    match outcome {
+        Ended::Done => ("done", None),
+        Ended::Stale(why) => ("stale", Some(why)),
+        Ended::Failed(why) => ("failed", Some(why)),
+    }
 }
 
 /// The name of a phase.

@@ -14,6 +14,7 @@ mod git_credential;
 mod import;
 mod ink;
 mod json;
+mod log;
 mod output;
 mod render;
 #[cfg(feature = "sandbox")]
@@ -24,6 +25,7 @@ mod setup;
 mod status;
 mod text;
 mod transfer;
+mod undo;
 mod verify;
 
 use std::ffi::OsString;
@@ -86,15 +88,20 @@ fn dispatch(parsed: CommandLine, env: &Environment, json: &mut bool) -> Result<E
             common(&args.flags.common);
             status::run(&args, before.merge(args.flags.clone()), env)
         }
-        Command::Verify(args) => {
-            common(&args.flags.common);
-            verify::run(&args, before.merge(args.flags.clone()), env)
-        }
         Command::Clean(args) => {
             let common = common(&args.common);
             clean::run(common, env)
         }
+        Command::Verify(args) => {
+            common(&args.flags.common);
+            verify::run(&args, before.merge(args.flags.clone()), env)
+        }
         Command::Doctor(args) => doctor::run(common(&args.common), env),
+        Command::Log { common: after } => log::run(&common(&after), env),
+        Command::Undo(args) => {
+            common(&args.flags.common);
+            undo::run(&args, &before.merge(args.flags.clone()), env)
+        }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => {
             let common = match &args.command {

@@ -65,7 +65,7 @@ impl Signal {
     }
 
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
-    fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
+    pub(crate) fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
         use tokio::signal::unix::SignalKind;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
@@ -143,6 +143,7 @@ impl Session {
             max_memory: settings.max_memory_bytes,
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
+            settle: settings.settle,
         };
         let choices = Choices {
             delete: moving.delete,

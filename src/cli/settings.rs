@@ -6,6 +6,7 @@ mod profile;
 pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Store};
 use lsync::filter::Patterns;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub max_memory_bytes: u64,
     /// How much of what is replaced is kept.
     pub trash: TrashLimits,
+    /// How long a file must have been left alone before it is sent.
+    pub settle: Duration,
     /// Which links a download restores.
     pub links: Links,
 }
@@ -75,6 +78,7 @@ impl Settings {
             max_memory_bytes: sync.max_memory_bytes.unwrap_or(DEFAULT_MAX_MEMORY_BYTES),
             trash: TrashLimits { age_seconds: trash.age_seconds, share: trash.share },
             links: sync.links.unwrap_or_default(),
+            settle: moving.settle.or(sync.settle).unwrap_or_default(),
         })
     }
 }
@@ -136,7 +140,7 @@ mod tests {
         use clap::Parser;
         let mount = tempfile::tempdir().unwrap();
         let path = mount.path().join("sync.toml");
-        let text = "[remote]\nbucket = \"b\"\n[sync]\nexclude = [\"a\"]\njobs = 4\nmax_delete = 10\ntrash = \"1d\"\nlinks = \"any\"\n";
+        let text = "[remote]\nbucket = \"b\"\n[sync]\nexclude = [\"a\"]\njobs = 4\nmax_delete = 10\ntrash = \"1d\"\nlinks = \"any\"\nsettle = \"5m\"\n";
         let loaded = Loaded { path, name: "sync.toml".into(), file: lsync::config::File::parse("sync.toml", text).unwrap() };
         let root = mount.path().to_str().unwrap();
         let line = ["lsync", "--root", root, "--exclude", "b", "--max-delete", "5%", "man"];
@@ -147,6 +151,6 @@ mod tests {
         assert_eq!(settings.max_delete, Limit::Percent(5));
         assert_eq!(settings.jobs, "4".parse().unwrap());
         assert_eq!((settings.trash.age_seconds, settings.trash.share), (86_400, 0.1));
-        assert_eq!((settings.links, settings.max_memory_bytes), (Links::Any, 256 << 20));
+        assert_eq!((settings.links, settings.max_memory_bytes, settings.settle.as_secs()), (Links::Any, 256 << 20, 300));
     }
 }

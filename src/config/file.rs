@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::Secret;
-use super::values::{Jobs, Limit, Links, Trash, parse_bytes};
+use super::values::{Jobs, Limit, Links, Trash, parse_bytes, parse_duration};
 use crate::path::Shown;
 
 /// All tables and keys there are.
@@ -17,7 +18,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("git", &["user_name", "user_email", "github_token", "github_host"]),
     ("local", &["root"]),
-    ("sync", &["exclude", "include", "jobs", "max_delete", "max_memory", "trash", "links", "include_config"]),
+    ("sync", &["exclude", "include", "jobs", "max_delete", "max_memory", "trash", "links", "include_config", "settle"]),
 ];
 
 /// A value and the line it stands in, counted from 1.
@@ -88,6 +89,7 @@ pub struct SyncTable {
     pub trash: Option<Trash>,
     pub links: Option<Links>,
     pub include_config: Option<bool>,
+    pub settle: Option<Duration>,
 }
 
 /// What is wrong with a configuration file.
@@ -172,6 +174,7 @@ impl File {
             ("sync", "max_memory") => self.sync.max_memory_bytes = item.parsed(parse_bytes)?,
             ("sync", "trash") => self.sync.trash = item.parsed(Trash::from_str)?,
             ("sync", "links") => self.sync.links = item.parsed(Links::from_str)?,
+            ("sync", "settle") => self.sync.settle = item.parsed(parse_duration)?,
             ("sync", "include_config") => self.sync.include_config = Some(item.flag()?),
             _ => return Err(item.bad(unknown_key(table, item.key))),
         }
@@ -348,7 +351,7 @@ mod tests {
     fn of_several_errors_the_first_in_the_file_is_told() {
         refused(
             "[sync]\nzzzz = 1\n[remote]\nbuket = 1",
-            "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config",
+            "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config, settle",
         );
     }
 
@@ -385,7 +388,7 @@ mod tests {
         for (table, keys) in KEYS {
             for key in *keys {
                 let read = |value: &str| File::parse("f", &format!("[{table}]\n{key} = {value}"));
-                let values = ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\""];
+                let values = ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\"", "\"30s\""];
                 assert!(values.iter().any(|value| read(value).is_ok()), "[{table}] {key}");
             }
         }

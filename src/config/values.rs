@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What bounds all buffers in flight when nothing else is said.
 pub const DEFAULT_MAX_MEMORY_BYTES: u64 = 256 << 20;
@@ -142,14 +143,19 @@ impl FromStr for Trash {
 }
 
 fn parse_age(text: &str) -> Option<u64> {
+    seconds(text, &[("h", 3600), ("d", 86_400), ("w", 7 * 86_400)])
+}
+
+fn seconds(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let seconds: u64 = match &text[digits..] {
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(seconds)
+    let (_, seconds) = units.iter().find(|(unit, _)| *unit == &text[digits..])?;
+    text[..digits].parse::<u64>().ok()?.checked_mul(*seconds)
+}
+
+/// Reads a length of time: `30s`, `5m`, `2h`, `1d`.
+pub fn parse_duration(text: &str) -> Result<Duration, BadValue> {
+    let seconds = seconds(text.trim(), &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]);
+    seconds.map(Duration::from_secs).ok_or_else(|| BadValue("expected a length of time, like 30s, 5m, 2h or 1d".into()))
 }
 
 /// Reads a size in bytes: `1048576`, `512K`, `10M`, `1.5 MiB`, `2 GB`. `K`, `M`, `G`, `T` and `KiB`, … count in 1024; `KB`, … in 1000.
@@ -219,6 +225,16 @@ mod tests {
         assert_eq!("8".parse().ok(), NonZeroUsize::new(8).map(Jobs::Count));
         for bad in ["0", "-1", "513", "many"] {
             assert!(bad.parse::<Jobs>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        for (text, expected) in [("0s", 0), ("30s", 30), ("5m", 300), (" 2h", 7200), ("1d", 86_400)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(expected)), "{text:?}");
+        }
+        for bad in ["", "30", "s", "-1s", "1.5h", "2w", "99999999999999999999s", "999999999999999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
     }
 

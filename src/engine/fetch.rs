@@ -341,12 +341,7 @@ fn mtime(source: &File, head: Option<&Head>, last_modified: Option<Nanos>) -> Op
 /// What a failed change of the tree means for the item.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
 pub(super) fn not_placed(error: PlaceError) -> NotSent {
-    let kind = match &error {
-        PlaceError::Stale => FailureKind::Stale,
-        PlaceError::NoSpace(_) => FailureKind::NoSpace,
-        PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
-    };
-    NotSent::Item(kind, chain(&error))
+    NotSent::Item(FailureKind::of(&error), chain(&error))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod doubt;
 mod examine;
 mod fetch;
 mod learn;
+mod lease;
+mod log;
 mod look;
 mod manifests;
 mod near;
@@ -21,17 +23,20 @@ mod read_back;
 mod reading;
 mod remember;
 mod report;
+mod rest;
 mod room;
 mod run;
 mod send;
 mod settle;
 mod spelling;
 mod stop;
+mod undo;
 mod uploads;
 mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
@@ -41,6 +46,7 @@ pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
+pub use undo::{NoUndo, Step, Undo, Undone, look_back, undo};
 pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};
@@ -102,6 +108,8 @@ pub struct Ask {
     pub bytes_per_second: Option<u64>,
     /// What the trash may hold.
     pub trash: TrashLimits,
+    /// An upload leaves files for a later run that changed less than this ago.
+    pub settle: Duration,
 }
 
 impl Ask {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Error;
 use crate::event::Verb;
+use crate::local::place::PlaceError;
 use crate::path::RelPath;
 use crate::plan::{Direction, Kept, Plan};
 use crate::problem::{Problem, Skipped};
@@ -54,6 +55,17 @@ pub enum FailureKind {
     NoSpace,
     /// Anything else that a rerun may mend.
     Failed,
+}
+
+impl FailureKind {
+    /// What a failed change of the tree is.
+    pub(super) fn of(error: &PlaceError) -> FailureKind {
+        match error {
+            PlaceError::Stale => FailureKind::Stale,
+            PlaceError::NoSpace(_) => FailureKind::NoSpace,
+            PlaceError::Clash(_) | PlaceError::Failed(_) => FailureKind::Failed,
+        }
+    }
 }
 
 /// An item that was tried and not done; both sides are as they were.

@@ -1,6 +1,7 @@
 //! Carries out a confirmed plan: the lock, the guards, the transfers in bounded number, the removals last; then settles, publishes and
 //! remembers. Never does what the plan does not list.
 
+mod begin;
 mod down;
 mod up;
 
@@ -9,20 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doubt::read_racy_again;
+use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
 use super::read_back::Distrusted;
 use super::remember::{Change, Clocks, agreed_base, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
+use super::rest::Rest;
 use super::send::{NotSent, nonce};
-use super::settle;
 use super::uploads::Uploads;
 use super::{Ask, Ends, Error, Sight, blocking};
+use super::{log, settle};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::left;
-use crate::local::lock::{Lock, LockError, now};
+use crate::local::lock::{Lock, LockError};
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -72,7 +75,10 @@ pub(super) struct Work<'a> {
     pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
     pub(super) uploads: Arc<Uploads>,
+    pub(super) rest: Rest,
     pub(super) journal: Option<Arc<Journal>>,
+    /// Only where the store honours no conditions.
+    lease: Option<Lease>,
     pub(super) done: HashMap<RelPath, Done>,
     pub(super) report: Report,
     /// Items in a row for which the bucket could not be reached.
@@ -126,14 +132,17 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         pace: Arc::new(Pace::new(ask, ends.stop.clone())),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
+        rest: Rest::new(ask.settle, clocks.sending),
         journal: None,
+        lease: None,
         done: HashMap::new(),
         report,
         unanswered: 0,
     };
     work.begin().await?;
-    if left {
-        work.take_over_uploads().await?;
+    if left && let Err(e) = work.take_over_uploads().await {
+        work.give_lease_back().await;
+        return Err(e);
     }
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
     if plan.direction == Direction::Upload
@@ -177,38 +186,6 @@ pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    /// What a run needs before its first transfer.
-    async fn begin(&mut self) -> Result<(), Error> {
-        if self.plan.is_empty() {
-            return Ok(());
-        }
-        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let create = match self.plan.direction {
-            Direction::Upload => Journal::create,
-            Direction::Download => Journal::of_landings,
-        };
-        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await??;
-        self.journal = Some(Arc::new(journal));
-        if self.plan.direction == Direction::Download {
-            return Ok(());
-        }
-        let known = self.sight.store.clone();
-        self.store = match known {
-            Some(known) if known.conditional_writes.is_some() => known,
-            known => {
-                let probe = self.ends.bucket.probe_guards();
-                let found = self.ends.stop.or_soon(probe).await.ok_or(Error::Stopped)??;
-                self.store_is_new = true;
-                match known {
-                    Some(known) => known.completed_by(&found),
-                    None => Profile { time: now(), ..found },
-                }
-            }
-        };
-        self.enforce = if self.store.is_conditional() { Enforce::Conditional } else { Enforce::Head };
-        Ok(())
-    }
-
     async fn execute(&mut self) -> Option<settle::Proofs> {
         self.ends.phase(Phase::Transfer);
         let items = self.plan.transfers.len() + self.plan.removals.len() + self.plan.updates.len();
@@ -233,14 +210,15 @@ impl Work<'_> {
                 Err(e) => self.end(e),
             }
         }
+        self.give_lease_back().await;
         self.report.generation = match &published {
             Some(made) => Some(made.name.generation),
             None => (self.sight.state.generation > 0).then_some(self.sight.state.generation),
         };
-        let learnt = self.store_is_new.then(|| self.store.clone());
         if let Err(e) = self.uploads.close().await {
             self.end(e);
         }
+        let learnt = self.store_is_new.then(|| self.store.clone());
         let change = Change { mount_id, clocks: self.clocks, learnt, published };
         let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
@@ -258,8 +236,11 @@ impl Work<'_> {
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());
         }
-        drop(lock);
         report.complete = settled.and_then(|proofs| settle::complete(&report, proofs));
+        if !self.plan.is_empty() {
+            log::transfer(self.ends, self.ask, lock.owner(), &report).await;
+        }
+        drop(lock);
         Ok(report)
     }
 

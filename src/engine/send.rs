@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::learn::{not_read, write_mtime};
 use super::pace::Pace;
 use super::report::{FailureKind, chain};
+use super::rest::Rest;
 use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
 use crate::digest::{Digests, ETag, Md5, digest_one, part_bytes_for};
@@ -31,6 +32,7 @@ pub(super) struct Sender<'a> {
     pub(super) pace: &'a Pace,
     pub(super) enforce: Enforce,
     pub(super) uploads: &'a Uploads,
+    pub(super) rest: Rest,
     /// Parts above this are not held in memory whole.
     pub(super) buffered_max: u64,
 }
@@ -80,6 +82,7 @@ impl Sender<'_> {
             if attempt > 0 {
                 stamp = self.stamp_now(path).await?;
             }
+            self.rest.settled(&stamp)?;
             match self.once(path, stamp, guard).await {
                 Err(Once::Read(ReadError::Changed)) => {
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });

@@ -11,8 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::beneath::Dir;
 use super::internal::{self, PRIVATE_FILE, Probe};
 use super::mount::{LocalError, Mount, Stamp};
-use super::owner::Life;
-pub use super::owner::{Owner, clock_text, host_name, now};
+pub use super::owner::{Life, Owner, clock_text, host_name, now};
 use super::ticker::Ticker;
 use crate::entry::Nanos;
 

@@ -14,6 +14,7 @@ use super::mount::{LocalError, Looked, Mount, Stamp};
 pub use super::temp::Temp;
 use super::trash::{self, Spot, make_dirs, no_hard_links};
 use super::twins::Twins;
+use super::undo::{Left, Took, Was};
 pub use super::workplace::Workplace;
 use crate::path::{RESERVED, RelPath};
 
@@ -84,8 +85,10 @@ impl Workplace {
             return Err(PlaceError::at("cannot place", path.as_str())(unfinished));
         }
         let spot = self.spot(mount, path, seen)?;
-        self.put(mount, temp.name(), &spot, seen)?;
-        Ok(temp.placed()?)
+        let took = self.put(mount, &self.temps.dir, temp.name(), &spot, seen)?;
+        let stamp = temp.placed()?;
+        self.note(mount, path, &took, || Left::File(stamp.size, stamp.mtime, stamp.inode));
+        Ok(stamp)
     }
 
     /// Makes a link, in the same way.
@@ -93,12 +96,22 @@ impl Workplace {
         let spot = self.spot(mount, path, seen)?;
         let name = self.temps.name();
         self.temps.dir.make_link(target, &name).map_err(PlaceError::at("cannot create the link", path.as_str()))?;
-        self.put(mount, &name, &spot, seen).inspect_err(|_| drop(self.temps.dir.remove_file(&name)))
+        let put = self.put(mount, &self.temps.dir, &name, &spot, seen);
+        let took = put.inspect_err(|_| drop(self.temps.dir.remove_file(&name)))?;
+        self.note(mount, path, &took, || Left::Link(target.to_owned()));
+        Ok(())
     }
 
     /// Makes an empty directory, in the same way, but for a moment in which the path is missing when a file or link stood there.
     /// `mode`: permission bits, else the default. One that is there already, and empty, is what was wanted.
     pub fn place_dir(&self, mount: &Mount, mode: Option<u32>, path: &RelPath, seen: &Seen) -> Result<(), PlaceError> {
+        let took = self.make_dir(mount, mode, path, seen)?;
+        self.note(mount, path, &took, || Left::Dir);
+        Ok(())
+    }
+
+    pub(super) fn make_dir(&self, mount: &Mount, mode: Option<u32>, path: &RelPath, seen: &Seen) -> Result<Took, PlaceError> {
+        let mut took = Took::new(&Seen::Absent, None);
         let spot = self.spot(mount, path, seen)?;
         let failed = || PlaceError::at("cannot create the directory", path.as_str());
         let there_already = || Ok::<_, io::Error>(is_dir(&spot)? && spot.dir.dir(spot.name)?.is_empty()?);
@@ -111,6 +124,7 @@ impl Workplace {
             },
             Seen::File(_) | Seen::Link(_) | Seen::Tree => {
                 let kept = self.take(mount, &spot, seen)?;
+                took = Took::new(seen, Some(self.trash.place_of(&kept)));
                 if let Err(e) = spot.dir.make_dir(spot.name, 0o777) {
                     kept.put_back(&spot).map_err(failed())?;
                     return Err(failed()(e));
@@ -121,26 +135,36 @@ impl Workplace {
             internal::set_mode(&spot.dir, spot.name, None, mode).map_err(failed())?;
         }
         touch(mount, path);
-        Ok(())
+        Ok(took)
     }
 
     /// Moves what lies at a path to the trash (for deletions). A directory only when it is empty.
     pub fn remove(&self, mount: &Mount, path: &RelPath, seen: &Seen) -> Result<(), PlaceError> {
+        if *seen == Seen::Tree {
+            return Err(PlaceError::Clash("it is a directory that is not empty".into()));
+        }
+        let took = self.take_away(mount, path, seen)?;
+        self.note(mount, path, &took, || Left::Nothing);
+        Ok(())
+    }
+
+    /// The same, also for a directory with all that it holds.
+    pub(super) fn take_away(&self, mount: &Mount, path: &RelPath, seen: &Seen) -> Result<Took, PlaceError> {
         let spot = match (self.spot(mount, path, seen), seen) {
-            (Err(PlaceError::Stale), Seen::Absent) => return Ok(()),
+            (Err(PlaceError::Stale), Seen::Absent) => return Ok(Took::new(seen, None)),
             (spot, _) => spot?,
         };
+        let mut took = Took::new(seen, None);
         match seen {
             Seen::Absent => self.look(&spot, seen).map(drop)?,
-            Seen::File(_) | Seen::Link(_) => drop(self.take(mount, &spot, seen)?),
+            Seen::File(_) | Seen::Link(_) | Seen::Tree => took.at = Some(self.trash.place_of(&self.take(mount, &spot, seen)?)),
             Seen::EmptyDir => {
-                let status = self.remove_empty_dir(&spot)?;
-                self.trash.note_empty_dir(mount, path, status.mode);
+                took.mode = Some(self.remove_empty_dir(&spot)?.mode);
+                self.trash.note_empty_dir(mount, path, took.mode.unwrap_or_default());
             }
-            Seen::Tree => return Err(PlaceError::Clash("it is a directory that is not empty".into())),
         }
         touch(mount, path);
-        Ok(())
+        Ok(took)
     }
 
     /// Removes the directories above `path` that are empty now, up to the one for which `keep` is true or the root.
@@ -179,8 +203,15 @@ impl Workplace {
         })
     }
 
+    /// Writes down that something took the place of what was there.
+    fn note(&self, mount: &Mount, path: &RelPath, took: &Took, left: impl FnOnce() -> Left) {
+        if took.was != Was::Nothing {
+            self.trash.note(mount, path, took, left());
+        }
+    }
+
     /// Opens the directory that holds a path; creates it where the plan saw nothing.
-    fn spot<'a>(&self, mount: &Mount, path: &'a RelPath, seen: &Seen) -> Result<Spot<'a>, PlaceError> {
+    pub(super) fn spot<'a>(&self, mount: &Mount, path: &'a RelPath, seen: &Seen) -> Result<Spot<'a>, PlaceError> {
         if path.is_reserved() {
             return Err(PlaceError::Clash(format!("what lies in {RESERVED} belongs to lsync")));
         }
@@ -236,35 +267,42 @@ impl Workplace {
         Ok(kept)
     }
 
-    /// Gives the temporary `name` (a file or a link) its place.
-    fn put(&self, mount: &Mount, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<(), PlaceError> {
+    /// Gives `name` in `from`, a temporary (a file or a link) or something from the trash, its place.
+    pub(super) fn put(&self, mount: &Mount, from: &Dir, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<Took, PlaceError> {
+        let mut took = Took::new(seen, None);
         match seen {
             Seen::Absent => {
                 self.look(spot, seen)?;
-                self.claim(name, spot)?;
+                claim(from, name, spot)?;
             }
-            Seen::File(_) | Seen::Link(_) => self.replace(mount, name, spot, seen)?,
+            Seen::File(_) | Seen::Link(_) => took.at = Some(self.replace(mount, from, name, spot, seen)?),
             Seen::EmptyDir => {
                 let status = self.remove_empty_dir(spot)?;
-                self.claim(name, spot).inspect_err(|_| drop(spot.dir.make_dir(spot.name, status.mode)))?;
+                took.mode = Some(status.mode);
+                claim(from, name, spot).inspect_err(|_| drop(spot.dir.make_dir(spot.name, status.mode)))?;
             }
-            Seen::Tree => {
-                let kept = self.take(mount, spot, seen)?;
-                self.claim(name, spot).inspect_err(|_| drop(kept.put_back(spot)))?;
-            }
+            Seen::Tree => return self.make_way(mount, from, name, spot, seen),
         }
         touch(mount, spot.path);
-        Ok(())
+        Ok(took)
     }
 
-    /// Over a file or link, which is in the trash before.
-    fn replace(&self, mount: &Mount, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<(), PlaceError> {
+    /// The same, but for a moment in which the path is missing: what stands there goes to the trash first.
+    pub(super) fn make_way(&self, mount: &Mount, from: &Dir, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<Took, PlaceError> {
+        let kept = self.take(mount, spot, seen)?;
+        claim(from, name, spot).inspect_err(|_| drop(kept.put_back(spot)))?;
+        touch(mount, spot.path);
+        Ok(Took::new(seen, Some(self.trash.place_of(&kept))))
+    }
+
+    /// Over a file or link, which is in the trash before; says where.
+    fn replace(&self, mount: &Mount, from: &Dir, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<String, PlaceError> {
         let (status, twins) = self.look(spot, seen)?;
         let status = status.ok_or(PlaceError::Stale)?;
         let kept = self.trash.keep(mount, spot, &status)?;
-        let renamed = match self.temps.dir.rename(name, &spot.dir, spot.name) {
+        let renamed = match from.rename(name, &spot.dir, spot.name) {
             // Over NFS an answer can get lost: the repeated request then fails although the first one was done (rename(2), BUGS).
-            Err(e) if e.kind() == io::ErrorKind::NotFound && self.temps.dir.status(name).is_ok_and(|left| left.is_none()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && from.status(name).is_ok_and(|left| left.is_none()) => Ok(()),
             // A directory came there.
             Err(e) if matches!(e.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory) => Err(PlaceError::Stale),
             other => other.map_err(PlaceError::at("cannot replace", spot.path.as_str())),
@@ -277,30 +315,7 @@ impl Workplace {
         {
             twins.changed(status.stamp, after.stamp);
         }
-        renamed
-    }
-
-    /// Where nothing stands: whatever came there meanwhile is not overwritten.
-    fn claim(&self, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
-        let temps = &self.temps.dir;
-        let failed = || PlaceError::at("cannot place", spot.path.as_str());
-        let here = |e: &io::Error| e.kind() == io::ErrorKind::AlreadyExists;
-        match temps.hard_link(name, &spot.dir, spot.name) {
-            Ok(()) => {}
-            Err(e) if here(&e) => {
-                // Ours, when the answer to the first request got lost (NFS); else another's.
-                let inode = |status: Option<Status>| status.map(|status| status.stamp.inode);
-                let ours = inode(temps.status(name).map_err(failed())?);
-                if inode(spot.dir.status(spot.name).map_err(failed())?) != ours {
-                    return Err(PlaceError::Stale);
-                }
-            }
-            Err(e) if no_hard_links(&e) => return claim_without_links(temps, name, spot),
-            Err(e) => return Err(failed()(e)),
-        }
-        // The second name goes with the run's directory at the latest.
-        let _ = temps.remove_file(name);
-        Ok(())
+        renamed.map(|()| self.trash.place_of(&kept))
     }
 
     fn remove_empty_dir(&self, spot: &Spot<'_>) -> Result<Status, PlaceError> {
@@ -318,6 +333,28 @@ impl Workplace {
 /// A name came or went there.
 fn touch(mount: &Mount, path: &RelPath) {
     mount.touched().add(path.parent().unwrap_or_default());
+}
+
+/// Where nothing stands: whatever came there meanwhile is not overwritten.
+fn claim(from: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
+    let failed = || PlaceError::at("cannot place", spot.path.as_str());
+    let here = |e: &io::Error| e.kind() == io::ErrorKind::AlreadyExists;
+    match from.hard_link(name, &spot.dir, spot.name) {
+        Ok(()) => {}
+        Err(e) if here(&e) => {
+            // Ours, when the answer to the first request got lost (NFS); else another's.
+            let inode = |status: Option<Status>| status.map(|status| status.stamp.inode);
+            let ours = inode(from.status(name).map_err(failed())?);
+            if inode(spot.dir.status(spot.name).map_err(failed())?) != ours {
+                return Err(PlaceError::Stale);
+            }
+        }
+        Err(e) if no_hard_links(&e) => return claim_without_links(from, name, spot),
+        Err(e) => return Err(failed()(e)),
+    }
+    // The second name goes with the run's directory at the latest.
+    let _ = from.remove_file(name);
+    Ok(())
 }
 
 fn claim_without_links(temps: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {

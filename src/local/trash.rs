@@ -17,9 +17,10 @@ use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Owner, now};
 use super::place::{PlaceError, TrashLimits};
 use super::temp::set_mtime;
+use super::undo::{Items, Left, Took};
 use crate::path::{RESERVED, RelPath};
 
-const FOLDER: &str = "trash";
+pub(super) const FOLDER: &str = "trash";
 
 /// The trash of one run; its directory is made when the first thing goes in.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ struct Used {
     bytes: u64,
     /// Whole directories went in: `bytes` is not all.
     trees: bool,
+    /// What took the place of what went in.
+    items: Option<Items>,
+    /// Why that is not written down.
+    failed: Option<io::Error>,
 }
 
 /// Where something lies in the trash, or may be put.
@@ -105,15 +110,44 @@ impl Trash {
         }
     }
 
+    /// Where something lies, relative to the operation's directory.
+    pub(super) fn place_of(&self, kept: &Kept) -> String {
+        let own = format!("{RESERVED}/{FOLDER}/{}", self.operation);
+        let below = kept.parent.strip_prefix(&own).unwrap_or_default().trim_start_matches('/');
+        if below.is_empty() { kept.name.clone() } else { format!("{below}/{}", kept.name) }
+    }
+
+    /// Writes down what was done to a path, so that it can be undone. It is done: an error is told at the end.
+    pub(super) fn note(&self, mount: &Mount, path: &RelPath, took: &Took, left: Left) {
+        let whole = format!("{RESERVED}/{FOLDER}/{}", self.operation);
+        let made = self.make(mount, &whole).map_err(io::Error::other);
+        let mut used = self.used();
+        let open = || mount.top().dir(&format!("{whole}/{RESERVED}")).and_then(|records| Items::open(&records));
+        let noted = made.and_then(|()| {
+            let items = match used.items.take() {
+                Some(items) => items,
+                None => open()?,
+            };
+            used.items.insert(items).note(path, took, left)
+        });
+        if let Err(e) = noted {
+            used.failed.get_or_insert(e);
+        }
+    }
+
     /// Writes down what this operation takes.
     pub(super) fn close(&self, mount: &Mount) -> Result<(), LocalError> {
-        let used = self.used();
+        let mut used = self.used();
+        if let Some(e) = used.failed.take() {
+            return Err(LocalError::at("cannot write down what can be undone of", &format!("{FOLDER}/{}", self.operation))(e));
+        }
         if !used.made {
             return Ok(());
         }
         let place = format!("{FOLDER}/{}", self.operation);
         let bytes = if used.trees { mount.open_internal(&place)?.map_or(0, |dir| tree_bytes(&dir)) } else { used.bytes };
         let records = mount.make_internal(&format!("{place}/{RESERVED}"))?;
+        used.items.as_ref().map_or(Ok(()), Items::sync).map_err(LocalError::at("cannot write", &place))?;
         internal::replace(&records, "bytes", format!("{bytes}\n").as_bytes()).map_err(LocalError::at("cannot write", &place))
     }
 

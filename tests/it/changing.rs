@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::{Mount, noise};
 use crate::support::s3::S3;
+use crate::support::wait::until;
 
 fn upload(s3: &S3, mount: &Mount) -> Cmd {
     Cmd::lsync(mount).on(&s3.store).args("upload --yes --json")
@@ -155,6 +156,47 @@ fn a_file_that_is_rewritten_under_every_try_is_still_being_written() {
     counts(&ran, 0, 1);
     assert!(ran.stdout.contains("it is still being written"), "{}", ran.stdout);
     assert!(s3.keys().is_empty() && s3.open_uploads(&s3.store.bucket).is_empty());
+}
+
+/// A checkpoint that is written in several goes is never sent half: the good one stays until the new one has rested.
+#[test]
+fn settle_leaves_what_changed_a_moment_ago_for_a_later_run() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("model.ckpt", "epoch 1"), ("kind/below", "x")]));
+    upload(&s3, &mount).run().expect(0);
+    mount
+        .write("model.ckpt", "epoch 2, first half")
+        .write("new", "1")
+        .remove("kind")
+        .write("kind", "takes the place of a directory")
+        .link("l", "new");
+    let ran = upload(&s3, &mount).args("--settle 1h").run().expect(3);
+    counts(&ran, 1, 3);
+    assert!(ran.stdout.contains("still being written") && ran.stdout.contains("--settle"), "{}", ran.stdout);
+    assert_eq!((s3.keys(), s3.content("model.ckpt")), (vec!["kind/below".to_owned(), "model.ckpt".to_owned()], b"epoch 1".to_vec()));
+    let text = Cmd::lsync(&mount).on(&s3.store).args("upload --yes --settle 1h").run().expect(3);
+    assert!(text.last_line().starts_with("incomplete: still being written: "), "{}", text.stdout);
+    mount.write("model.ckpt", "epoch 2, whole");
+    until("the files have rested", || upload(&s3, &mount).args("--settle 1s").run().code == 0);
+    assert_eq!(
+        (s3.keys(), s3.content("model.ckpt")),
+        (["kind", "model.ckpt", "new"].map(str::to_owned).to_vec(), b"epoch 2, whole".to_vec())
+    );
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_sent_has_not_rested() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    mount.write("log.bin", noise(17 << 20));
+    let begun = std::time::Instant::now();
+    until("the file has rested", || begun.elapsed().as_millis() > 2100);
+    s3.faults().push(hold("UploadPart", "log.bin", 2));
+    let run = upload(&s3, &mount).args("--settle 2s").start();
+    s3.until_all_hit();
+    mount.write("log.bin", noise(18 << 20));
+    s3.faults().release();
+    let ran = run.wait().expect(3);
+    counts(&ran, 0, 1);
+    assert!(s3.keys().is_empty() && ran.stdout.contains("has rested for 2 s"), "{}", ran.stdout);
 }
 
 #[test]

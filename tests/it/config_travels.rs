@@ -5,19 +5,24 @@ use std::fs;
 
 use lsync::sandbox::{Action, Rule};
 
+use crate::support::canary;
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::s3::S3;
 
-const TOKEN: &str = "ghp_0123456789abcdefTESTTOKEN";
+const TOKEN: &str = canary::GITHUB_TOKEN;
 
 /// Writes a configuration with keys and a token, readable by its owner alone.
 fn configure(mount: &Mount, s3: &S3, name: &str, more: &str) {
     let s = &s3.store;
     let text = format!(
         "[remote]\nbucket = \"{}\"\nregion = \"us-east-2\"\nendpoint_url = \"{}\"\naccess_key_id = \"{}\"\n\
-         secret_access_key = \"{}\"\n[git]\ngithub_token = \"{TOKEN}\"\n{more}",
-        s.bucket, s.endpoint, s.access_key_id, s.secret_access_key
+         secret_access_key = \"{}\"\nsession_token = \"{}\"\n[git]\ngithub_token = \"{TOKEN}\"\n{more}",
+        s.bucket,
+        s.endpoint,
+        s.access_key_id,
+        s.secret_access_key,
+        canary::SESSION_TOKEN
     );
     mount.write(name, text).mode(name, 0o600);
 }
@@ -50,10 +55,10 @@ fn files_that_hold_keys_stay_where_they_are_and_the_plan_names_them() {
     assert_eq!((here.tree(), s3.content("sync.toml")), (before, b"of the bucket".to_vec()));
     assert!(!here.has("other"));
 }
-
 #[test]
 fn whatever_file_the_run_was_configured_from_does_not_travel() {
     let s3 = S3::start();
+    s3.let_keys_travel();
     let here = Mount::with(&[("a", "1")]);
     configure(&here, &s3, "conf/mine.toml", "[sync]\ninclude_config = true\n");
     s3.put("conf/mine.toml", "of the bucket");
@@ -67,6 +72,7 @@ fn whatever_file_the_run_was_configured_from_does_not_travel() {
 #[test]
 fn with_include_config_they_travel_and_the_plan_says_so() {
     let s3 = S3::start();
+    s3.let_keys_travel();
     let here = Mount::with(&[("a", "1"), ("d/x.sync.toml", "k1"), ("y.sync.env", "k2")]);
     configure(&here, &s3, "conf.toml", "[sync]\ninclude_config = true\n");
     let ran = lsync(&here, &s3, "upload --yes --config conf.toml").run().expect(0);
@@ -89,6 +95,7 @@ fn with_include_config_they_travel_and_the_plan_says_so() {
 #[test]
 fn the_configuration_in_use_is_never_replaced() {
     let s3 = S3::start();
+    s3.let_keys_travel();
     let here = Mount::with(&[("a", "1")]);
     configure(&here, &s3, "sync.toml", "[sync]\ninclude_config = true\n");
     s3.put("sync.toml", "[remote]\nbucket = \"of-a-stranger\"\n").put("b", "2");

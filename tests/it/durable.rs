@@ -140,6 +140,25 @@ fn no_line_about_a_file_is_durable_before_its_name() {
     assert!(lines.len() >= 15 && marks >= 3 && saved, "{} lines, {marks} marks", lines.len());
 }
 
+#[test]
+#[ignore = "needs strace; .ci/run runs it"]
+fn no_file_has_its_name_before_its_content_is_durable() {
+    let (s3, here, there) = pair();
+    traced(&s3, &there, "-e trace=fsync,renameat,renameat2", "download --yes -j 2").run().expect(0);
+    let (mut durable, mut placed) = (Vec::new(), 0);
+    for call in calls(&trace_of(&there)) {
+        let Some((name, rest)) = call.split_once('(') else { continue };
+        if name == "fsync" {
+            durable.extend(dir_of(&there, rest).map(str::to_owned));
+        } else if let Some(dir) = dir_of(&there, rest).filter(|dir| dir.starts_with(".lsync/tmp/")) {
+            let temporary = format!("{dir}/{}", rest.split('"').nth(1).expect("a name"));
+            assert!(durable.contains(&temporary), "{temporary} gets its name before its content is durable");
+            placed += 1;
+        }
+    }
+    assert!(placed >= 6 && here.has("new/0/deep/file") && there.has("new/0/deep/file"), "{placed} were placed");
+}
+
 /// A directory that cannot be made durable: what landed in it is not written down, and so its loss is no removal.
 #[test]
 #[ignore = "needs strace; .ci/run runs it"]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lsync::sandbox::{Action, Rule};
+use lsync::sandbox::{Action, Profile, Rule};
 use rustix::process::Signal;
 
 use crate::support::cmd::Cmd;
@@ -85,4 +85,49 @@ fn what_lsync_keeps_is_for_its_user_alone() {
         let in_trash = entry.path().ends_with("a");
         assert!(entry.file_type().is_dir() && mode == 0o700 || mode == 0o600 || in_trash, "{:03o} {:?}", mode, entry.path());
     }
+}
+
+/// "Another host: after 5 min of silence; else exit 11 with host, pid, since". Another mount namespace tells more: `privileged/`.
+#[test]
+fn the_lock_of_another_host_is_taken_over_after_5_minutes_of_silence() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc")]));
+    let record = "{\"host\":\"gpu-2\",\"boot\":\"b\",\"pid\":77,\"since\":1700000000000000000,\"operation\":\"op\"}\n";
+    mount.write(".lsync/lock", record);
+    let silent_for = |seconds: u64| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+        fs::File::options().write(true).open(mount.path(".lsync/lock")).and_then(|file| file.set_modified(time)).expect("it is ours");
+    };
+    silent_for(290);
+    let refused = lsync(&s3, &mount, "upload --yes").run().expect(11);
+    assert!(refused.stderr.contains("process 77 on gpu-2 since 2023-11-14 22:13:20 UTC"), "{}", refused.stderr);
+    assert!(s3.keys().is_empty());
+    silent_for(310);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert!(!mount.has(".lsync/lock"));
+}
+
+/// Where conditions on writes are ignored, guards could not keep two mounts from replacing each other's files unseen.
+#[test]
+fn two_mounts_take_turns_where_the_store_ignores_conditions() {
+    let (s3, one, other) = (S3::start(), Mount::with(&[("data/a", "1")]), Mount::with(&[("data/b", "2")]));
+    s3.faults().set_profile(Profile { no_conditional_writes: true, ..Profile::default() });
+    let leases = || s3.all_keys().into_iter().filter(|key| key.starts_with(".lsync/lease/")).count();
+    hold_the_first_put(&s3);
+    let first = lsync(&s3, &one, "upload --yes").start();
+    s3.until_all_hit();
+    assert_eq!(leases(), 1);
+    let second = lsync(&s3, &other, "upload --yes").run().expect(11);
+    assert!(second.stderr.contains(&format!("another run holds the lock: process {}", first.id())), "{}", second.stderr);
+    lsync(&s3, &other, "status").run().expect(0);
+    lsync(&s3, &other, "download --yes").run().expect(0);
+    first.signal(Signal::KILL);
+    first.wait().expect(-9);
+    s3.faults().release();
+    lsync(&s3, &other, "upload --yes").run().expect(0);
+    assert_eq!(leases(), 0, "that of a dead run of this host is in nobody's way");
+    s3.faults().set_profile(Profile::default());
+    let third = Mount::with(&[("data/c", "3")]);
+    s3.log().take();
+    lsync(&s3, &third, "upload --yes").run().expect(0);
+    assert!(s3.log().take().requests.iter().all(|(_, key)| !key.contains("lease")), "where they are honoured nobody has to wait");
 }

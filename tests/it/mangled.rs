@@ -1,4 +1,5 @@
-//! Bits that turn over on the way, where the store does not check what it takes or its ETags tell nothing: healed, or said.
+//! Content that is not what it seems: bits that turn over on the way, where the store does not check what it takes or its ETags tell nothing;
+//! names like errors; dates that were set back. Healed, or said.
 
 use lsync::sandbox::{Action, Profile, Rule};
 
@@ -31,6 +32,38 @@ fn what_a_store_took_damaged_without_checking_is_sent_again() {
         let ran = lsync(&s3, &mount, "upload --yes").run().expect(0);
         assert!(ran.last_line().contains(" strong=2 "), "{}", ran.stdout);
         assert_eq!((s3.faults().pending(), s3.content("data/a")), (0, b"abc".to_vec()));
+    }
+}
+
+#[test]
+fn a_second_try_sends_the_whole_body_again() {
+    for key in ["data/small", "data/large"] {
+        let (s3, mount) = (S3::start(), Mount::new());
+        let operation = if key == "data/large" { "UploadPart" } else { "PutObject" };
+        mount.write(key, noise(if key == "data/large" { 17 << 20 } else { 5000 }));
+        s3.faults().push(hit(operation, key, 1, Action::Status(503, "SlowDown")));
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        let sent = s3.log().take().requests.iter().filter(|(op, on)| *op == operation && on == key).count();
+        assert_eq!(sent, if key == "data/large" { 4 } else { 2 }, "one more than there are, and no more");
+    }
+}
+
+#[test]
+fn a_part_that_a_store_took_damaged_without_checking_is_sent_again() {
+    for s3 in unchecking() {
+        let mount = Mount::new();
+        mount.write("data/large", noise(17 << 20));
+        s3.faults().push(hit("UploadPart", "data/large", 1, Action::FlipRequest(7)));
+        let ran = lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert!(ran.last_line().contains(" strong=1 "), "{}", ran.stdout);
+        assert_eq!((s3.log().count("UploadPart"), s3.content("data/large") == noise(17 << 20)), (4, true));
+        mount.write("data/large", noise(18 << 20));
+        s3.faults().push(Rule { skip: 1, ..hit("UploadPart", "data/large", 100, Action::FlipRequest(7)) });
+        lsync(&s3, &mount, "upload --yes -j 1").run().expect(8);
+        assert!(s3.content("data/large") == noise(17 << 20), "what it held before is untouched");
+        s3.faults().clear();
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert!(s3.content("data/large") == noise(18 << 20) && s3.open_uploads(&s3.store.bucket).is_empty());
     }
 }
 
@@ -139,4 +172,17 @@ fn an_upload_that_fails_leaves_the_version_that_was_there() {
         lsync(&s3, &mount, "upload --yes").run().expect(3);
         assert_eq!((s3.content("data/a"), s3.content("data/b")), (b"old".to_vec(), b"finer".to_vec()));
     }
+}
+
+/// "A checkpoint of the same size and date with other bytes is found."
+#[test]
+fn a_file_of_the_same_size_and_date_with_other_bytes_is_sent() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "first"), ("data/b", "x")]));
+    mount.mtime("data/a", 1_700_000_000_000_000_000).mtime("data/b", 1_700_000_000_000_000_000);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    // Once more, so that both are known by their stamps when one of them changes.
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    mount.write("data/a", "other").mtime("data/a", 1_700_000_000_000_000_000);
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    assert_eq!(s3.content("data/a"), b"other");
 }

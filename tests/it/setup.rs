@@ -5,12 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::support::canary;
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::pty::Pty;
 use crate::support::s3::S3;
 
-const TOKEN: &str = "ghp_TheTokenOfTheTests";
+const TOKEN: &str = canary::GITHUB_TOKEN;
 
 /// `lsync setup` at a mount, with a git that knows nothing of this machine's configuration.
 fn setup(mount: &Mount) -> Cmd {

@@ -1,4 +1,4 @@
-//! The grammar of `lsync sandbox`.
+//! The grammar of `lsync sandbox`, and nothing else.
 
 use std::path::PathBuf;
 

@@ -145,7 +145,10 @@ impl Work<'_> {
             _ => false,
         };
         let stale = || NotSent::Item(FailureKind::Stale, "the mount holds something else there than when the plan was made".into());
-        if as_planned { Ok(()) } else { Err(stale()) }
+        if !as_planned {
+            return Err(stale());
+        }
+        transfer.stamp.map_or(Ok(()), |stamp| self.rest.settled(&stamp))
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
@@ -189,7 +192,7 @@ impl Work<'_> {
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
         let (pace, uploads) = (self.pace.clone(), self.uploads.clone());
-        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, buffered_max: BUFFERED_MAX };
+        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, rest: self.rest, buffered_max: BUFFERED_MAX };
         let sender = &sender;
         let mut queue = stream::iter(sends)
             .map(|send| async move {

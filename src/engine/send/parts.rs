@@ -18,7 +18,7 @@ use crate::local::hash::{ReadError, Source};
 use crate::local::uploads::OpenUpload;
 use crate::path::RelPath;
 use crate::remote::body::Body;
-use crate::remote::error::Kind as RemoteKind;
+use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
 use crate::remote::multipart::Upload;
 use crate::remote::object::Guard;
 
@@ -72,7 +72,7 @@ impl Sender<'_> {
     /// Sends the parts that are missing and makes the object. An upload that fails is given up, unless only the way to the store failed.
     async fn to_its_end(&self, file: &InParts<'_>, upload: Upload, mut open: OpenUpload, guard: &Guard) -> Result<Written, Once> {
         let taken = Mutex::new(std::mem::take(&mut open.parts));
-        let finished = match self.parts(file, &upload, &taken).await {
+        let finished = match self.whole_parts(file, &upload, &taken).await {
             Ok(sent) => self.complete(file, &upload, sent, guard).await,
             Err(e) => Err(e),
         };
@@ -103,6 +103,26 @@ impl Sender<'_> {
         let stored = self.ends.bucket.complete_upload(upload, &etags, file.stamp.size, guard, self.enforce).await?;
         let digests = Digests::of_parts(Parts { part_bytes: file.part_bytes, md5s });
         Ok(Written { stored, digests, kept: file.kept.load(Ordering::Relaxed) })
+    }
+
+    /// All parts, and once more those that were damaged on their way to a store that does not check.
+    async fn whole_parts(&self, file: &InParts<'_>, upload: &Upload, taken: &Mutex<Taken>) -> Result<(Vec<ETag>, Vec<Md5>), Once> {
+        let sent = self.parts(file, upload, taken).await?;
+        let bad = damaged(&sent);
+        if bad.is_empty() {
+            return Ok(sent);
+        }
+        let kept = file.kept.load(Ordering::Relaxed);
+        self.take_back(file.path, &file.moved, "the store took other bytes than were sent");
+        taken.lock().unwrap_or_else(PoisonError::into_inner).retain(|number, _| !bad.contains(number));
+        let sent = self.parts(file, upload, taken).await?;
+        file.kept.store(kept, Ordering::Relaxed);
+        if damaged(&sent).is_empty() {
+            return Ok(sent);
+        }
+        let message = "the store takes other bytes than are sent; what it held before is untouched".into();
+        let doing = format!("cannot put {}", file.path);
+        Err(Once::Remote(RemoteError { kind: RemoteKind::Integrity, doing, message, hint: None }))
     }
 
     /// All parts, those that `taken` tells and those that are sent now; `taken` learns of these.
@@ -209,6 +229,13 @@ struct Part<'a> {
 /// Parts that the store took, by number.
 type Taken = BTreeMap<u32, (Md5, ETag)>;
 
+/// Numbers of the parts whose ETags are other MD5s than theirs, on a store that gave others of the same file their MD5.
+fn damaged((etags, md5s): &(Vec<ETag>, Vec<Md5>)) -> Vec<u32> {
+    let parts = || (1..).zip(etags.iter().map(ETag::md5).zip(md5s));
+    let tells = parts().any(|(_, (etag, md5))| etag.as_ref() == Some(md5));
+    parts().filter(|(_, (etag, md5))| tells && etag.as_ref().is_some_and(|etag| etag != *md5)).map(|(number, _)| number).collect()
+}
+
 /// True where only the way to the store failed, or the right to use it: what was sent may be gone on from.
 fn stays(error: &crate::remote::error::Error) -> bool {
     matches!(error.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Denied)
@@ -232,6 +259,19 @@ fn usable(open: &OpenUpload, there: &[crate::remote::open::Part]) -> Taken {
 mod tests {
     use super::*;
     use crate::remote::open::Part;
+
+    #[test]
+    fn a_part_is_damaged_where_others_show_that_etags_are_md5s() {
+        let (x, y) = (digest_one(b"x"), digest_one(b"y"));
+        let check = |etags: &[String], expected: &[u32]| {
+            let sent = (etags.iter().map(|etag| ETag::parse(etag)).collect(), vec![x; etags.len()]);
+            assert_eq!(damaged(&sent), expected, "{etags:?}");
+        };
+        check(&[x.hex(), y.hex(), x.hex()], &[2]);
+        check(&[y.hex(), x.hex(), "odd".into()], &[1]);
+        check(&[y.hex(), y.hex()], &[]);
+        check(&[x.hex(), x.hex()], &[]);
+    }
 
     #[test]
     fn parts_are_usable_where_length_and_etag_fit() {

@@ -79,11 +79,12 @@ impl Place {
             removals: false,
             compare_size: false,
             compare_content: false,
-            read_back: super::super::Depth::List,
+            read_back: crate::engine::Depth::List,
             jobs: 8,
             max_memory,
             bytes_per_second: None,
             trash: TrashLimits { age_seconds: 0, share: 1.0 },
+            settle: std::time::Duration::ZERO,
         };
         Pace::new(&ask, self.ends.stop.clone())
     }
@@ -109,7 +110,14 @@ fn content(bytes: u64, version: u64) -> Vec<u8> {
 
 /// Nothing is held in memory whole that is larger than this.
 fn sender<'a>(place: &'a Place, pace: &'a Pace, buffered_max: u64) -> Sender<'a> {
-    Sender { ends: &place.ends, pace, enforce: Enforce::Conditional, uploads: &place.uploads, buffered_max }
+    Sender {
+        ends: &place.ends,
+        pace,
+        enforce: Enforce::Conditional,
+        uploads: &place.uploads,
+        rest: Rest::new(std::time::Duration::ZERO, crate::local::state::Clock { now: 0, granularity: 1 }),
+        buffered_max,
+    }
 }
 
 /// "Every in-scope file was hashed from the same buffer that was sent (parts over 64 MiB: hashed while sent and compared)".

@@ -33,11 +33,11 @@ impl Bench {
     }
 
     /// One run, as a process of its own would make it.
-    pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction) -> Result<Report, Error> {
+    pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction, choices: Choices) -> Result<Report, Error> {
         let ends = ends(mount, &connect(&self.store.config(), &Network::default()).await?);
         let ask = Ask { removals: story.delete, jobs: story.jobs, ..ask() };
         let sight = engine::look(&ends, &ask).await?;
-        let plan = sight.plan(direction, Choices { delete: story.delete, ..Choices::default() });
+        let plan = sight.plan(direction, choices);
         plan.check(MaxDelete::Percent(100.0))?;
         engine::run(&ends, &ask, &sight, &plan).await
     }

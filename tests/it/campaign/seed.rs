@@ -1,6 +1,6 @@
 //! What a seed means: the store, the past, the command and the storm. Does nothing.
 
-use lsync::plan::Direction;
+use lsync::plan::{Choices, Direction};
 use lsync::sandbox::{Hazard, Profile, Storm};
 
 use crate::support::seed::Seed;
@@ -56,6 +56,10 @@ impl Story {
             large: dice.once_in(60),
             storm: storm(dice, &profile, direction),
         }
+    }
+
+    pub(super) fn choices(&self) -> Choices {
+        Choices { delete: self.delete, ..Choices::default() }
     }
 
     pub(super) fn is_upload(&self) -> bool {

@@ -6,16 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::check::{Went, case};
+use super::check::case;
 use super::moment::Kill;
 use super::story::Story;
 use crate::support::report::{asked_for, report};
 use crate::support::seed::Seed;
 
 /// Calls by which something comes to lie on disk or on the wire, or goes.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 16] = [
     "openat",
     "openat2",
     "mkdirat",
@@ -28,6 +28,7 @@ const CALLS: [&str; 15] = [
     "fdatasync",
     "linkat",
     "symlinkat",
+    "renameat",
     "renameat2",
     "unlinkat",
     "sendto",
@@ -46,39 +47,58 @@ pub(super) fn at_random(seed: &mut Seed) -> (Story, Kill, bool) {
     (story, Kill::After(Duration::from_micros(seed.below(micros))), seed.once_in(4))
 }
 
-/// What was done, and what went wrong.
-#[derive(Default)]
+/// What was done, and what went wrong; in the report after every few cases, so that a campaign that is stopped is evidence too.
 struct Tally {
+    name: &'static str,
+    seed: u64,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
     cases: u64,
     killed: u64,
-    open_uploads: u64,
+    by_kind: BTreeMap<String, u64>,
     wrong: Vec<String>,
 }
 
 impl Tally {
-    /// Makes a case; one that fails is written down and the campaign goes on.
-    fn case(tally: &Mutex<Tally>, name: &str, story: Story, kill: &Kill, back: bool) -> bool {
-        let went = catch_unwind(AssertUnwindSafe(|| case(story, kill, back)));
-        let mut tally = tally.lock().expect("nothing panics with it");
-        tally.cases += 1;
-        match went {
-            Ok(Went { killed, open_uploads }) => {
-                tally.killed += u64::from(killed);
-                tally.open_uploads += open_uploads as u64;
-                killed
-            }
-            Err(_) => {
-                tally.wrong.push(format!("{name}: {story:?} {kill:?} back={back}"));
-                true
-            }
-        }
+    fn new(name: &'static str, seed: u64) -> Tally {
+        Tally { name, seed, counts: Mutex::default() }
     }
 
-    fn json(&self) -> Value {
-        json!({
-            "cases": self.cases, "killed": self.killed, "open_uploads_left": self.open_uploads,
-            "violations": self.wrong.len(), "wrong": self.wrong,
-        })
+    /// Makes a case; one that fails is written down and the campaign goes on. True when the run was killed.
+    fn case(&self, kind: String, story: Story, kill: &Kill, back: bool) -> bool {
+        let went = catch_unwind(AssertUnwindSafe(|| case(story, kill, back)));
+        let mut counts = self.counts.lock().expect("nothing panics with it");
+        counts.cases += 1;
+        let killed = went.unwrap_or_else(|_| {
+            counts.wrong.push(format!("{kind}: {story:?} {kill:?} back={back}"));
+            true
+        });
+        counts.killed += u64::from(killed);
+        *counts.by_kind.entry(kind).or_default() += u64::from(killed);
+        if counts.cases % 20 == 0 {
+            self.write(&counts);
+        }
+        killed
+    }
+
+    fn write(&self, counts: &Counts) {
+        let Counts { cases, killed, by_kind, wrong } = counts;
+        let (seed, violations) = (self.seed, wrong.len());
+        let all =
+            json!({ "seed": seed, "cases": cases, "killed": killed, "violations": violations, "killed_by_kind": by_kind, "wrong": wrong });
+        report(self.name, &all);
+    }
+
+    /// Fails the test if anything was wrong. Returns how many runs were killed.
+    #[track_caller]
+    fn end(self) -> u64 {
+        let counts = self.counts.lock().expect("nothing panics with it");
+        self.write(&counts);
+        assert!(counts.wrong.is_empty(), "{} violations:\n{}", counts.wrong.len(), counts.wrong.join("\n"));
+        counts.killed
     }
 }
 
@@ -100,54 +120,52 @@ fn on_all_processors<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
 
 #[test]
 #[ignore = "a campaign of an hour; the README says how to run it"]
-fn campaign_kills() {
+fn campaign_kills_at_random_times() {
     let mut seed = Seed::fresh();
-    let (first, count) = (seed.number(), asked_for("LSYNC_TEST_KILLS", 3000));
-    let by_time = Mutex::new(Tally::default());
-    let random: Vec<_> = (0..count).map(|_| (seed.number(), at_random(&mut seed))).collect();
-    on_all_processors(random, |(number, (story, kill, back))| {
-        Tally::case(&by_time, &format!("seed {number}"), story, &kill, back);
+    let (tally, count) = (Tally::new("kills-at-random-times", seed.number()), asked_for("LSYNC_TEST_KILLS", 3000));
+    let cases: Vec<_> = (0..count).map(|_| at_random(&mut seed)).collect();
+    on_all_processors(cases, |(story, kill, back)| {
+        tally.case(format!("{story:?}"), story, &kill, back);
     });
-    let by_event: BTreeMap<Story, Mutex<Tally>> = Story::ALL.map(|story| (story, Mutex::default())).into();
+    tally.end();
+}
+
+#[test]
+#[ignore = "a campaign of several minutes; the README says how to run it"]
+fn campaign_kills_at_every_event() {
+    let tally = Tally::new("kills-at-every-event", 0);
     on_all_processors(Story::ALL.to_vec(), |story| {
-        for event in 1.. {
-            if !Tally::case(&by_event[&story], "event", story, &Kill::Event(event), event % 2 == 0) {
+        for event in 1..1000 {
+            if !tally.case(format!("{story:?}"), story, &Kill::Event(event), event % 2 == 0) {
                 break;
             }
         }
     });
-    let by_call = every_call(&Story::ALL, &CALLS);
-    let events: Vec<Value> =
-        by_event.iter().map(|(story, tally)| json!([format!("{story:?}"), tally.lock().expect("done").json()])).collect();
-    let calls: Vec<Value> = by_call.iter().map(|(name, tally)| json!([name, tally.lock().expect("done").json()])).collect();
-    let by_time = by_time.into_inner().expect("done");
-    report("kills", &json!({ "seed": first, "at_random_times": by_time.json(), "at_every_event": events, "at_every_call": calls }));
-    let all = by_event.into_values().chain(by_call.into_values()).map(|tally| tally.into_inner().expect("done")).chain([by_time]);
-    let wrong: Vec<String> = all.flat_map(|tally| tally.wrong).collect();
-    assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+    tally.end();
+}
+
+#[test]
+#[ignore = "a campaign of an hour that needs strace; the README says how to run it"]
+fn campaign_kills_at_every_call() {
+    every_call(Tally::new("kills-at-every-call", 0), &Story::ALL, &CALLS);
 }
 
 /// Kills at the first such call of a thread, at the second, … until the run comes to its end.
-fn every_call(stories: &[Story], calls: &'static [&'static str]) -> BTreeMap<String, Mutex<Tally>> {
+fn every_call(tally: Tally, stories: &[Story], calls: &'static [&'static str]) -> u64 {
     let pairs: Vec<(Story, &'static str)> = stories.iter().flat_map(|story| calls.iter().map(|call| (*story, *call))).collect();
-    let tallies: BTreeMap<String, Mutex<Tally>> =
-        pairs.iter().map(|(story, call)| (format!("{story:?} {call}"), Mutex::default())).collect();
     on_all_processors(pairs, |(story, call)| {
-        for number in 1.. {
-            if !Tally::case(&tallies[&format!("{story:?} {call}")], "call", story, &Kill::Syscall(call, number), false) {
+        for number in 1..1000 {
+            if !tally.case(format!("{story:?} {call}"), story, &Kill::Syscall(call, number), false) {
                 break;
             }
         }
     });
-    tallies
+    tally.end()
 }
 
 #[test]
 #[ignore = "needs strace; .ci/run runs it"]
 fn runs_may_be_killed_at_every_call_that_gives_or_takes_a_name() {
-    let tallies = every_call(&[Story::Upload, Story::Download], &NAMING);
-    let killed: u64 = tallies.values().map(|tally| tally.lock().expect("done").killed).sum();
+    let killed = every_call(Tally::new("kills-at-naming-calls", 0), &[Story::Upload, Story::Download], &NAMING);
     assert!(killed >= 20, "{killed}");
-    let wrong: Vec<String> = tallies.into_values().flat_map(|tally| tally.into_inner().expect("done").wrong).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -14,7 +14,7 @@ use crate::support::seed::Seed;
 #[track_caller]
 fn at_every_event(story: Story) -> u64 {
     let mut event = 1;
-    while check::case(story, &Kill::Event(event), false).killed {
+    while check::case(story, &Kill::Event(event), false) {
         event += 1;
     }
     event - 1

@@ -4,6 +4,8 @@ use super::Mounted;
 use crate::support::cmd::Cmd;
 use crate::support::mount::{Mount, noise};
 use crate::support::s3::S3;
+use lsync::sandbox::{Action, Rule};
+use rustix::process::Signal;
 
 fn lsync(mount: &Mount, s3: &S3, line: &str) -> Cmd {
     Cmd::lsync(mount).on(&s3.store).args(line)
@@ -92,4 +94,42 @@ fn a_mount_that_is_read_only_is_looked_at_and_not_touched() {
         lsync(&mount, &s3, "download --yes").run().expect(0);
         assert_eq!(mount.text("b"), format!("{known}"));
     }
+}
+
+/// The same command on another host: another name, everything else shared.
+fn elsewhere(cmd: &Cmd, host: &str) -> Cmd {
+    let mut there = cmd.clone();
+    let lsync = std::mem::replace(&mut there.program, "unshare".into());
+    let script = format!("echo {host} > /proc/sys/kernel/hostname; exec \"$0\" \"$@\"");
+    there.args = ["--uts", "sh", "-c", &script].map(std::ffi::OsString::from).into();
+    there.args.push(lsync.into());
+    there.args.extend(cmd.args.iter().cloned());
+    there
+}
+
+/// "Another host: after 5 min of silence; else exit 11 with host, pid, since".
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn a_run_of_another_host_is_waited_for_until_it_was_silent_for_5_minutes() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "1"), ("data/b", "2")]));
+    s3.faults().push(Rule { key_contains: Some("data/".into()), ..Rule::once("PutObject", Action::Hold) });
+    let first = elsewhere(&lsync(&mount, &s3, "upload --yes -j 1"), "gpu-1").start();
+    s3.until_all_hit();
+    let refused = |command: &Cmd, who: &str| {
+        let ran = command.run().expect(11);
+        let holder = format!("another run holds the lock: process {} on gpu-1 since 2", first.id());
+        assert!(ran.stderr.contains(&holder), "{who}: {}", ran.stderr);
+    };
+    let upload = lsync(&mount, &s3, "upload --yes");
+    refused(&elsewhere(&upload, "gpu-2"), "it runs");
+    first.signal(Signal::KILL);
+    refused(&elsewhere(&upload, "gpu-2"), "nobody there can tell that it is dead");
+    let five_minutes_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(301);
+    let lock = std::fs::File::options().write(true).open(mount.path(".lsync/lock")).expect("it is there");
+    lock.set_modified(five_minutes_ago).expect("it can be set");
+    drop(lock);
+    let second = elsewhere(&upload, "gpu-2").run().expect(0);
+    assert!(second.last_line().starts_with("complete: files=2 "), "{}", second.stdout);
+    first.wait().expect(-9);
+    assert!(!mount.has(".lsync/lock"));
 }

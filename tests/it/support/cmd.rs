@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use super::canary;
 use super::mount::Mount;
 
 /// How long a run may take before the test kills it and fails.
@@ -59,6 +60,7 @@ impl Cmd {
         let mut cmd = Cmd::program(env!("CARGO_BIN_EXE_lsync"), mount.root());
         cmd.env.insert("HOME".into(), mount.home().into());
         cmd.env.insert("LSYNC_MOUNTS".into(), mount.mounts().into());
+        cmd.secrets = canary::ALL.map(str::to_owned).into();
         cmd
     }
 

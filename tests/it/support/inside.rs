@@ -1,8 +1,9 @@
 //! Looks and runs in this process, through the library, where starting the binary thousands of times would take hours.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lsync::engine::{Ask, Depth, Ends, Stop};
+use lsync::engine::{Ask, Ends, Stop};
 use lsync::filter::Patterns;
 use lsync::local::mount::Mount as Root;
 use lsync::local::place::TrashLimits;
@@ -25,11 +26,12 @@ pub(crate) fn ask() -> Ask {
         removals: false,
         compare_size: false,
         compare_content: false,
-        read_back: Depth::List,
+        read_back: lsync::engine::Depth::List,
         jobs: 4,
         max_memory: 64 << 20,
         bytes_per_second: None,
         trash: TrashLimits { age_seconds: 3600, share: 0.9 },
+        settle: Duration::ZERO,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the integration tests share: a mount of their own, the real binary, a bucket, a terminal. Asserts nothing about lsync's words.
 
+pub(crate) mod canary;
 pub(crate) mod cmd;
 pub(crate) mod inside;
 pub(crate) mod mount;

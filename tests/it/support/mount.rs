@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 use tempfile::TempDir;
 
+use super::canary;
+
 /// A mount, removed when dropped. It lies in `<temporary>/mounts/`, as a filesystem does in `/lambda/nfs/`.
 pub(crate) struct Mount {
     dir: TempDir,
@@ -153,6 +155,13 @@ impl Mount {
         let above = full.parent().expect("a path in the mount has a parent");
         fs::create_dir_all(above).unwrap_or_else(|e| panic!("cannot make the directory of {path}: {e}"));
         full
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let found = canary::file_with_one(&self.root.join(".lsync"));
+        assert!(found.is_none() || std::thread::panicking(), "a secret is in {found:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A bucket for a test: our own server on loopback, or one of somebody else's that the environment names. Speaks no S3 itself.
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,6 +11,7 @@ use lsync::path::Prefix;
 use lsync::sandbox::{Options, Server};
 use tempfile::TempDir;
 
+use super::canary;
 use super::cmd::Cmd;
 
 /// Where a bucket is and what opens it.
@@ -20,6 +22,7 @@ pub(crate) struct Store {
     pub(crate) prefix: String,
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
+    pub(crate) session_token: Option<String>,
 }
 
 const REGION: &str = "us-east-2";
@@ -30,6 +33,7 @@ pub(crate) struct S3 {
     // In this order: the server is gone before its runtime is, and both before the directory.
     server: Option<Server>,
     thread: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
+    keys_travel: Cell<bool>,
     _dir: TempDir,
 }
 
@@ -50,7 +54,20 @@ impl S3 {
         });
         let server = started.recv().expect("the server starts");
         store.endpoint = server.endpoint();
-        S3 { store, server: Some(server), thread: Some((stop, thread)), _dir: dir }
+        S3 { store, server: Some(server), thread: Some((stop, thread)), keys_travel: Cell::new(false), _dir: dir }
+    }
+
+    /// Files that hold keys may be in the bucket, because the test sends them there.
+    pub(crate) fn let_keys_travel(&self) {
+        self.keys_travel.set(true);
+    }
+
+    /// The first object that shows a secret in its key, its content or its metadata.
+    fn object_with_a_secret(&self) -> Option<String> {
+        self.all_keys().into_iter().find(|key| {
+            let (content, _, metadata) = self.get_object(&self.store.bucket, key).unwrap_or_default();
+            canary::is_in(key.as_bytes()) || canary::is_in(&content) || canary::is_in(format!("{metadata:?}").as_bytes())
+        })
     }
 
     /// Puts an object as another tool would.
@@ -88,12 +105,14 @@ impl Deref for S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
+        let shown = if self.keys_travel.get() || std::thread::panicking() { None } else { self.object_with_a_secret() };
         self.server = None;
         if let Some((stop, thread)) = self.thread.take() {
             let _ = stop.send(());
             let joined = thread.join();
             assert!(joined.is_ok() || std::thread::panicking(), "the server panicked");
         }
+        assert!(shown.is_none(), "a secret is in the object {shown:?}");
     }
 }
 
@@ -120,6 +139,7 @@ impl Foreign {
             prefix,
             access_key_id: given("_ACCESS_KEY_ID"),
             secret_access_key: given("_SECRET_ACCESS_KEY"),
+            session_token: None,
         };
         Foreign { store, kind: given(""), _sandbox: None }
     }
@@ -133,7 +153,8 @@ impl Store {
             bucket: "lsync-test".into(),
             prefix: String::new(),
             access_key_id: "LSYNCTESTKEYID".into(),
-            secret_access_key: "the-secret-of-the-tests".into(),
+            secret_access_key: canary::S3_SECRET.into(),
+            session_token: Some(canary::SESSION_TOKEN.into()),
         };
         let options = Options {
             dir: dir.to_owned(),
@@ -156,7 +177,7 @@ impl Store {
             credentials: Credentials::Keys {
                 access_key_id: self.access_key_id.clone(),
                 secret_access_key: Secret::new(self.secret_access_key.clone()),
-                session_token: None,
+                session_token: self.session_token.clone().map(Secret::new),
             },
             allow_http: false,
         }
@@ -166,7 +187,11 @@ impl Store {
 impl Cmd {
     /// Configures the run for this bucket through its environment.
     pub(crate) fn on(self, store: &Store) -> Cmd {
-        self.env("LSYNC_ENDPOINT_URL", &store.endpoint)
+        let cmd = match &store.session_token {
+            Some(token) => self.secret_env("LSYNC_SESSION_TOKEN", token),
+            None => self,
+        };
+        cmd.env("LSYNC_ENDPOINT_URL", &store.endpoint)
             .env("LSYNC_REGION", REGION)
             .env("LSYNC_BUCKET", &store.bucket)
             .env("LSYNC_PREFIX", &store.prefix)
@@ -182,7 +207,7 @@ fn a_bucket_is_there_for_one_test_alone() {
     assert_eq!((one.keys(), one.all_keys().len(), one.content("data/a")), (vec!["data/a".to_owned()], 2, b"hello".to_vec()));
     assert!(other.all_keys().is_empty() && one.log().counts().is_empty());
     let cmd = Cmd::program("lsync", std::path::Path::new("/")).on(&other.store);
-    assert_eq!((&*cmd.env["LSYNC_ENDPOINT_URL"], cmd.secrets.len()), (other.store.endpoint.as_ref(), 1));
+    assert_eq!((&*cmd.env["LSYNC_ENDPOINT_URL"], cmd.secrets.len()), (other.store.endpoint.as_ref(), 2));
     let address = one.store.endpoint.strip_prefix("http://").expect("an address").to_owned();
     std::net::TcpStream::connect(&address).expect("it listens");
     drop(one);
