@@ -113,10 +113,7 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
     let asked: Vec<(usize, String)> =
         undecided.iter().filter_map(|at| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
     let ours = if asked.is_empty() { BTreeMap::new() } else { sent_whole(ends).await? };
-    let mut answers =
-        stream::iter(asked).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
-    while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
-        let Some(head) = head? else { continue };
+    for (at, head) in heads(ends, ask, asked).await? {
         let (path, remote) = &mut sight.view.entries[at];
         let Kind::File(file) = &mut remote.entry.kind else { continue };
         if file.etag.as_ref() != Some(&head.etag) {
@@ -131,6 +128,37 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
         sight.learnt.foreign.push((path.clone(), (head.etag, digests, mtime)));
     }
     Ok(())
+}
+
+/// Asks the objects of equal size that only their ETag makes different, on paths where nothing was ever agreed on: ETags that look like
+/// digests may be none (SSE-KMS, SSE-C), and the object may be ours, from a run that did not come to know.
+pub(super) async fn from_encrypted(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+    let doubtful = rows(sight, |at| {
+        let (local, bucket) = at.local.zip(at.bucket)?;
+        let (ours, theirs) = (local.file()?, bucket.file()?);
+        let by_etag = theirs.etag.as_ref().is_some_and(|etag| theirs.digests == Digests::of_etag(etag));
+        let differs = ours.size == theirs.size && local.same_content(bucket) == Some(false);
+        (at.base.is_none() && by_etag && differs).then_some(())
+    });
+    let asked = doubtful.iter().filter_map(|(at, ())| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
+    for (at, head) in heads(ends, ask, asked).await? {
+        let Kind::File(file) = &mut sight.view.entries[at].1.entry.kind else { continue };
+        if head.etag_is_no_digest && file.etag.as_ref() == Some(&head.etag) {
+            file.digests = metadata(&head).0;
+        }
+    }
+    Ok(())
+}
+
+/// What HEADs say of objects, but for those that are gone.
+async fn heads(ends: &Ends, ask: &Ask, keys: Vec<(usize, String)>) -> Result<Vec<(usize, Head)>, Error> {
+    let mut answers =
+        stream::iter(keys).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
+    let mut found = Vec::new();
+    while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
+        found.extend(head?.map(|head| (at, head)));
+    }
+    Ok(found)
 }
 
 /// By their nonce, uploads in parts that a run sent to the last part and did not come to tell the end of.

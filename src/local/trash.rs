@@ -2,7 +2,7 @@
 //!
 //! `.lsync/trash/<operation>/<path>` holds the thing itself, with its times and permission bits. A path that is taken twice in one run
 //! lies a second time in `.lsync/trash/<operation>/.lsync/again-<n>/<path>`. Beside it, `.lsync/trash/<operation>/.lsync/` holds `owner`,
-//! the record of the run, and `bytes`, what the operation takes, written when the run ends.
+//! the record of the run, `bytes`, what the operation takes, written when the run ends, and `items`, what took the place of what lies here.
 
 use std::fs::File;
 use std::io;
@@ -21,6 +21,8 @@ use super::undo::{Items, Left, Took};
 use crate::path::{RESERVED, RelPath};
 
 pub(super) const FOLDER: &str = "trash";
+/// The record of what an operation takes.
+pub(super) const BYTES: &str = "bytes";
 
 /// The trash of one run; its directory is made when the first thing goes in.
 #[derive(Debug)]
@@ -148,7 +150,7 @@ impl Trash {
         let bytes = if used.trees { mount.open_internal(&place)?.map_or(0, |dir| tree_bytes(&dir)) } else { used.bytes };
         let records = mount.make_internal(&format!("{place}/{RESERVED}"))?;
         used.items.as_ref().map_or(Ok(()), Items::sync).map_err(LocalError::at("cannot write", &place))?;
-        internal::replace(&records, "bytes", format!("{bytes}\n").as_bytes()).map_err(LocalError::at("cannot write", &place))
+        internal::replace(&records, BYTES, format!("{bytes}\n").as_bytes()).map_err(LocalError::at("cannot write", &place))
     }
 
     fn used(&self) -> std::sync::MutexGuard<'_, Used> {
@@ -322,7 +324,7 @@ fn since(trash: &Dir, name: &str) -> Option<i64> {
 /// What an operation takes, by its record; a run that died left none, and its files are counted.
 fn bytes(trash: &Dir, name: &str) -> u64 {
     let recorded = || -> Option<u64> {
-        let bytes = internal::read(&trash.dir(&format!("{name}/{RESERVED}")).ok()?, "bytes").ok()??;
+        let bytes = internal::read(&trash.dir(&format!("{name}/{RESERVED}")).ok()?, BYTES).ok()??;
         std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?.parse().ok()
     };
     recorded().unwrap_or_else(|| trash.dir(name).map_or(0, |dir| tree_bytes(&dir)))

@@ -22,7 +22,7 @@ use super::lines::{checked, with_digits};
 use super::mount::{LocalError, Looked, Mount};
 use super::owner::Owner;
 use super::place::{PlaceError, Seen, Workplace};
-use super::trash::{FOLDER, Spot};
+use super::trash::{BYTES, FOLDER, Spot};
 use crate::entry::Nanos;
 use crate::path::{RESERVED, RelPath};
 
@@ -220,9 +220,11 @@ impl Workplace {
     pub fn restore(&self, mount: &Mount, operation: &str, item: &Item, seen: &Seen) -> Result<(), PlaceError> {
         let (took, left) = self.bring_back(mount, operation, item, seen)?;
         self.trash.note(mount, &item.path, &took, left);
-        // Without the line it is shown as changed since.
-        let records = mount.open_internal(&format!("{FOLDER}/{operation}/{RESERVED}"))?;
-        let _ = records.map(|records| Items::open(&records)?.done(item)).transpose();
+        if let Some(records) = mount.open_internal(&format!("{FOLDER}/{operation}/{RESERVED}"))? {
+            // Without the line it is shown as changed since; without its sum, what is left of the operation is counted.
+            let _ = Items::open(&records).and_then(|mut items| items.done(item));
+            let _ = records.remove_file(BYTES);
+        }
         Ok(())
     }
 

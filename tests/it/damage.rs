@@ -89,7 +89,7 @@ impl Bench {
         }
         let Some(Plans { up, down }) = plan.then(|| self.plans()).flatten() else { return };
         for plan in [up, down] {
-            let same: Vec<&str> = plan.same.iter().map(|path| path.as_str()).collect();
+            let same: Vec<&str> = plan.same.iter().map(lsync::path::RelPath::as_str).collect();
             assert!(same.iter().all(|path| ["data/same", "empty"].contains(path)), "{same:?} are not all the same");
             let gone: Vec<_> = plan.removals.iter().map(|removal| &removal.path).collect();
             assert!(gone.is_empty(), "{gone:?} would be deleted");

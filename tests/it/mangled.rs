@@ -186,3 +186,17 @@ fn a_file_of_the_same_size_and_date_with_other_bytes_is_sent() {
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     assert_eq!(s3.content("data/a"), b"other");
 }
+
+/// As after a run that never heard the store's answer: nothing but the object itself tells what it is.
+#[test]
+fn our_own_object_is_no_stranger_where_its_etag_looks_like_another_md5() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc"), ("data/b", "other")]));
+    s3.faults().set_profile(Profile { encrypted: true, ..Profile::default() });
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    for key in s3.all_keys().iter().filter(|key| key.starts_with(".lsync/")) {
+        s3.remove(&s3.store.bucket, key).expect("a bucket");
+    }
+    mount.remove(".lsync").write("data/b", "OTHER");
+    let ran = lsync(&s3, &mount, "upload --yes").run().expect(6);
+    assert!(ran.last_line().starts_with("incomplete: 1 in conflict"), "only what differs is one: {}", ran.stdout);
+}

@@ -115,6 +115,22 @@ fn operations_that_are_older_than_the_limit_go() {
 }
 
 #[test]
+fn the_operation_just_made_stays_whatever_the_limits_are() {
+    let (s3, here, there) = pair(&[("a", "1")]);
+    there.write("sync.toml", "[sync]\ntrash = \"1d 0%\"\n").mode("sync.toml", 0o600);
+    for text in ["2", "3"] {
+        here.write("a", text);
+        lsync(&s3, &here, "upload --yes").run().expect(0);
+        lsync(&s3, &there, "download --yes").run().expect(0);
+    }
+    let kept = trash(&there);
+    assert_eq!(
+        (kept.len(), fs::read(there.path(".lsync/trash").join(&operations(&there)[0]).join("a")).expect("there")),
+        (1, b"2".to_vec())
+    );
+}
+
+#[test]
 fn what_was_changed_here_is_not_replaced_and_not_moved() {
     let (s3, here, there) = pair(&[("a", "1")]);
     here.write("a", "theirs");

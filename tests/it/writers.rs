@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::inside::{ask, ends, runtime};
 use crate::support::mount::Mount;
-use crate::support::report::{asked_for, report};
+use crate::support::report::{asked_for, report, tell};
 use crate::support::s3::S3;
 use crate::support::seed::Seed;
 
@@ -110,12 +110,12 @@ impl Bench {
         let ran = runtime().block_on(async { tokio::join!(self.run(0, one.0, one.1), self.run(1, other.0, other.1)) });
         self.s3.faults().clear();
         tally.rounds += 1;
-        println!("round {}: {one:?} {other:?}", tally.rounds);
+        tell(format_args!("round {}: {one:?} {other:?}", tally.rounds));
         for path in PATHS {
-            println!("  {path}: {:?} {:?}, bucket {:?}", self.local(0, path), self.local(1, path), self.object(path));
+            tell(format_args!("  {path}: {:?} {:?}, bucket {:?}", self.local(0, path), self.local(1, path), self.object(path)));
         }
-        println!("  history {:?}", self.history());
-        println!("  {ran:?}");
+        tell(format_args!("  history {:?}", self.history()));
+        tell(format_args!("  {ran:?}"));
         for (who, ran) in [ran.0, ran.1].into_iter().enumerate() {
             match ran {
                 Ok(ran) => {

@@ -67,12 +67,13 @@ impl Story {
     }
 }
 
-/// One kind of fault, often; or all kinds, more rarely.
+/// One kind of fault, often, and every second time one that damages bodies; or all kinds, more rarely.
 fn storm(dice: &mut Seed, profile: &Profile, direction: Direction) -> Storm {
-    let (hazards, per_mille) = if dice.once_in(2) {
-        (vec![*dice.pick(&Hazard::ALL)], *dice.pick(&[50, 150, 400, 800, 1000]))
-    } else {
-        (Hazard::ALL.to_vec(), *dice.pick(&[10, 30, 80, 200, 400]))
+    let damaging: Vec<Hazard> = Hazard::ALL.into_iter().filter(|hazard| hazard.corrupts()).collect();
+    let (hazards, per_mille) = match dice.below(4) {
+        0 => (vec![*dice.pick(&Hazard::ALL)], *dice.pick(&[50, 150, 400, 800, 1000])),
+        1 => (vec![*dice.pick(&damaging)], *dice.pick(&[50, 150, 400, 800, 1000])),
+        _ => (Hazard::ALL.to_vec(), *dice.pick(&[10, 30, 80, 200, 400])),
     };
     let mut spares = vec![];
     if direction == Direction::Download {

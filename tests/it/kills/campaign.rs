@@ -78,7 +78,7 @@ impl Tally {
         });
         counts.killed += u64::from(killed);
         *counts.by_kind.entry(kind).or_default() += u64::from(killed);
-        if counts.cases % 20 == 0 {
+        if counts.cases.is_multiple_of(20) {
             self.write(&counts);
         }
         killed

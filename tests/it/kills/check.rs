@@ -8,12 +8,13 @@ use super::moment::Kill;
 use super::story::{Scene, Story};
 use crate::support::cmd::Ran;
 use crate::support::mount::{Mount, Node, tree};
+use crate::support::report::tell;
 
 /// Sets the story's scene, kills its run, checks, and runs it again to its end. With `back` a run in the other direction comes between.
 /// False when the run came to its end before it could be killed; what is wrong panics.
 #[track_caller]
 pub(super) fn case(story: Story, kill: &Kill, back: bool) -> bool {
-    println!("{story:?} {kill:?} back={back}");
+    tell(format_args!("{story:?} {kill:?} back={back}"));
     let scene = Scene::set(story);
     let killed = kill.at_work(&scene);
     nothing_is_half_or_lost(&scene);

@@ -69,6 +69,21 @@ fn a_download_that_cannot_fit_is_refused() {
     assert!(std::fs::read(mount.path("large")).expect("a file") == noise(3 << 20));
 }
 
+/// What a part file holds already needs no room a second time.
+#[test]
+#[ignore = "needs the right to mount; .ci/run runs it"]
+fn a_large_download_that_was_cut_short_goes_on_where_it_would_not_fit_twice() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let _memory = Mounted::at(mount.root(), "-t tmpfs -o size=44m none");
+    s3.put("large", noise(32 << 20));
+    s3.faults().push(Rule { skip: 2, ..Rule::once("GetObject", Action::Status(403, "AccessDenied")) });
+    lsync(&mount, &s3, "download --yes -j 1").run().expect(4);
+    let space = rustix::fs::statvfs(mount.root()).expect("it is mounted");
+    assert!(space.f_bavail * space.f_frsize < 32 << 20, "the parts that came lie there");
+    lsync(&mount, &s3, "download --yes -j 1").run().expect(0);
+    assert!(std::fs::read(mount.path("large")).expect("a file") == noise(32 << 20));
+}
+
 #[test]
 #[ignore = "needs the right to mount; .ci/run runs it"]
 fn a_mount_that_is_read_only_is_looked_at_and_not_touched() {

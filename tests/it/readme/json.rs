@@ -92,6 +92,12 @@ fn the_lines_are_those_that_are_written() {
     two.s3.faults().push(Rule { key_contains: Some("fresh".into()), ..Rule::once("GetObject", Action::FlipByte(0)) });
     let ran = two.cmd_b("download --yes --json").run();
     seen.lines(&ran, ran.code);
+    // What a download replaced comes back, and is told.
+    let other = Two::agreed(&[("a", "old")]);
+    other.a.write("a", "new");
+    other.share();
+    seen.take(&Cmd::lsync(&other.b).args("undo --yes"), 0);
+    seen.take(&Cmd::lsync(&other.b).args("log"), 0);
     // Nothing is configured.
     seen.take(&Cmd::lsync(&two.a).args("upload").env("LSYNC_CONFIG", "none"), 2);
     let named: Names = quoted(section("### JSON lines")).collect();
@@ -128,7 +134,7 @@ fn documented() -> BTreeMap<String, Names> {
     for row in rows(section("### JSON lines")) {
         let (Some(names), Some(fields)) = (row.first(), row.last()) else { continue };
         for name in quoted(names).filter(|name| name != "type" && name != "summary") {
-            let commands = ["upload", "download", "status", "clean", "setup", "doctor", "verify", "sandbox"];
+            let commands = ["upload", "download", "status", "undo", "log", "clean", "setup", "doctor", "verify", "sandbox"];
             let name = if commands.contains(&name.as_str()) { format!("summary {name}") } else { name };
             documented.insert(name, quoted(fields).collect());
         }

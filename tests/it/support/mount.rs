@@ -139,13 +139,15 @@ impl Mount {
         files.map(|file| fs::read_to_string(file.path()).expect("files of tests are text")).collect()
     }
 
-    /// Files in `.lsync/`, sorted and relative to it, but for what always stays there: state, what is known about the store, id and clock probe.
+    /// Files in `.lsync/`, sorted and relative to it, but for what always stays there: state, what is known about the store, id, log and clock
+    /// probe.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let own = self.root.join(".lsync");
         let files = walkdir::WalkDir::new(&own).into_iter().filter_map(Result::ok).filter(|e| !e.file_type().is_dir());
         let mut paths: Vec<String> =
             files.map(|e| e.path().strip_prefix(&own).expect("it is below").to_string_lossy().into_owned()).collect();
-        paths.retain(|path| path != "clock" && !path.starts_with("state-") && !path.starts_with("store-") && !path.starts_with("mount-"));
+        let stays = |path: &str| ["clock", "log"].contains(&path) || ["state-", "store-", "mount-"].iter().any(|own| path.starts_with(own));
+        paths.retain(|path| !stays(path));
         paths.sort();
         paths
     }

@@ -16,5 +16,11 @@ pub(crate) fn report(name: &str, counts: &Value) {
     let path = dir.join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(counts).expect("counts can be written");
     std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, text + "\n")).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    println!("{}", path.display());
+    tell(format_args!("{}", path.display()));
+}
+
+/// Prints a line, which the test runner shows when the test fails: how to repeat it, and what it was about to try.
+#[expect(clippy::print_stdout, reason = "what the test runner captures is what `println!` prints")]
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
+    println!("{line}");
 }

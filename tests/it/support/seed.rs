@@ -13,7 +13,7 @@ impl Seed {
     pub(crate) fn fresh() -> Seed {
         let given = std::env::var("LSYNC_TEST_SEED").ok().map(|text| text.parse().expect("LSYNC_TEST_SEED is a number"));
         let seed = given.unwrap_or_else(|| getrandom::u64().expect("the system has randomness"));
-        println!("LSYNC_TEST_SEED={seed}");
+        super::report::tell(format_args!("LSYNC_TEST_SEED={seed}"));
         Seed(seed)
     }
 
