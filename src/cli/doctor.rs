@@ -25,7 +25,7 @@ use super::output;
 use super::render::Page;
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::{count, some, when, wrap};
+use super::text::{some, when, wrap};
 
 /// Runs the command.
 pub(crate) fn run(common: Common, env: &Environment) -> Result<Exit, Failure> {
@@ -172,10 +172,10 @@ impl Doctor<'_> {
             output::line(&summary.to_string())?;
         } else if !common.dry_run {
             let notes = if self.notes > 0 { format!(", {}", some(self.notes, "note")) } else { String::new() };
+            let apart = if common.quiet { "" } else { "\n" };
             output::line(&match self.problems {
-                0 => format!("\nhealthy{notes}"),
-                1 => format!("\n1 problem{notes}"),
-                n => format!("\n{} problems{notes}", count(n)),
+                0 => format!("{apart}healthy{notes}"),
+                n => format!("{apart}{}{notes}", some(n, "problem")),
             })?;
         }
         Ok(exit)

@@ -56,17 +56,26 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     };
     // The name is random: nobody else's object can stand there.
     let put = Put { key: key.clone(), body: body.clone(), md5, guard: Guard::Any, enforce: Enforce::Head, about };
-    work.ends.bucket.put(put).await?;
-    let mut back = work.ends.bucket.get_whole(&key, None).await?;
-    if back.is_some() && back.as_ref() != Some(&body) {
-        // It may have been damaged on its way back only.
+    let stored = work.ends.bucket.put(put).await;
+    let damaged = match &stored {
+        Ok(stored) => stored.damaged,
+        Err(e) => !matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled),
+    };
+    let mut back = None;
+    // What differs once may have been damaged on its way back only.
+    for _ in 0..if damaged || stored.is_err() { 0 } else { 2 } {
         back = work.ends.bucket.get_whole(&key, None).await?;
+        if back.as_ref().is_none_or(|back| *back == body) {
+            break;
+        }
     }
     let came_back = back.as_ref() == Some(&body);
-    if back.is_some() && !came_back {
-        // A manifest that nobody can read would be in the way of every later run. Its name is random: what stands there is ours.
+    if damaged || back.is_some() && !came_back {
+        // A manifest that nobody can read would be in the way of every later run; a try that failed may have left one. Its name is random:
+        // what stands there is ours.
         let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
     }
+    stored?;
     if !came_back || !manifest_names(work).await?.contains(&name) {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::beneath::Dir;
 use super::clock::Clock;
+use super::folding::folding;
 use super::internal;
 use super::mount::{LocalError, Mount, Stamp};
 use super::temp::set_mtime;
 use super::trash::remove_tree;
 use crate::entry::Nanos;
+use crate::plan::Folding;
 
 /// What can be told without writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Tried {
     pub hard_links: bool,
     /// A name that is taken cannot be created a second time.
     pub exclusive_create: bool,
+    /// Which names it takes for one.
+    pub folding: Folding,
 }
 
 /// How many writes are timed.
@@ -78,9 +82,8 @@ pub fn try_out(mount: &Mount, unique: &str) -> Result<Tried, LocalError> {
     let dir = mount.make_internal(&format!("tmp/{unique}"))?;
     let tried = in_directory(&dir).map_err(failed());
     let removed = remove_tree(&all, unique).map_err(failed());
-    let (mut tried, ()) = (tried?, removed?);
-    tried.granularity = granularity;
-    Ok(tried)
+    let (tried, ()) = (tried?, removed?);
+    Ok(Tried { granularity, folding: folding(mount), ..tried })
 }
 
 fn in_directory(dir: &Dir) -> io::Result<Tried> {
@@ -101,7 +104,15 @@ fn in_directory(dir: &Dir) -> io::Result<Tried> {
     internal::set_mode(dir, "file", None, 0o750)?;
     let keeps_modes = dir.status("file")?.is_some_and(|status| status.mode == 0o750);
     let hard_links = dir.hard_link("file", dir, "second").is_ok() && internal::links(dir, "file")? == 2;
-    Ok(Tried { granularity: 0, keeps_nanoseconds, keeps_modes, fsync: times[WRITES / 2], hard_links, exclusive_create })
+    Ok(Tried {
+        granularity: 0,
+        keeps_nanoseconds,
+        keeps_modes,
+        fsync: times[WRITES / 2],
+        hard_links,
+        exclusive_create,
+        folding: Folding::default(),
+    })
 }
 
 /// The line of the mount table that an open directory belongs to.

@@ -258,11 +258,13 @@ impl Exam<'_> {
         self.spend()?;
         let part = self.bucket.upload_part(&upload, 1, Bytes::from_static(CONTENT), digest_one(CONTENT)).await?;
         self.spend()?;
-        self.profile.lists_parts = self.bucket.shows_part(&upload, CONTENT.len() as u64).await;
+        let parts = self.bucket.parts(&upload).await;
+        self.profile.lists_parts = shows(parts.map(|parts| parts.len() == 1 && parts[0].size == CONTENT.len() as u64));
         // The completion, a HEAD and two pages are worth more.
         if self.leaves_room_for(4) {
             self.spend()?;
-            self.profile.lists_uploads = self.bucket.shows_upload(&upload).await;
+            let open = self.bucket.open_uploads(&upload.key).await;
+            self.profile.lists_uploads = shows(open.map(|open| open.iter().any(|begun| begun.id == upload.id)));
         }
         let size = CONTENT.len() as u64;
         let mut done = None;
@@ -346,5 +348,13 @@ impl Exam<'_> {
             }
         }
         left
+    }
+}
+
+/// What an answer shows; `None` where there was none.
+fn shows(answer: Result<bool, Error>) -> Option<bool> {
+    match answer {
+        Ok(shows) => Some(shows),
+        Err(error) => matches!(error.kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Protocol).then_some(false),
     }
 }

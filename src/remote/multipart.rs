@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -141,29 +141,6 @@ impl Bucket {
         }
     }
 
-    /// Whether ListParts shows the one part of an upload, of this many bytes. `None` when the store could not be asked.
-    pub(super) async fn shows_part(&self, upload: &Upload, bytes: u64) -> Option<bool> {
-        let request = self.client().list_parts().bucket(self.name()).key(self.whole_key(&upload.key)).upload_id(&upload.id).send();
-        match self.tries("list the parts of", &upload.key).send(request).await {
-            Ok(answer) => {
-                let sizes: Vec<_> = answer.parts().iter().map(|part| (part.part_number(), part.size())).collect();
-                Some(sizes == [(Some(1), i64::try_from(bytes).ok())])
-            }
-            Err(failed) => is_refusal(failed.kind).then_some(false),
-        }
-    }
-
-    /// Whether ListMultipartUploads shows an upload. `None` when the store could not be asked.
-    pub(super) async fn shows_upload(&self, upload: &Upload) -> Option<bool> {
-        // The key as it is may be no valid XML, so it is looked for by its id.
-        let start: String = self.whole_key(&upload.key).chars().take_while(char::is_ascii_graphic).collect();
-        let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(start).encoding_type(EncodingType::Url).send();
-        match self.tries("list the uploads of", &upload.key).send(request).await {
-            Ok(answer) => Some(answer.uploads().iter().any(|open| open.upload_id() == Some(&upload.id))),
-            Err(failed) => is_refusal(failed.kind).then_some(false),
-        }
-    }
-
     /// Gives the upload up, so that its parts cost nothing.
     pub async fn abort_upload(&self, upload: &Upload) -> Result<(), Error> {
         let mut tries = self.tries("give up the upload of", &upload.key);
@@ -177,11 +154,6 @@ impl Bucket {
             }
         }
     }
-}
-
-/// What kind of failure is an answer to the question, rather than none.
-fn is_refusal(kind: Kind) -> bool {
-    matches!(kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Protocol)
 }
 
 /// Finds the upload's id in an answer whose root is `InitiateMultipartUpload`, as `rclone serve s3` writes it: the SDK only takes

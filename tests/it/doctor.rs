@@ -107,6 +107,7 @@ fn doctor_tells_what_the_mount_is() {
     assert!(found["timestamps"].as_i64().is_some_and(|nanos| (1..=2_000_000_000).contains(&nanos)), "{found:?}");
     assert!(found["fsync"]["median_us"].is_u64() && found["space"]["free"].is_u64(), "{found:?}");
     assert_eq!((&found["locks"], &found["hard_links"]), (&json!(true), &json!(true)));
+    assert_eq!(found["names"], json!({ "case": false, "accents": false }));
 }
 
 /// "Used to choose code paths, re-probed when old or when the endpoint changes": uploads ask nothing that doctor has asked, and take the

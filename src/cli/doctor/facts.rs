@@ -170,8 +170,8 @@ pub(super) fn profile_facts(profile: &Profile) -> Vec<Fact> {
     fact(
         "ListParts",
         profile.lists_parts.map(|shows| match shows {
-            true => (Ok, json!(true), "works", "shows what has arrived of an interrupted upload"),
-            false => (Note, json!(false), "does not work", "only lsync's own journal tells what has arrived of an upload"),
+            true => (Ok, json!(true), "works", "an interrupted upload of a large file goes on where it stopped"),
+            false => (Note, json!(false), "does not work", "an interrupted upload of a large file begins again with this file"),
         }),
     );
     fact(
@@ -367,11 +367,74 @@ fn tried_facts(tried: &Tried) -> Vec<Fact> {
         true => fact("hard links", Verdict::Ok, json!(true), "possible".into(), "the trash takes no copies"),
         false => fact("hard links", Verdict::Note, json!(false), "not possible".into(), "what a download replaces is copied to the trash"),
     };
+    let names = {
+        let (case, accents) = (tried.folding.case, tried.folding.accents);
+        let value = json!({ "case": case, "accents": accents });
+        let means = "of names in the bucket that would be one here, one is brought, and the others are problems";
+        match (case, accents) {
+            (false, false) => fact("names", Verdict::Ok, value, "told apart by case and by how accents are written".into(), ""),
+            (true, false) => fact("names", Verdict::Note, value, "`Data` and `data` are one".into(), means),
+            (false, true) => fact("names", Verdict::Note, value, "`\u{e9}` as one character and as two is one".into(), means),
+            (true, true) => fact("names", Verdict::Note, value, "not told apart by case nor by how accents are written".into(), means),
+        }
+    };
     vec![
         times,
         fact("times and modes", kept.0, json!({ "nanoseconds": nanoseconds, "modes": modes }), kept.1.into(), ""),
         fact("fsync", verdict, json!({ "median_us": u64::try_from(micros).unwrap_or(u64::MAX) }), fsync, means),
         exclusive,
         links,
+        names,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::samples::page;
+
+    fn nfs(options: &[&str]) -> Fact {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        file_system(&Mounted { at: "/lambda/nfs/me".into(), kind: "nfs4".into(), source: "10.0.0.5:/export/me".into(), options })
+    }
+
+    #[test]
+    fn of_a_network_file_system_the_options_are_told_that_matter() {
+        let hard = nfs(&["rw", "relatime", "vers=4.2", "rsize=1048576", "hard", "proto=tcp", "timeo=600"]);
+        assert_eq!(hard.verdict, Verdict::Ok);
+        assert_eq!(hard.found, "nfs4, version 4.2, hard, proto=tcp, timeo=600 (10.0.0.5:/export/me)");
+        assert_eq!(nfs(&["rw", "soft"]).verdict, Verdict::Note);
+        assert_eq!(nfs(&["ro", "hard"]).verdict, Verdict::Problem);
+    }
+
+    #[test]
+    fn a_clock_is_a_note_from_a_minute_and_a_problem_from_fifteen() {
+        let clock = |offset| connection_facts(Some(offset), None).remove(0);
+        let said = |offset| (clock(offset).verdict, clock(offset).found);
+        assert_eq!(said(0), (Verdict::Ok, "as the store's".into()));
+        assert_eq!(said(60), (Verdict::Ok, "60 s behind the store's".into()));
+        assert_eq!(said(-61), (Verdict::Note, "61 s ahead of the store's".into()));
+        assert_eq!(said(-900), (Verdict::Problem, "900 s ahead of the store's".into()));
+        assert!(connection_facts(None, None).is_empty());
+    }
+
+    #[test]
+    fn a_store_that_verifies_nothing_is_told_so_and_every_line_fits() {
+        let profile = Profile {
+            conditional_writes: Some(Support::Ignored),
+            checks_content_md5: Some(false),
+            single_etag: Some(ETagKind::Opaque),
+            odd_keys: Some(Support::Ignored),
+            object_below_object: Some(false),
+            keeps_metadata: Some(false),
+            ..Profile::default()
+        };
+        let facts = profile_facts(&profile);
+        assert!(facts[1].means.contains("`lsync upload --verify deep` reads it back"), "{}", facts[1].means);
+        let unknown = facts.iter().filter(|fact| fact.value.is_null()).count();
+        assert_eq!((facts.len(), unknown), (13, 7));
+        let text: String = facts.iter().map(|fact| fact.text(&page(80))).collect();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.starts_with("  note     conditional writes   silently ignored: lsync looks again right before\n"), "{text}");
+    }
 }
