@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_are_there_need_no_room_unless_they_are_anothers() {
+    fn parts_that_are_there_need_no_room_unless_another_owns_them() {
         let temp = tempfile::tempdir().unwrap();
         let mount = Mount::open(temp.path()).unwrap();
         let dead = Owner { pid: u32::MAX, ..Owner::this("dead") };

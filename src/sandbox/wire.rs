@@ -224,7 +224,7 @@ mod tests {
             (Some(Damage::Flip(1)), ("hdllo", true)),
             (Some(Damage::Flip(5)), ("hello", true)),
             (Some(Damage::End(0)), ("", true)),
-            (Some(Damage::End(3)), ("hel", true)),
+            (Some(Damage::End(4)), ("hell", true)),
             (Some(Damage::More(2)), ("hello++", true)),
             (Some(Damage::Swap), ("}pyyz", true)),
             (pause(0), ("hello", true)),
