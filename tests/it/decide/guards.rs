@@ -1,7 +1,5 @@
 //! "Guards" and "Self-sync": what the plan saw is looked at again right before each action.
 
-use std::time::Duration;
-
 use lsync::sandbox::{Action, Profile, Rule};
 
 use crate::support::pty::Pty;
@@ -138,12 +136,13 @@ fn only_a_confirmed_upload_writes_to_the_bucket_and_it_probes_once() {
 fn an_object_that_is_replaced_during_the_run_is_seen_by_the_closing_listing() {
     let two = Two::agreed(&[("same", "s")]);
     two.a.write("slow", "mine");
-    two.s3.faults().push(Rule { key_contains: Some("slow".into()), ..Rule::once("PutObject", Action::Delay(Duration::from_secs(1))) });
+    two.s3.faults().push(Rule { key_contains: Some("slow".into()), ..Rule::once("PutObject", Action::Hold) });
     let running = two.cmd_a("upload --yes").start();
     while !two.s3.keys().contains(&"slow".to_owned()) {
         std::thread::yield_now();
     }
     two.s3.put("slow", "theirs").put("same", "theirs");
+    two.s3.faults().release();
     let ran = running.wait().expect(3);
     assert!(ran.last_line().starts_with("incomplete: 2 failed"), "{}", ran.stdout);
     assert_eq!((two.object("slow"), two.object("same")), ("theirs".into(), "theirs".into()));
