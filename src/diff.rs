@@ -167,15 +167,22 @@ pub fn mode_of_new(kind: &Kind, umask: u32) -> u32 {
 
 /// The permission bits that a carry from `source` to `destination` sets, when both hold the same content: changed at the source
 /// only, or on both sides, or never agreed on. An object that another tool put tells none: at the destination it counts as having those
-/// that a download would give it under this umask; as a source it carries none. `None`: nothing to carry.
+/// that a download would give it under this umask, whatever was agreed on about another version of it; as a source it carries none. `None`:
+/// nothing to carry.
 #[must_use]
 pub fn mode_to_carry(source: &Entry, destination: &Entry, base: Option<&Entry>, umask: u32) -> Option<u32> {
     if matches!(source.kind, Kind::Link(_)) {
         return None;
     }
     let (from, to) = (source.mode?, destination.mode.unwrap_or_else(|| mode_of_new(&destination.kind, umask)));
-    let agreed = base.and_then(|base| base.mode);
+    let agreed = base.filter(|base| destination.mode.is_some() || !is_another_version(base, destination)).and_then(|base| base.mode);
     (from != to && agreed != Some(from)).then_some(from)
+}
+
+/// True when the base was agreed on about another version of the object: what it says of permission bits no manifest tells any more.
+#[must_use]
+pub fn is_another_version(base: &Entry, bucket: &Entry) -> bool {
+    matches!((base.file(), bucket.file()), (Some(base), Some(bucket)) if base.etag.is_some() && !base.is_version_of(bucket))
 }
 
 /// The permission bits that a destination has after content came to it: the source's, unless only the destination changed them.

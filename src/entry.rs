@@ -42,6 +42,14 @@ pub struct File {
     pub etag: Option<ETag>,
 }
 
+impl File {
+    /// True when both were listed as one version of an object: the same ETag and size.
+    #[must_use]
+    pub fn is_version_of(&self, other: &File) -> bool {
+        self.etag.is_some() && self.etag == other.etag && self.size == other.size
+    }
+}
+
 impl Entry {
     /// The file, if it is one.
     #[must_use]

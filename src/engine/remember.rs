@@ -7,7 +7,7 @@ use super::doubt::COARSE;
 use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
-use crate::diff::mode_agreed;
+use crate::diff::{is_another_version, mode_agreed};
 use crate::entry::{Entry, Kind, Stamp, find};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
@@ -48,17 +48,15 @@ pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
 pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
     let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
     let old = known.and_then(|k| k.base.as_deref());
-    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, old.and_then(|o| o.mode), sight.umask);
+    let before = old.filter(|old| bucket.entry.mode.is_some() || !is_another_version(old, &bucket.entry)).and_then(|old| old.mode);
+    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, before, sight.umask);
     let mut entry = Entry { kind: local.entry.kind.clone(), mode };
     if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
         file.etag.clone_from(&theirs.etag);
         file.digests.learn(&theirs.digests);
         // The recorded mtime is what travelled with the content; a local touch is no difference.
         file.mtime = theirs.mtime.or(file.mtime);
-        if let Some(old) = old.and_then(Entry::file)
-            && old.etag == file.etag
-            && old.size == file.size
-        {
+        if let Some(old) = old.and_then(Entry::file).filter(|old| old.is_version_of(file)) {
             file.digests.learn(&old.digests);
             file.mtime = old.mtime.or(file.mtime);
         }

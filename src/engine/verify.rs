@@ -342,7 +342,7 @@ fn wanted(file: &File) -> Want {
 /// True when the bucket lists what a record says: a file by ETag and size, anything else by its kind.
 fn is_as_recorded(record: &Entry, listed: &Entry) -> bool {
     match (record.file(), listed.file()) {
-        (Some(record), Some(listed)) => record.size == listed.size && record.etag.is_some() && record.etag == listed.etag,
+        (Some(record), Some(listed)) => record.is_version_of(listed),
         _ => record.kind == listed.kind,
     }
 }

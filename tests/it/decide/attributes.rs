@@ -181,6 +181,25 @@ fn with_a_base_only_permission_bits_that_changed_here_are_carried_to_objects_of_
     assert_eq!(two.b("upload --yes --json").expect(0).counts(), "unchanged=3");
 }
 
+/// What was agreed on about an older version says nothing of an object that no manifest tells, whichever command meets it first.
+#[test]
+fn permission_bits_of_an_older_version_are_carried_to_the_object_that_replaced_it() {
+    for first in ["upload", "download"] {
+        let two = Two::empty();
+        two.a.write("x", "old").mode("x", 0o640);
+        two.share();
+        two.a.write("x", "new").mode("x", 0o640);
+        two.s3.put("x", "new");
+        two.a(&format!("{first} --yes")).expect(0);
+        two.a("upload --yes").expect(0);
+        assert_eq!(published(&two, "x").mode, Some(0o640), "{first} first");
+        assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1");
+        let fresh = Two { b: Mount::new(), ..two };
+        fresh.b("download --yes").expect(0);
+        assert_eq!(mode(&fresh.b, "x"), 0o640);
+    }
+}
+
 /// "0666 & ~umask": of this process.
 #[test]
 fn the_umask_decides_which_permission_bits_need_no_manifest() {
