@@ -257,6 +257,32 @@ pub enum Refusal {
 }
 
 impl Plan {
+    /// A plan of nothing, about two sides that hold nothing.
+    #[must_use]
+    pub fn empty(direction: Direction) -> Plan {
+        Plan {
+            direction,
+            transfers: Vec::new(),
+            removals: Vec::new(),
+            updates: Vec::new(),
+            protected: Vec::new(),
+            conflicts: Vec::new(),
+            unknown: Vec::new(),
+            kept: Vec::new(),
+            vanished: Vec::new(),
+            same: Vec::new(),
+            same_bytes: 0,
+            problems: Vec::new(),
+            skipped: Vec::new(),
+            may_delete: false,
+            source_entries: 0,
+            source_has_more: false,
+            destination_entries: 0,
+            remembered_entries: 0,
+            owed: false,
+        }
+    }
+
     /// True when execution would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

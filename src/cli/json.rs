@@ -207,7 +207,7 @@ mod tests {
     use lsync::engine::Counts;
     use lsync::plan::Direction;
 
-    use super::super::render::samples::{empty, full, path};
+    use super::super::render::samples::{full, path};
     use super::*;
 
     #[track_caller]
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_summary_of_a_run_is_pinned() {
-        let plan = empty(Direction::Upload);
+        let plan = Plan::empty(Direction::Upload);
         let counts = Counts {
             uploaded: 1,
             downloaded: 2,

@@ -355,12 +355,12 @@ pub(crate) fn sum(plan: &Plan) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::samples::{around, bounds, empty, fits, full, page, path, transfer};
+    use super::samples::{around, bounds, fits, full, page, path, transfer};
     use super::*;
 
     #[test]
     fn a_first_upload() {
-        let mut new = empty(Direction::Upload);
+        let mut new = Plan::empty(Direction::Upload);
         new.transfers = vec![transfer("data/train.npy", 3 << 30, Class::New, 0), transfer("notes.md", 9, Class::New, 0)];
         let around = Around { holds: (0, 0), last_upload: None, bucket: "s3://research/".into(), ..around() };
         let ignored = Ignored { files: 812, bytes: 5 << 20, names: vec!["sync.toml (holds keys)".into(), ".venv/".into()] };
@@ -661,7 +661,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do() {
-        let mut same = empty(Direction::Download);
+        let mut same = Plan::empty(Direction::Download);
         same.same = vec![path("a")];
         same.same_bytes = 5;
         insta::assert_snapshot!(plan(&same, &around(), &bounds(), &page(80)), @"
@@ -679,7 +679,7 @@ mod tests {
     #[test]
     fn what_would_be_lost_is_said_for_each_direction() {
         let check = |direction, class, expected: &str| {
-            let mut one = empty(direction);
+            let mut one = Plan::empty(direction);
             one.transfers = vec![transfer("a", 5, class, 7)];
             assert_eq!(losses(&one, &bounds(), &page(80)).join(" "), expected);
         };
@@ -691,7 +691,7 @@ mod tests {
             "1 item (7 B) in the mount: replaced. The old ones go to .lsync/trash/, for 7 days and up to 10 % of the disk.",
         );
         let off = Bounds { trash: TrashLimits { age_seconds: 0, share: 0.1 }, ..bounds() };
-        let mut one = empty(Direction::Download);
+        let mut one = Plan::empty(Direction::Download);
         one.transfers = vec![transfer("a", 5, Class::OverwriteConflict, 7)];
         assert_eq!(
             losses(&one, &off, &page(80)).join(" "),
@@ -701,7 +701,7 @@ mod tests {
 
     #[test]
     fn a_download_that_does_not_fit_says_so() {
-        let mut one = empty(Direction::Download);
+        let mut one = Plan::empty(Direction::Download);
         one.transfers = vec![transfer("a", 5 << 30, Class::New, 0)];
         let bounds = Bounds { free: Some(1 << 30), ..bounds() };
         assert_eq!(room_and_time(&one, &bounds, &page(80)), "The mount has 1.0 GiB free, and 5.0 GiB are needed.");

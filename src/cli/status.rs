@@ -239,7 +239,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
 mod tests {
     use lsync::plan::Class;
 
-    use super::super::render::samples::{around, bounds, empty, fits, full, page, path, transfer};
+    use super::super::render::samples::{around, bounds, fits, full, page, path, transfer};
     use super::*;
 
     fn shown(up: &Plan, down: &Plan, last_run: Option<&LastRun>, width: usize) -> String {
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn in_sync_is_short() {
-        let (mut up, mut down) = (empty(Direction::Upload), empty(Direction::Download));
+        let (mut up, mut down) = (Plan::empty(Direction::Upload), Plan::empty(Direction::Download));
         (up.same, down.same) = (vec![path("a")], vec![path("a")]);
         insta::assert_snapshot!(shown(&up, &down, None, 80), @"
         Mount      /lambda/nfs/research
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn check_asks_about_one_direction_or_both() {
-        let (mut up, down) = (empty(Direction::Upload), empty(Direction::Download));
+        let (mut up, down) = (Plan::empty(Direction::Upload), Plan::empty(Direction::Download));
         up.transfers = vec![transfer("a", 1, Class::New, 0)];
         let check = |which, expected| assert_eq!(check(which, &up, &down), expected, "{which:?}");
         check(None, Exit::Done);

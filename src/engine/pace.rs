@@ -37,14 +37,19 @@ pub(super) struct Permit<'a> {
 
 impl Pace {
     /// The bounds that a run asked for; who waits for a turn hears a stop.
-    pub(super) fn new(ask: &Ask, stop: Stop) -> Pace {
-        let most_kib = u32::try_from(ask.max_memory / 1024).unwrap_or(u32::MAX).clamp(16 << 10, 1 << 28);
+    pub(super) fn of(ask: &Ask, stop: Stop) -> Pace {
+        Pace::new(ask.jobs, ask.max_memory, ask.bytes_per_second, stop)
+    }
+
+    /// So many requests, and bytes of memory, at once, and bytes a second.
+    pub(super) fn new(jobs: usize, max_memory: u64, bytes_per_second: Option<u64>, stop: Stop) -> Pace {
+        let most_kib = u32::try_from(max_memory / 1024).unwrap_or(u32::MAX).clamp(16 << 10, 1 << 28);
         Pace {
-            slots: Semaphore::new(ask.jobs.max(1)),
+            slots: Semaphore::new(jobs.max(1)),
             large: Semaphore::new(LARGE_IN_FLIGHT),
             memory_kib: Semaphore::new(most_kib as usize),
             most_kib,
-            bytes_per_second: ask.bytes_per_second.filter(|rate| *rate > 0),
+            bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
             next: Mutex::new(Instant::now()),
             idle: Arc::default(),
             stop,

@@ -129,7 +129,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         store: Profile::default(),
         store_is_new: false,
         distrusted: Vec::new(),
-        pace: Arc::new(Pace::new(ask, ends.stop.clone())),
+        pace: Arc::new(Pace::of(ask, ends.stop.clone())),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
         rest: Rest::new(ask.settle, clocks.sending),

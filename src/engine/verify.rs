@@ -226,7 +226,7 @@ impl Verifying<'_> {
     }
 
     async fn read(&mut self, objects: Vec<Object>) -> Result<(), Error> {
-        let pace = Arc::new(Pace::new(self.ask, self.ends.stop.clone()));
+        let pace = Arc::new(Pace::of(self.ask, self.ends.stop.clone()));
         let reader = Reader { ends: self.ends, pace: &pace };
         let reader = &reader;
         let mut shown = stream::iter(objects)

@@ -51,14 +51,15 @@ pub struct Journal {
     path: String,
 }
 
+/// The first line of every journal.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    lsync: String,
-    v: u32,
-    remote: String,
-    owner: Owner,
+pub(super) struct Header {
+    pub(super) lsync: String,
+    pub(super) v: u32,
+    pub(super) remote: String,
+    pub(super) owner: Owner,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    lands: bool,
+    pub(super) lands: bool,
 }
 
 #[derive(Serialize, Deserialize)]

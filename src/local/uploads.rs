@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::internal;
-use super::journal::FOLDER;
+use super::journal::{FOLDER, Header};
 use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
@@ -69,14 +69,6 @@ pub struct Left {
     journals: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    lsync: String,
-    v: u32,
-    remote: String,
-    owner: Owner,
-}
-
 /// One line; see the module.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -119,7 +111,8 @@ impl UploadJournal {
     pub fn create(mount: &Mount, bucket: &str, prefix: &str, operation: &str) -> Result<UploadJournal, LocalError> {
         let name = format!("{operation}{SUFFIX}");
         let path = format!(".lsync/{FOLDER}/{name}");
-        let header = Header { lsync: "uploads".into(), v: FORMAT, remote: remote_id(bucket, prefix), owner: Owner::this(operation) };
+        let (lsync, owner) = ("uploads".into(), Owner::this(operation));
+        let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: false };
         let mut first = Vec::new();
         write_line(&mut first, &header);
         let dir = mount.make_internal(FOLDER)?;

@@ -18,25 +18,15 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
         Direction::Download => (bucket, local),
     };
     let plan = Plan {
-        direction,
-        transfers: Vec::new(),
-        removals: Vec::new(),
-        updates: Vec::new(),
-        protected: Vec::new(),
-        conflicts: Vec::new(),
-        unknown: Vec::new(),
-        kept: Vec::new(),
         vanished: input.vanished.to_vec(),
-        same: Vec::new(),
-        same_bytes: 0,
         problems: input.problems.to_vec(),
         skipped: input.skipped.to_vec(),
         may_delete: choices.delete,
         source_entries,
-        source_has_more: false,
         destination_entries,
         remembered_entries: input.base.len() as u64,
         owed: input.owed && direction == Direction::Upload,
+        ..Plan::empty(direction)
     };
     let mut builder = Builder { choices, input, spoilt: Spoilt::of(input), plan, full_there: Vec::new() };
     builder.rows();

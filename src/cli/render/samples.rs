@@ -45,30 +45,6 @@ pub(in crate::cli) fn bounds() -> Bounds {
     }
 }
 
-pub(in crate::cli) fn empty(direction: Direction) -> Plan {
-    Plan {
-        direction,
-        transfers: Vec::new(),
-        removals: Vec::new(),
-        updates: Vec::new(),
-        protected: Vec::new(),
-        conflicts: Vec::new(),
-        unknown: Vec::new(),
-        kept: Vec::new(),
-        vanished: Vec::new(),
-        same: Vec::new(),
-        same_bytes: 0,
-        problems: Vec::new(),
-        skipped: Vec::new(),
-        may_delete: false,
-        source_entries: 0,
-        source_has_more: false,
-        destination_entries: 0,
-        remembered_entries: 0,
-        owed: false,
-    }
-}
-
 pub(in crate::cli) fn transfer(at: &str, bytes: u64, class: Class, replaced_bytes: u64) -> Transfer {
     Transfer {
         path: path(at),
@@ -132,7 +108,7 @@ pub(in crate::cli) fn full(direction: Direction) -> Plan {
             ),
         ],
         skipped: vec![Skipped { path: path("run/socket"), why: "a socket".into() }],
-        ..empty(direction)
+        ..Plan::empty(direction)
     }
 }
 

@@ -10,12 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::*;
 use crate::config::{Credentials, Secret, Store};
-use crate::engine::{Ask, Stop};
+use crate::engine::Stop;
 use crate::event::Observer;
-use crate::filter::Patterns;
 use crate::local::hash::Source;
 use crate::local::mount::Mount;
-use crate::local::place::TrashLimits;
 use crate::path::Prefix;
 use crate::remote::connect::{Network, connect};
 use crate::sandbox::{Action, Options, Rule, Server};
@@ -72,21 +70,7 @@ impl Place {
     }
 
     fn pace(&self, max_memory: u64) -> Pace {
-        let ask = Ask {
-            patterns: Patterns::default(),
-            paths: Vec::new(),
-            narrowed: false,
-            removals: false,
-            compare_size: false,
-            compare_content: false,
-            read_back: crate::engine::Depth::List,
-            jobs: 8,
-            max_memory,
-            bytes_per_second: None,
-            trash: TrashLimits { age_seconds: 0, share: 1.0 },
-            settle: std::time::Duration::ZERO,
-        };
-        Pace::new(&ask, self.ends.stop.clone())
+        Pace::new(8, max_memory, None, self.ends.stop.clone())
     }
 
     fn object(&self) -> Option<Vec<u8>> {
