@@ -77,9 +77,14 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
     })
     .await??;
     apply(work, &change, &placed, &mut state);
+    // A base that knew of a file that a power loss then takes away would take that for a removal.
+    let learns_of_files = work.plan.direction == Direction::Upload || base_would_learn(work.sight, work.plan);
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
     let learnt = change.learnt;
     blocking(move || -> Result<(), Error> {
+        if learns_of_files {
+            mount.distrust_writers();
+        }
         state::save(&mount, bucket.name(), bucket.prefix().as_str(), &state)?;
         match learnt {
             Some(profile) => Ok(store::save(&mount, bucket.endpoint(), bucket.name(), &profile)?),

@@ -345,7 +345,7 @@ impl Work<'_> {
             NotSent::Damaged(entry) => {
                 // Ours, and not what the file holds: the next run replaces it.
                 self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
-                (FailureKind::Integrity, "the store holds other bytes than were sent, and sending them again did not help".into())
+                (FailureKind::Integrity, "the store holds other bytes than were sent: run the same command again".into())
             }
         };
         let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };

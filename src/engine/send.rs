@@ -14,7 +14,7 @@ use super::report::{FailureKind, chain};
 use super::rest::Rest;
 use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, ETag, Md5, digest_one, part_bytes_for};
+use crate::digest::{Digests, Md5, digest_one, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
@@ -95,9 +95,8 @@ impl Sender<'_> {
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
-                Err(Once::Damaged(etag)) => {
-                    let file = File { size: stamp.size, mtime: None, digests: Digests::of_etag(&etag), etag: Some(etag) };
-                    return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(file), mode: None })));
+                Err(Once::Damaged(file)) => {
+                    return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(*file), mode: None })));
                 }
                 Ok(sent) => return Ok(sent),
             }
@@ -132,6 +131,9 @@ impl Sender<'_> {
             Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
         };
         let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests, etag: Some(stored.etag) };
+        if stored.damaged {
+            return Err(Once::Damaged(Box::new(File { mtime: None, ..file })));
+        }
         Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept })
     }
 
@@ -155,8 +157,10 @@ impl Sender<'_> {
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
-            Ok(stored) if stored.damaged => Err(Once::Damaged(stored.etag)),
-            Ok(stored) => Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0 }),
+            Ok(stored) => {
+                let digests = if stored.damaged { Digests::of_etag(&stored.etag) } else { Digests::of_whole(md5) };
+                Ok(Written { stored, digests, kept: 0 })
+            }
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");
                 Err(e.into())
@@ -194,6 +198,7 @@ impl Sender<'_> {
 #[derive(Debug)]
 struct Written {
     stored: Stored,
+    /// Of what the store holds: not of what was sent, where that was damaged on its way.
     digests: Digests,
     /// Bytes of it that an earlier run had sent.
     kept: u64,
@@ -203,7 +208,8 @@ struct Written {
 enum Once {
     Read(ReadError),
     Remote(crate::remote::error::Error),
-    Damaged(ETag),
+    /// What the store holds instead of what was sent.
+    Damaged(Box<File>),
     Run(Error),
 }
 

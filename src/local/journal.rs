@@ -147,6 +147,10 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
             }
             // A run that is dead did not come to publish what it did.
             state.owed |= journal.life != Life::Own && landed.is_none();
+            // A file that was sent, and that a power loss took, proves no removal.
+            if landed.is_none() && !journal.owner.is_of_this_boot() && known.base.is_some() && matches!(mount.look(&path), Ok(None)) {
+                continue;
+            }
             told.insert(path, known);
         }
         state.journals.push((journal.operation, journal.bytes.len() as u64));

@@ -165,6 +165,11 @@ impl Mount {
         &self.touched
     }
 
+    /// What is saved next tells of files that other programs wrote, which may not be durable yet: it waits until all of the mount is.
+    pub fn distrust_writers(&self) {
+        self.touched.add_everything();
+    }
+
     /// The device that the root lies on.
     pub(crate) fn device(&self) -> u64 {
         self.identity.0

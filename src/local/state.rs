@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn dead(operation: &str, since: i64) -> Owner {
-        Owner { boot: "an earlier boot".into(), since, ..Owner::this(operation) }
+        Owner { pid: u32::MAX, since, ..Owner::this(operation) }
     }
 
     #[test]
@@ -336,6 +336,25 @@ mod tests {
         assert_eq!(told(), ["a"], "another host cannot tell");
     }
 
+    /// What an upload sent may not have been durable here: a power loss that takes it is no removal.
+    #[test]
+    fn after_a_power_loss_a_file_that_was_sent_and_is_gone_is_none_that_was_removed() {
+        let (temp, mount) = mount();
+        save(&mount, "b", "", &state(&["c", "d"])).unwrap();
+        std::fs::write(temp.path().join("a"), "a").unwrap();
+        let notes = [note("a", Some(entry("a"))), note("b", Some(entry("b"))), note("c", Some(entry("c of one"))), note("d", None)];
+        left_behind(&mount, "one", Owner { boot: "an earlier boot".into(), ..Owner::this("one") }, &notes);
+        let bases =
+            |state: &State| state.entries.iter().map(|(p, k)| (p.as_str().to_owned(), k.base.as_deref().cloned())).collect::<Vec<_>>();
+        let (a, c, d) = (("a".to_owned(), Some(entry("a"))), ("c".to_owned(), Some(entry("c"))), ("d".to_owned(), None));
+        let told = load(&mount, "b", "").unwrap().state;
+        assert_eq!(bases(&told), [a, c, d]);
+        assert!(told.owed, "the bucket was changed");
+        // Without a power loss it is there or was removed.
+        given_to(&mount, "one", dead("one", 1));
+        assert_eq!(bases(&load(&mount, "b", "").unwrap().state).len(), 4);
+    }
+
     #[test]
     fn a_journal_whose_removal_was_missed_is_not_folded_over_the_newer_state() {
         let (temp, mount) = mount();
@@ -404,6 +423,7 @@ mod tests {
     fn the_journal_of_another_host_is_read_and_that_of_another_remote_is_not() {
         let (temp, mount) = mount();
         let elsewhere = Owner { host: "gpu-of-yesterday".into(), ..Owner::this("far") };
+        std::fs::write(temp.path().join("a"), "a").unwrap();
         left_behind(&mount, "far", elsewhere, &[note("a", Some(entry("a")))]);
         assert_eq!(load(&mount, "other", "").unwrap().state, State::default());
         save(&mount, "other", "", &State::default()).unwrap();

@@ -15,7 +15,7 @@ use super::classify::Failed;
 use super::error::{Error, Kind};
 use super::tries::Tries;
 use super::write::{Write, quoted};
-use crate::digest::{ETag, Md5};
+use crate::digest::{ETag, Md5, digest_one};
 use crate::entry::Nanos;
 
 /// What must stand at a key for a request to be carried out.
@@ -164,12 +164,21 @@ impl Bucket {
     /// Whether the store holds what was sent, as far as the ETag tells. One that looks like an MD5 and is not ours is none (SSE-KMS, and
     /// stores with ETags of their own), or something on the way changed a bit and the store does not check: then the object itself decides.
     async fn took(&self, put: &Put, stored: &Stored) -> Result<bool, Error> {
-        let no_md5 = &self.learnt().etags_are_no_md5;
-        if stored.etag.md5().is_none_or(|md5| md5 == put.md5) || no_md5.load(Ordering::Relaxed) {
+        if stored.etag.md5().is_none_or(|md5| md5 == put.md5) {
             return Ok(true);
         }
-        let encrypted = self.head(&put.key).await?.is_some_and(|head| head.etag_is_no_digest);
-        let whole = encrypted || self.get_whole(&put.key, None).await?.is_some_and(|back| back == put.body);
+        self.begins_with(&put.key, put.body.len() as u64, put.md5).await
+    }
+
+    /// Whether the first `bytes` of an object have this MD5, where its ETags look like MD5s and are not those of what was sent: reads them,
+    /// unless ETags are known to be none here.
+    pub async fn begins_with(&self, key: &str, bytes: u64, md5: Md5) -> Result<bool, Error> {
+        let no_md5 = &self.learnt().etags_are_no_md5;
+        if no_md5.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let encrypted = self.head(key).await?.is_some_and(|head| head.etag_is_no_digest);
+        let whole = encrypted || self.get_whole(key, Some(bytes)).await?.is_some_and(|back| digest_one(&back) == md5);
         no_md5.fetch_or(whole, Ordering::Relaxed);
         Ok(whole)
     }

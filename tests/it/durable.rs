@@ -174,3 +174,17 @@ fn what_cannot_be_made_durable_is_not_remembered() {
     Cmd::lsync(&there).on(&s3.store).args("upload --yes --delete --max-delete 100%").run().expect(0);
     assert_eq!(s3.keys(), ["data/a", "data/b", "stays"]);
 }
+
+/// What an upload remembers is saved after everything on the mount is durable: a file that its writer never synced, and that a power loss
+/// takes, must not look like one that was removed.
+#[test]
+#[ignore = "needs strace; .ci/run runs it"]
+fn an_upload_remembers_nothing_that_a_power_loss_could_take() {
+    let (s3, here) = (S3::start(), Mount::with(&[("a", "written a moment ago")]));
+    traced(&s3, &here, "-e trace=syncfs,renameat,renameat2", "upload --yes").run().expect(0);
+    let calls = calls(&trace_of(&here));
+    let at = |what: &dyn Fn(&str) -> bool| calls.iter().position(|call| what(call));
+    let synced = at(&|call| call.starts_with("syncfs(") && call.ends_with("= 0")).expect("everything is made durable");
+    let saved = at(&|call| call.starts_with("rename") && call.contains("\"state-")).expect("the base is saved");
+    assert!(synced < saved, "{calls:?}");
+}

@@ -67,6 +67,20 @@ fn a_part_that_a_store_took_damaged_without_checking_is_sent_again() {
     }
 }
 
+/// Then no part shows that ETags are MD5s here, and what was made of them is looked at.
+#[test]
+fn a_file_of_which_every_part_was_damaged_is_noticed() {
+    for s3 in unchecking() {
+        let mount = Mount::new();
+        mount.write("data/large", noise(17 << 20));
+        s3.faults().push(hit("UploadPart", "data/large", 3, Action::FlipRequest(7)));
+        let ran = lsync(&s3, &mount, "upload --yes").run().expect(8);
+        assert!(ran.says("data/large: the store holds other bytes than were sent"), "{}", ran.stderr);
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert_eq!((s3.faults().pending(), s3.content("data/large") == noise(17 << 20)), (0, true));
+    }
+}
+
 #[test]
 fn what_arrives_damaged_again_and_again_is_exit_8_and_the_next_run_mends_it() {
     for s3 in unchecking() {

@@ -152,13 +152,24 @@ impl Work<'_> {
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
-        let Found::Object { etag, size, marker } = found else { return Ok(()) };
+        let Found::Object { etag, size, marker } = found else { return self.is_gone(path).await };
         let key = if *marker { format!("{}/", path.as_str()) } else { path.as_str().to_owned() };
         let guard = Guard::Is(etag.clone(), *size);
         let Err(broken) = self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent) else { return Ok(()) };
         match guard_as_answered(self.ends, &key, &guard, &broken).await {
             Some(guard) => self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent),
             None => Err(broken),
+        }
+    }
+
+    /// What the bucket did not list is forgotten only if it does not have it either: a listing may lag.
+    async fn is_gone(&self, path: &RelPath) -> Result<(), NotSent> {
+        if self.sight.view.vanished.binary_search(path).is_err() {
+            return Ok(());
+        }
+        match self.ends.bucket.head(path.as_str()).await.map_err(not_sent)? {
+            None => Ok(()),
+            Some(_) => Err(NotSent::Item(FailureKind::Stale, "the bucket has it, and did not list it when the run began".into())),
         }
     }
 

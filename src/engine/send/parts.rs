@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
-use super::{Once, Sender, Written, about};
+use super::{BUFFERED_MAX, Once, Sender, Written, about};
 use crate::digest::{Digests, ETag, Md5, Parts, digest_one};
 use crate::engine::{Error, blocking};
 use crate::entry::Stamp;
@@ -100,8 +100,14 @@ impl Sender<'_> {
         // The file must still be what it was: a torn one is never made an object.
         let check = file.source.clone();
         blocking(move || check.unchanged()).await??;
-        let stored = self.ends.bucket.complete_upload(upload, &etags, file.stamp.size, guard, self.enforce).await?;
-        let digests = Digests::of_parts(Parts { part_bytes: file.part_bytes, md5s });
+        let mut stored = self.ends.bucket.complete_upload(upload, &etags, file.stamp.size, guard, self.enforce).await?;
+        if file.part_bytes <= BUFFERED_MAX && none_fits(&etags, &md5s) {
+            // Either its ETags are no MD5s, or every part was damaged on its way: the first tells which.
+            let begins = self.ends.bucket.begins_with(file.path.as_str(), file.part_bytes.min(file.stamp.size), md5s[0]).await;
+            stored.damaged = !begins.unwrap_or(false);
+        }
+        let held = if stored.damaged { etags.iter().filter_map(ETag::md5).collect() } else { md5s };
+        let digests = Digests::of_parts(Parts { part_bytes: file.part_bytes, md5s: held });
         Ok(Written { stored, digests, kept: file.kept.load(Ordering::Relaxed) })
     }
 
@@ -234,6 +240,11 @@ fn damaged((etags, md5s): &(Vec<ETag>, Vec<Md5>)) -> Vec<u32> {
     let parts = || (1..).zip(etags.iter().map(ETag::md5).zip(md5s));
     let tells = parts().any(|(_, (etag, md5))| etag.as_ref() == Some(md5));
     parts().filter(|(_, (etag, md5))| tells && etag.as_ref().is_some_and(|etag| etag != *md5)).map(|(number, _)| number).collect()
+}
+
+/// True when every part was answered with an MD5 that is not its own.
+fn none_fits(etags: &[ETag], md5s: &[Md5]) -> bool {
+    etags.iter().map(ETag::md5).zip(md5s).all(|(etag, md5)| etag.is_some_and(|etag| etag != *md5))
 }
 
 /// True where only the way to the store failed, or the right to use it: what was sent may be gone on from.

@@ -1,6 +1,6 @@
 //! "Deletions": what proves one, in each direction, and what never does.
 
-use lsync::sandbox::{Action, Rule};
+use lsync::sandbox::{Action, Oddity, Rule};
 
 use crate::support::cmd::Ran;
 use crate::support::mount::Mount;
@@ -59,6 +59,20 @@ fn what_vanished_from_the_bucket_is_kept_reported_and_sent_again() {
     let fresh = Mount::new();
     let ran = crate::support::cmd::Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(3);
     assert!(ran.last_line().starts_with("incomplete: ") && ran.stderr.contains("x: the published manifest has it"), "{}", ran.stderr);
+}
+
+/// What a listing lacks is no removal by somebody else: the bucket is asked before it is forgotten.
+#[test]
+fn what_was_removed_here_is_removed_in_the_bucket_after_a_listing_without_its_end() {
+    let two = Two::agreed(&[("a", "a"), ("y", "y"), ("z", "z")]);
+    two.a.remove("y").remove("z");
+    two.s3.faults().push(Rule::once("ListObjectsV2", Action::List(Oddity::NoTail)));
+    let ran = two.a("upload --yes --delete --max-delete 2").expect(3);
+    assert_eq!(two.s3.faults().pending(), 0);
+    assert!(ran.says("y: the bucket has it, and did not list it when the run began"), "{}", ran.stderr);
+    assert_eq!(two.s3.keys(), ["a", "y", "z"]);
+    assert_eq!(two.a("upload --yes --delete --max-delete 2 --json").expect(0).counts(), "deleted=2 unchanged=1");
+    assert_eq!(two.s3.keys(), ["a"]);
 }
 
 /// "`download --delete` removes L only if L equals B **and** a manifest of B's lineage, of B's generation or later, no longer has the path".
