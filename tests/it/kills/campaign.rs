@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::check::case;
 use super::moment::Kill;
-use super::story::Story;
+use super::story::{Scene, Story};
 use crate::support::report::{asked_for, report};
 use crate::support::seed::Seed;
 
@@ -36,15 +36,23 @@ const CALLS: [&str; 16] = [
 /// Those that give and take names, which is where a file can get lost.
 const NAMING: [&str; 5] = ["linkat", "renameat", "renameat2", "unlinkat", "fsync"];
 
-/// Runs of these stories take less than this, without large files and with them.
-const LONGEST: [Duration; 2] = [Duration::from_millis(220), Duration::from_millis(900)];
-
 /// A story, a time at which its run is killed, and whether a run in the other direction comes between.
 pub(super) fn at_random(seed: &mut Seed) -> (Story, Kill, bool) {
     let story = *seed.pick(&Story::ALL);
-    let longest = LONGEST[usize::from(matches!(story, Story::UploadLarge | Story::DownloadLarge))];
-    let micros = u64::try_from(longest.as_micros()).expect("it is short");
+    let micros = u64::try_from(length(story).as_micros()).expect("it is short");
     (story, Kill::After(Duration::from_micros(seed.below(micros))), seed.once_in(4))
+}
+
+/// How long the story's run takes here when nobody kills it.
+fn length(story: Story) -> Duration {
+    static LENGTHS: OnceLock<BTreeMap<Story, Duration>> = OnceLock::new();
+    let measured = |story| {
+        let scene = Scene::set(story);
+        let began = Instant::now();
+        scene.cmd().run().expect(0);
+        (story, began.elapsed())
+    };
+    LENGTHS.get_or_init(|| Story::ALL.map(measured).into())[&story]
 }
 
 /// What was done, and what went wrong; in the report after every few cases, so that a campaign that is stopped is evidence too.
