@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::arrived::{check_buffer, read_back, trusted};
 use super::learn::metadata;
 use super::pace::{Buffer, Pace};
+use super::reading::{Reader, Shown};
 use super::report::{FailureKind, Proof, chain};
 use super::send::{NotSent, guard_as_answered, not_sent};
 use super::{Ends, Error, blocking};
@@ -19,13 +20,17 @@ use crate::local::place::{PlaceError, Seen, Temp, Workplace};
 use crate::path::RelPath;
 use crate::plan::Transfer;
 use crate::remote::error::Kind as RemoteKind;
-use crate::remote::object::{Guard, Head};
+use crate::remote::object::{Guard, Head, NONCE};
 
 /// What fetching needs beside the object.
 pub(super) struct Fetcher<'a> {
     pub(super) ends: &'a Ends,
-    pub(super) pace: &'a Pace,
+    pub(super) pace: &'a Arc<Pace>,
     pub(super) workplace: &'a Arc<Workplace>,
+    /// A manifest that could prove more is there and cannot be read: content that nothing else proves is read twice.
+    pub(super) twice: bool,
+    /// The store's ETags of objects in parts are known to tell nothing.
+    pub(super) opaque_parts: bool,
 }
 
 /// A file that is in place.
@@ -65,6 +70,10 @@ impl Fetcher<'_> {
             },
             got => got,
         };
+        let got = match got {
+            Ok(got) if self.twice && got.proof == Proof::Size => self.is_there_again(path, source, etag, got).await,
+            got => got,
+        };
         let Got { digests, proof, head, kept } = got.inspect_err(|why| {
             if let NotSent::Item(FailureKind::Integrity | FailureKind::Stale | FailureKind::NoSpace, _) = why {
                 temp.give_up();
@@ -81,6 +90,20 @@ impl Fetcher<'_> {
         let stamp = placed.await?.map_err(not_placed)?;
         let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof, kept })
+    }
+
+    /// Reads an object once more, and compares: what a way damages comes the same way hardly twice.
+    async fn is_there_again(&self, path: &RelPath, source: &File, etag: &ETag, got: Got) -> Result<Got, NotSent> {
+        let file = File { size: source.size, digests: got.digests.clone(), etag: Some(etag.clone()), mtime: None };
+        match (Reader { ends: self.ends, pace: self.pace }).object(path, &file).await? {
+            Shown::Same => Ok(got),
+            Shown::Differs(_) | Shown::Untold => {
+                let why = "what the bucket sends is not the same each time, and its manifest cannot be read; the old file is untouched";
+                Err(NotSent::Item(FailureKind::Integrity, why.into()))
+            }
+            Shown::Changed => Err(NotSent::Item(FailureKind::Stale, "the bucket changed it while it was read".into())),
+            Shown::Unread(why) => Err(NotSent::Item(FailureKind::Failed, why)),
+        }
     }
 
     /// Where the content goes first; for a large object perhaps with parts that an earlier run has brought.
@@ -166,7 +189,14 @@ impl Fetcher<'_> {
             };
         }
         let source = File { digests: trusted(source, head.as_ref()), ..source.clone() };
-        self.judge_arrived(&source, arrived, temp).await.map(|(digests, proof)| Got { digests, proof, head, kept })
+        match self.judge_arrived(&source, arrived, temp).await? {
+            (_, Proof::Size) if !self.opaque_parts && head.as_ref().is_some_and(|head| is_ours_in_parts(&source, head)) => {
+                let why = "what the bucket sends does not match its ETag; the old file is untouched. Where ETags of parts tell nothing, \
+                           `lsync doctor` finds that out";
+                Err(NotSent::Item(FailureKind::Integrity, why.into()))
+            }
+            (digests, proof) => Ok(Got { digests, proof, head, kept }),
+        }
     }
 
     /// No part digests in the ranges' size: a whole MD5 or a composite ETag may still prove the content, by a pass over the temporary.
@@ -342,6 +372,13 @@ fn mtime(source: &File, head: Option<&Head>, last_modified: Option<Nanos>) -> Op
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
 pub(super) fn not_placed(error: PlaceError) -> NotSent {
     NotSent::Item(FailureKind::of(&error), chain(&error))
+}
+
+/// True when lsync sent it, in parts whose size follows from its own, so that its ETag tells what it holds.
+fn is_ours_in_parts(source: &File, head: &Head) -> bool {
+    let parts = part_bytes_for(source.size).map(|part_bytes| source.size.div_ceil(part_bytes));
+    let told = source.digests.composite.as_deref().map(|(_, count)| u64::from(*count));
+    head.metadata.contains_key(NONCE) && told.is_some() && told == parts
 }
 
 #[cfg(test)]

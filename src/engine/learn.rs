@@ -11,7 +11,7 @@ use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
 use crate::local::hash::{ReadError, Watch, hash_file};
-use crate::local::state::State;
+use crate::local::state::{Known, State};
 use crate::local::uploads::left;
 use crate::path::RelPath;
 use crate::problem::{Problem, Side, exclude_line};
@@ -117,7 +117,13 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
         let (path, remote) = &mut sight.view.entries[at];
         let Kind::File(file) = &mut remote.entry.kind else { continue };
         if file.etag.as_ref() != Some(&head.etag) {
-            continue; // replaced since the listing: the guard will see it
+            // A store that lists other ETags than it answers, or it was replaced since the listing: then the guard will see it.
+            if let (Some(etag), Some(agreed)) = (file.etag.clone(), answered_as(&sight.state, path, &head)) {
+                file.digests.learn(&agreed.digests);
+                file.mtime = file.mtime.or(agreed.mtime);
+                sight.learnt.foreign.push((path.clone(), (etag, agreed.digests, agreed.mtime)));
+            }
+            continue;
         }
         let (mut digests, mtime) = metadata(&head);
         if let Some(parts) = head.metadata.get(NONCE).and_then(|nonce| ours.get(nonce)).filter(|_| !head.etag.written_over_nfs()) {
@@ -130,24 +136,53 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
     Ok(())
 }
 
-/// Asks the objects of equal size that only their ETag makes different, on paths where nothing was ever agreed on: ETags that look like
-/// digests may be none (SSE-KMS, SSE-C), and the object may be ours, from a run that did not come to know.
-pub(super) async fn from_encrypted(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+/// What was agreed on about the very version that a HEAD answers, which was then noted by its answer.
+fn answered_as(state: &State, path: &RelPath, head: &Head) -> Option<File> {
+    let agreed = crate::entry::find(&state.entries, path.as_str())?.base.as_ref()?.file()?;
+    (agreed.size == head.size && agreed.etag.as_ref() == Some(&head.etag)).then(|| agreed.clone())
+}
+
+/// Asks the objects of equal size that only their ETag makes different, where both sides are news: ETags that look like digests may be none
+/// (SSE-KMS, SSE-C), and the object may be ours, from a run that did not come to know, whole or damaged on its way.
+pub(super) async fn from_doubtful(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let doubtful = rows(sight, |at| {
         let (local, bucket) = at.local.zip(at.bucket)?;
         let (ours, theirs) = (local.file()?, bucket.file()?);
         let by_etag = theirs.etag.as_ref().is_some_and(|etag| theirs.digests == Digests::of_etag(etag));
         let differs = ours.size == theirs.size && local.same_content(bucket) == Some(false);
-        (at.base.is_none() && by_etag && differs).then_some(())
+        let is_news = |side: &Entry| at.base.is_none_or(|base| side.same_content(base) != Some(true));
+        (by_etag && differs && is_news(local) && is_news(bucket)).then_some(())
     });
-    let asked = doubtful.iter().filter_map(|(at, ())| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
+    let both: BTreeMap<usize, usize> = doubtful.iter().filter_map(|(at, ())| Some((at.bucket?, at.local))).collect();
+    let asked = both.keys().map(|at| (*at, sight.view.entries[*at].0.as_str().to_owned())).collect();
     for (at, head) in heads(ends, ask, asked).await? {
-        let Kind::File(file) = &mut sight.view.entries[at].1.entry.kind else { continue };
-        if head.etag_is_no_digest && file.etag.as_ref() == Some(&head.etag) {
-            file.digests = metadata(&head).0;
+        let (path, remote) = &mut sight.view.entries[at];
+        let Kind::File(file) = &mut remote.entry.kind else { continue };
+        if file.etag.as_ref() != Some(&head.etag) {
+            continue;
+        }
+        let (told, _) = metadata(&head);
+        if head.etag_is_no_digest {
+            file.digests = told;
+        } else if head.metadata.contains_key(NONCE) && told.whole.is_some() && is_whole(&sight.local[both[&at]].1, &told) {
+            // It was to hold what the mount holds, and does not: it may be replaced as if it had been agreed on.
+            agree(&mut sight.state, path, &remote.entry);
         }
     }
     Ok(())
+}
+
+fn is_whole(local: &Local, told: &Digests) -> bool {
+    local.entry.file().is_some_and(|file| file.digests.same(told) == Some(true))
+}
+
+/// Takes an object for what both sides had, for this run.
+fn agree(state: &mut State, path: &RelPath, entry: &Entry) {
+    let base = Some(std::sync::Arc::new(entry.clone()));
+    match state.entries.binary_search_by(|(at, _)| at.cmp(path)) {
+        Ok(at) => state.entries[at].1.base = base,
+        Err(at) => state.entries.insert(at, (path.clone(), Known { base, ..Known::default() })),
+    }
 }
 
 /// What HEADs say of objects, but for those that are gone.

@@ -119,6 +119,34 @@ fn a_manifest_that_arrives_damaged_is_read_again() {
     }
 }
 
+/// An object in parts whose manifest cannot be read: its ETag tells where it can, else it is read twice.
+#[test]
+fn a_large_body_that_arrives_damaged_is_noticed_without_a_manifest() {
+    let opaque = Profile { opaque_multipart_etag: true, ..Profile::default() };
+    for (profile, damage) in [(Profile::default(), Action::Swap), (opaque, Action::FlipByte(9))] {
+        let (s3, mount, there) = (S3::start(), Mount::new(), Mount::new());
+        s3.faults().set_profile(profile);
+        mount.write("large", noise(17 << 20));
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        let damaged = |times| {
+            s3.faults().push(hit("GetObject", "manifests/", 3, Action::FlipByte(30)));
+            s3.faults().push(hit("GetObject", "large", times, damage.clone()));
+        };
+        // Always, or on the way of one range only.
+        damaged(if damage == Action::Swap { 100 } else { 1 });
+        let ran = lsync(&s3, &there, "download --yes").run().expect(8);
+        assert!(ran.says("large: what the bucket sends") && !there.has("large"), "{profile:?}: {}", ran.stderr);
+        s3.faults().clear();
+        s3.faults().push(hit("GetObject", "manifests/", 3, Action::FlipByte(30)));
+        s3.log().take();
+        // What only the manifest carries is a problem.
+        lsync(&s3, &there, "download --yes").run().expect(3);
+        let ranges = s3.log().take().requests.iter().filter(|(op, on)| *op == "GetObject" && on == "large").count();
+        assert_eq!(ranges, if profile == Profile::default() { 3 } else { 6 }, "{profile:?}");
+        assert_eq!(mount.tree(), there.tree());
+    }
+}
+
 #[test]
 fn a_manifest_that_was_stored_damaged_is_in_nobodys_way() {
     let (s3, mount, other) = (S3::start(), Mount::with(&[("data/a", "abc")]), Mount::new());
@@ -213,4 +241,41 @@ fn our_own_object_is_no_stranger_where_its_etag_looks_like_another_md5() {
     mount.remove(".lsync").write("data/b", "OTHER");
     let ran = lsync(&s3, &mount, "upload --yes").run().expect(6);
     assert!(ran.last_line().starts_with("incomplete: 1 in conflict"), "only what differs is one: {}", ran.stdout);
+}
+
+/// A change that was sent, and of which neither the answer nor the object was seen again by the run that sent it.
+fn unheard(s3: &S3, mount: &Mount, sent: Action) {
+    mount.write("data/a", "first");
+    lsync(s3, mount, "upload --yes").run().expect(0);
+    mount.write("data/a", "later");
+    s3.faults().push(hit("PutObject", "data/a", 1, sent));
+    for operation in ["PutObject", "HeadObject"] {
+        s3.faults()
+            .push(Rule { skip: u32::from(operation == "PutObject"), ..hit(operation, "data/a", 100, Action::Status(403, "AccessDenied")) });
+    }
+    lsync(s3, mount, "upload --yes").run();
+    s3.faults().clear();
+}
+
+#[test]
+fn a_change_that_was_sent_and_not_heard_of_is_no_conflict_where_etags_are_no_md5s() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    s3.faults().set_profile(Profile { encrypted: true, ..Profile::default() });
+    unheard(&s3, &mount, Action::DropAnswer);
+    assert_eq!(s3.content("data/a"), b"later");
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+}
+
+#[test]
+fn a_change_that_was_stored_damaged_and_not_heard_of_is_sent_again() {
+    for s3 in unchecking() {
+        let mount = Mount::new();
+        unheard(&s3, &mount, Action::FlipRequest(1));
+        assert_ne!(s3.content("data/a"), b"later");
+        // What it holds is nobody's: the mount does not take it.
+        lsync(&s3, &mount, "download --yes").run();
+        assert_eq!(mount.text("data/a"), "later");
+        lsync(&s3, &mount, "upload --yes").run().expect(0);
+        assert_eq!(s3.content("data/a"), b"later");
+    }
 }

@@ -19,6 +19,7 @@ use crate::local::place::{PlaceError, Seen, Workplace};
 use crate::local::scan::{Walk, scan};
 use crate::path::RelPath;
 use crate::plan::{Found, Transfer};
+use crate::profile::ETagKind;
 
 impl Work<'_> {
     pub(super) async fn down(&mut self) -> Option<Proofs> {
@@ -102,7 +103,9 @@ impl Work<'_> {
     async fn fetch_all(&mut self, workplace: &Arc<Workplace>, transfers: Vec<&Transfer>) {
         let (ends, jobs) = (self.ends, self.ask.jobs);
         let pace = self.pace.clone();
-        let fetcher = Fetcher { ends, pace: &pace, workplace };
+        let multipart_etag = self.sight.store.as_ref().and_then(|store| store.multipart_etag);
+        let (twice, opaque_parts) = (self.sight.manifest_unreadable, multipart_etag == Some(ETagKind::Opaque));
+        let fetcher = Fetcher { ends, pace: &pace, workplace, twice, opaque_parts };
         let fetcher = &fetcher;
         let mut queue = stream::iter(transfers)
             .map(|transfer| async move {

@@ -80,6 +80,10 @@ fn storm(dice: &mut Seed, profile: &Profile, direction: Direction) -> Storm {
         // What hides an object and every manifest that names it leaves nothing that tells of it.
         spares.push((Hazard::TailMissing, ""));
     }
+    if direction == Direction::Download && (profile.opaque_etag || profile.opaque_multipart_etag || profile.encrypted) {
+        // Bodies that are other ones the same way each time show by nothing but digests, and there only manifests have those of all objects.
+        spares.push((Hazard::Swapped, "manifests/"));
+    }
     if profile.no_md5_check && (profile.opaque_etag || profile.encrypted) {
         // A store that checks nothing and tells nothing about the content it took: only reading it back would tell.
         spares.push((Hazard::FlippedOnTheWay, ""));

@@ -1,6 +1,6 @@
 //! "Digest", "R's digest" and "L's digest": what tells that contents are the same, and what a plan reads for it.
 
-use lsync::sandbox::Profile;
+use lsync::sandbox::{Action, Oddity, Profile, Rule};
 
 use crate::support::two::Two;
 
@@ -68,6 +68,18 @@ fn a_store_that_lists_another_etag_than_it_answers_is_believed_by_its_listing() 
     two.a("upload --yes").expect(0);
     assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1");
     assert_eq!(two.a("download --yes --json").expect(0).counts(), "unchanged=1");
+}
+
+/// As after a run whose closing listing failed: what it sent is known by the ETag that was answered.
+#[test]
+fn an_object_is_known_by_the_etag_that_was_answered_where_the_listing_was_never_seen() {
+    let two = Two::empty();
+    two.s3.faults().set_profile(Profile { answer_composite_list_other: true, ..Profile::default() });
+    two.a.write("big", big(3));
+    two.s3.faults().push(Rule { skip: 1, times: 100, ..Rule::once("ListObjectsV2", Action::List(Oddity::Twice)) });
+    two.a("upload --yes").expect(1);
+    two.s3.faults().clear();
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1");
 }
 
 /// "else the ETag where it is a digest (the prefix `48ed760a74` is not)"; "Equal size without a digest is **unknown**: counted apart,
