@@ -38,6 +38,7 @@ mod privileged;
 mod prompt;
 mod readme;
 mod resume_down;
+mod resume_stopped;
 mod resume_up;
 mod roundtrip;
 mod setup;
