@@ -18,6 +18,7 @@ mod damage;
 mod decide;
 mod doctor;
 mod durable;
+mod embedded;
 mod exits;
 mod foreign;
 mod foreign_runs;
