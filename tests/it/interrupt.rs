@@ -106,7 +106,7 @@ fn ctrl_c_in_a_large_download_leaves_the_old_file() {
     mount.write("large.bin", "first");
     upload(&s3, &mount).run().expect(0);
     s3.put("large.bin", noise(17 << 20));
-    s3.faults().push(hold("GetObject", "large.bin", 1, 2));
+    s3.faults().push(hold("GetObject", "large.bin", 0, 3));
     let run = download(&s3, &mount).start();
     s3.until_all_hit();
     run.signal(Signal::INT);
