@@ -149,6 +149,9 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
         work.give_lease_back().await;
         return Err(e);
     }
+    if !plan.is_empty() {
+        log::begun(ends, ask, lock.owner(), plan.direction).await;
+    }
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { Box::pin(work.execute()).await };
     if plan.direction == Direction::Upload
         && settled.is_some()
