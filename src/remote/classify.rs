@@ -68,12 +68,12 @@ impl Failed {
         Failed { kind, message: message.into(), hint: None, code: None, heals, maybe_done: false, wait: None }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Failed {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failed {
         self.hint = Some(hint.into());
         self
     }
 
-    fn maybe_done(mut self) -> Failed {
+    pub(super) fn maybe_done(mut self) -> Failed {
         self.maybe_done = true;
         self
     }
