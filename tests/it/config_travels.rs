@@ -55,6 +55,25 @@ fn files_that_hold_keys_stay_where_they_are_and_the_plan_names_them() {
     assert_eq!((here.tree(), s3.content("sync.toml")), (before, b"of the bucket".to_vec()));
     assert!(!here.has("other"));
 }
+
+/// What `lsync setup` itself advises where a configuration is in the way.
+#[test]
+fn a_configuration_that_was_moved_away_as_setup_advises_does_not_travel() {
+    let (s3, here) = (S3::start(), Mount::with(&[("a", "1")]));
+    configure(&here, &s3, "sync.toml", "");
+    let told = lsync(&here, &s3, "setup --bucket other --region us-east-2").run();
+    let advice = told.stderr.lines().find_map(|line| line.split_once("first: ")).map(|(_, command)| command.to_owned());
+    let mut mv = Cmd::program("/bin/sh", here.root()).arg("-c");
+    mv = mv.arg(advice.unwrap_or_else(|| panic!("no advice in\n{}", told.stderr)));
+    mv.run().expect(0);
+    assert!(!here.has("sync.toml"));
+    configure(&here, &s3, "sync.toml", "");
+    here.write("sync.toml~", here.text("sync.toml")).write(".sync.toml.swp", here.text("sync.toml"));
+    let ran = lsync(&here, &s3, "upload --yes").run().expect(0);
+    assert!(ran.says("sync.toml.old (holds keys)") && ran.says("ignored 4"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["a"]);
+}
+
 #[test]
 fn whatever_file_the_run_was_configured_from_does_not_travel() {
     let s3 = S3::start();
