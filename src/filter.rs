@@ -155,8 +155,9 @@ impl Filter {
 /// What people, and editors on their own, append to the name of a copy that they put beside a file.
 const COPIES: [&str; 8] = [".old", ".bak", ".backup", ".orig", ".save", ".swp", ".swo", "~"];
 
-/// By its name: `sync.toml`, `*.sync.toml`, `*.sync.env`, and copies of them that were put beside them.
-fn holds_keys(name: &str) -> bool {
+/// Whether a file holds keys, by its name: `sync.toml`, `*.sync.toml`, `*.sync.env`, and copies of them that were put beside them.
+#[must_use]
+pub fn holds_keys(name: &str) -> bool {
     let is_config = |name: &str| name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env");
     let copied = COPIES.iter().find_map(|end| name.strip_suffix(end)).or_else(|| name.strip_prefix('#')?.strip_suffix('#'));
     is_config(name) || copied.is_some_and(is_config)

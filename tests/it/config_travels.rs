@@ -92,11 +92,11 @@ fn whatever_file_the_run_was_configured_from_does_not_travel() {
 fn with_include_config_they_travel_and_the_plan_says_so() {
     let s3 = S3::start();
     s3.let_keys_travel();
-    let here = Mount::with(&[("a", "1"), ("d/x.sync.toml", "k1"), ("y.sync.env", "k2")]);
+    let here = Mount::with(&[("a", "1"), ("d/x.sync.toml", "k1"), ("y.sync.env", "k2"), ("y.sync.env.bak", "k3")]);
     configure(&here, &s3, "conf.toml", "[sync]\ninclude_config = true\n");
     let ran = lsync(&here, &s3, "upload --yes --config conf.toml").run().expect(0);
-    assert!(ran.stderr.contains("contains credentials"), "{}", ran.stderr);
-    assert_eq!(s3.keys(), ["a", "d/x.sync.toml", "y.sync.env"]);
+    assert!(ran.says("d/x.sync.toml, y.sync.env, y.sync.env.bak contains credentials"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["a", "d/x.sync.toml", "y.sync.env", "y.sync.env.bak"]);
     let there = Mount::new();
     configure(&there, &s3, "conf.toml", "[sync]\ninclude_config = true\n");
     let plan = lsync(&there, &s3, "download -n --config conf.toml").run().expect(0);
