@@ -86,12 +86,17 @@ fn a_panic_tells_where_it_was_and_no_secret() {
     let mut told = Vec::new();
     for mib in 24..400 {
         let mut cmd = lsync(&mount, "").env("RUST_BACKTRACE", "full");
-        let line = format!("ulimit -c 0; ulimit -v {}; exec {} upload -y -vvv", mib << 10, cmd.program.display());
+        let line = format!("ulimit -c 0; ulimit -v {}; exec {} upload -y -vvv --json", mib << 10, cmd.program.display());
         cmd.program = "/bin/sh".into();
         let ran = cmd.arg("-c").arg(line).run();
-        told.extend(ran.stderr.lines().filter(|line| line.contains("this is a mistake in lsync at ")).map(str::to_owned));
+        let panics: Vec<String> = ran.stderr.lines().filter(|line| line.contains("mistake in lsync at ")).map(str::to_owned).collect();
+        // "The last line is always `summary` or `error`."
+        if !panics.is_empty() && ran.code == 1 {
+            assert_eq!(ran.json().pop().map(|line| line["type"].clone()), Some("error".into()), "{}{}", ran.stdout, ran.stderr);
+        }
+        told.extend(panics);
         if ran.code == 0 {
-            assert!(ran.last_line().starts_with("complete: ") && !told.is_empty(), "no run panicked: {}", ran.stderr);
+            assert!(ran.summary()["complete"] == true && !told.is_empty(), "no run panicked: {}", ran.stderr);
             return;
         }
     }
