@@ -113,7 +113,10 @@ where
 }
 
 fn not_understood(error: &(dyn StdError + 'static)) -> Failed {
-    Failed::new(Kind::Protocol, format!("the answer cannot be understood ({})", innermost_text(error)))
+    let text = innermost_text(error);
+    // What follows is a page of the parser's own words, and blames the SDK for what a proxy or another server sent.
+    let what = text.split_once(" but got StartEl").map_or(text.as_str(), |(expected, _)| expected);
+    Failed::new(Kind::Protocol, format!("the answer cannot be understood ({what})"))
         .hint("is `endpoint_url` the address of an S3 store?")
         .once()
         .maybe_done()

@@ -305,7 +305,8 @@ mod tests {
         let cut = answer("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a</Key>");
         refused(list(&[cut.clone(), cut]).await, Kind::Protocol, "cut off");
         let html = answer("200 OK", "<html><body>Log in, please</body></html>");
-        refused(list(&[html.clone(), html]).await, Kind::Protocol, "cannot be understood");
+        let says = "cannot be understood (error parsing XML: encountered invalid XML root: expected ListBucketResult)";
+        refused(list(&[html.clone(), html]).await, Kind::Protocol, says);
         let empty = answer("200 OK", "");
         refused(list(&[empty.clone(), empty]).await, Kind::Protocol, "cannot be understood");
         refused(list(&[error("403 Forbidden", "InvalidAccessKeyId")]).await, Kind::Denied, "InvalidAccessKeyId");
