@@ -158,8 +158,10 @@ fn of_answer(answer: &Answer) -> Failed {
     let mut failed = meaning(answer);
     failed.code.clone_from(&answer.code);
     failed.wait = answer.retry_after.filter(|_| failed.heals == Heals::Later);
-    // A 5xx may come from something between us and the store that carried the request out; so may an error inside a 200.
-    failed.maybe_done |= answer.status >= 500 || answer.status < 300;
+    // A 5xx may come from something between us and the store that carried the request out; so may an error inside a 200, and one that
+    // says neither in S3's words nor by a status that S3 knows what is wrong.
+    let is_a_strangers = answer.code.is_none() && (405..500).contains(&answer.status) && failed.kind != Kind::Precondition;
+    failed.maybe_done |= answer.status >= 500 || answer.status < 300 || is_a_strangers;
     if failed.kind == Kind::Denied
         && let Some(offset) = answer.offset_seconds.filter(|offset| offset.unsigned_abs() > SKEWED_SECONDS)
     {
@@ -379,7 +381,10 @@ mod tests {
         check(400, "AuthorizationHeaderMalformed", Kind::Config, Never, false);
         check(503, "SlowDown", Kind::Throttled, Later, true);
         check(503, "", Kind::Throttled, Later, true);
-        check(429, "", Kind::Throttled, Later, false);
+        check(429, "", Kind::Throttled, Later, true);
+        check(429, "TooManyRequests", Kind::Throttled, Later, false);
+        check(499, "", Kind::Unsupported, Never, true);
+        check(405, "MethodNotAllowed", Kind::Unsupported, Never, false);
         check(500, "InternalError", Kind::Unreachable, Later, true);
         check(502, "", Kind::Unreachable, Later, true);
         check(200, "InternalError", Kind::Unreachable, Later, true);

@@ -406,6 +406,9 @@ mod tests {
         check(&put(Guard::Absent, Conditional, &[HANG_UP, &conflict, &theirs]).await, Err(Kind::Precondition), "PUT PUT HEAD");
         let internal = error("500 Internal Server Error", "InternalError");
         check(&put(Guard::Absent, Conditional, &[&internal, &conflict, &ours]).await, Ok("seen"), "PUT PUT HEAD");
+        let gone = answer("499 Client Closed Request", "<html>proxy</html>");
+        check(&put(Guard::Absent, Conditional, &[&gone, &ours]).await, Ok("seen"), "PUT HEAD");
+        check(&put(Guard::Absent, Conditional, &[&gone, ABSENT]).await, Err(Kind::Unsupported), "PUT HEAD");
         let conflict_409 = error("409 Conflict", "ConditionalRequestConflict");
         check(&put(Guard::Absent, Conditional, &[&conflict_409, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
         check(&put(Guard::Absent, Conditional, &[&conflict, &theirs]).await, Err(Kind::Precondition), "PUT HEAD");
