@@ -152,9 +152,15 @@ impl Filter {
     }
 }
 
-/// By its name: `sync.toml`, `*.sync.toml`, `*.sync.env`.
-fn holds_keys(name: &str) -> bool {
-    name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env")
+/// What people, and editors on their own, append to the name of a copy that they put beside a file.
+const COPIES: [&str; 8] = [".old", ".bak", ".backup", ".orig", ".save", ".swp", ".swo", "~"];
+
+/// Whether a file holds keys, by its name: `sync.toml`, `*.sync.toml`, `*.sync.env`, and copies of them that were put beside them.
+#[must_use]
+pub fn holds_keys(name: &str) -> bool {
+    let is_config = |name: &str| name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env");
+    let copied = COPIES.iter().find_map(|end| name.strip_suffix(end)).or_else(|| name.strip_prefix('#')?.strip_suffix('#'));
+    is_config(name) || copied.is_some_and(is_config)
 }
 
 /// Compiles lines, each with the place it stands in.
@@ -362,7 +368,12 @@ mod tests {
         for keys in ["sync.toml", "a/b/sync.toml", "lambda.sync.toml", "x/.sync.toml", "a/prod.sync.env", "conf/mine.toml"] {
             scoped(&filter, keys, Scope::Keys);
         }
-        for fine in ["sync.toml/", "sync.toml.template", "async.toml", "sync.env", "mine.toml", "sync.toml2"] {
+        for copies in ["sync.toml.old", "a/sync.toml~", ".sync.toml.swp", "#sync.toml#", "lambda.sync.toml.bak", "a/prod.sync.env.orig"] {
+            scoped(&filter, copies, Scope::Keys);
+        }
+        let fine =
+            ["sync.toml/", "sync.toml.template", "async.toml", "sync.env", "mine.toml", "sync.toml2", "a.old", "~", "async.toml~", "##"];
+        for fine in fine {
             scoped(&filter, fine, Scope::In);
         }
         patterns.include_config = true;

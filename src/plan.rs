@@ -179,9 +179,20 @@ pub struct Kept {
     pub bytes: u64,
     /// Why, as a fragment.
     pub why: &'static str,
+    /// What a person can do about it.
+    pub way: Way,
+}
+
+/// What settles an item that stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `--overwrite`, in the direction of choice.
+    Either,
     /// The source is proven to have removed what the destination changed: `--delete --overwrite` removes it there, and the other direction
     /// brings it back.
-    pub removed: bool,
+    Removal,
+    /// Two hosts published it differently, and the mount has neither: one is brought, and then published.
+    Bring,
 }
 
 /// The plan.

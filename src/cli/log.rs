@@ -50,7 +50,8 @@ pub(crate) fn run(common: &Common, env: &Environment) -> Result<Exit, Failure> {
 }
 
 fn line(entry: &Entry, undoable: bool) -> Value {
-    let Entry { operation, command, user, host, began, ended, bucket, paths, .. } = entry;
+    let Entry { operation, command, user, host, began, bucket, paths, .. } = entry;
+    let ended = (!entry.open).then_some(entry.ended);
     let Entry { moved, updated, deleted, failed, bytes, complete, why, generation, undoes, .. } = entry;
     json!({
         "v": 1, "type": "operation", "operation": operation, "command": command, "user": user, "host": host, "began": began, "ended": ended,
@@ -66,7 +67,10 @@ fn table(entries: &[&Entry], undoable: &HashSet<String>, width: usize) -> String
         let who = format!("{}@{}", entry.user, entry.host);
         let result = if entry.complete { "complete" } else { "incomplete" };
         let head = format!("{}  {:<8}  {result:<10}  {}", clock_text(entry.began), entry.command, Shown(&who));
-        let mut facts = vec![format!("{} ({})", super::text::items(entry.moved), bytes(entry.bytes))];
+        let mut facts = match entry.open {
+            true => vec!["it is under way, or ended without a word".to_owned()],
+            false => vec![format!("{} ({})", super::text::items(entry.moved), bytes(entry.bytes))],
+        };
         for (n, word) in [(entry.updated, "updated"), (entry.deleted, "deleted"), (entry.failed, "failed")] {
             facts.extend((n > 0).then(|| format!("{} {word}", count(n))));
         }
@@ -105,7 +109,8 @@ mod tests {
         let up = Entry { complete: true, generation: Some(4), deleted: 1, ..ada("0123456789abcdef", "upload") };
         let down = Entry { paths: vec!["data".into()], failed: 2, why: Some("stopped".into()), ..ada("fedcba9876543210", "download") };
         let undo = Entry { complete: true, undoes: Some(down.operation.clone()), ..ada("aaaaaaaabbbbbbbb", "undo") };
-        let text = table(&[&up, &down, &undo], &HashSet::from([down.operation.clone()]), usize::MAX);
+        let died = Entry { open: true, moved: 0, ..ada("ffffffffeeeeeeee", "upload") };
+        let text = table(&[&up, &down, &undo, &died], &HashSet::from([down.operation.clone()]), usize::MAX);
         insta::assert_snapshot!(text, @"
         2026-11-20 09:29:59 UTC  upload    complete    ada@gpu-1
             01234567  12 items (5.0 MiB), 1 deleted, generation 4
@@ -113,6 +118,8 @@ mod tests {
             fedcba98  can be undone  12 items (5.0 MiB), 2 failed, only data, stopped
         2026-11-20 09:29:59 UTC  undo      complete    ada@gpu-1
             aaaaaaaa  12 items (5.0 MiB), of fedcba98
+        2026-11-20 09:29:59 UTC  upload    incomplete  ada@gpu-1
+            ffffffff  it is under way, or ended without a word
         ");
     }
 }

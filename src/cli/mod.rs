@@ -45,7 +45,18 @@ pub(crate) fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::say(&panic_text(panic))));
     let words: Vec<OsString> = std::env::args_os().collect();
     // The hook has said what happened; whatever a panic interrupts, the run failed.
-    std::panic::catch_unwind(|| run(&words)).unwrap_or(Exit::Failed).into()
+    let exit = std::panic::catch_unwind(|| run(&words)).unwrap_or_else(|_| {
+        if asks_for_json(&words) {
+            let _ = output::line(&json::error(Exit::Failed, "this is a mistake in lsync", Some("standard error says where")).to_string());
+        }
+        Exit::Failed
+    });
+    exit.into()
+}
+
+/// As far as it can be told without understanding the command line.
+fn asks_for_json(words: &[OsString]) -> bool {
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--json")
 }
 
 fn run(words: &[OsString]) -> Exit {
@@ -134,7 +145,7 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Exit {
     }
     // `lsync` alone shows the help too, on stderr, and there is nowhere to say so in JSON but here.
     let _ = error.print();
-    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+    if asks_for_json(words) {
         let text = error.render().to_string();
         let message = text.split("\n\n").next().unwrap_or(&text).trim().trim_start_matches("error: ").to_owned();
         let _ = output::line(&json::error(Exit::Usage, &message, Some("see lsync --help")).to_string());

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use lsync::config::{Jobs, Limit, Links};
 use lsync::engine::{Ask, Depth, Ends, Error, Sight, Stop};
 use lsync::event::{Event, Observer};
+use lsync::filter::holds_keys;
 use lsync::local::lock::now;
 use lsync::local::mount::Mount;
 use lsync::path::{RelPath, Shown};
@@ -200,7 +201,8 @@ fn ignored(sight: &Sight, direction: Direction) -> Ignored {
         Direction::Download => &sight.view.ignored_samples,
     };
     let mut samples: Vec<(&String, &u64)> = samples.iter().collect();
-    let is_key = |name: &str| holds_keys(name) || sight.ignored.keys.iter().any(|path| path.as_str() == name);
+    let is_key =
+        |path: &str| holds_keys(path.rsplit('/').next().unwrap_or(path)) || sight.ignored.keys.iter().any(|own| own.as_str() == path);
     samples.sort_by_key(|(name, bytes)| (!is_key(name), Reverse(**bytes)));
     let told = |name: &str| if is_key(name) { format!("{} (holds keys)", Shown(name)) } else { Shown(name).to_string() };
     let hidden = sight.ignored.keys.iter().filter(|path| direction == Direction::Upload && !samples.iter().any(|s| s.0 == path.as_str()));
@@ -214,11 +216,6 @@ fn keys_that_travel(sight: &Sight, direction: Direction) -> Vec<String> {
         Direction::Download => sight.view.entries.iter().map(|(path, _)| path).collect(),
     };
     names.into_iter().filter(|path| holds_keys(path.name())).map(ToString::to_string).collect()
-}
-
-fn holds_keys(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env")
 }
 
 /// Bars on a terminal, plain lines elsewhere, nothing for machines and the quiet.

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::render::{self, After};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
-use super::text::{count, files, items, some};
+use super::text::{count, duration, files, items, some};
 use super::{again, json, output};
 
 /// Runs one direction.
@@ -66,13 +66,18 @@ impl Transfer<'_> {
         if self.sends_unproven(&plan, &sight) {
             (session.ends.observer)(Event::Warning(engine::not_verified_by_store().into()));
         }
+        let waiting = engine::unrested(&plan, session.ask.settle);
+        if !waiting.is_empty() {
+            (session.ends.observer)(Event::Warning(left_to_rest(&waiting, session.ask.settle)));
+        }
         if let Err(refusal) = self.may_start(&plan, &sight) {
             self.show(&plan, &sight)?;
             return Err(refusal);
         }
         if common.dry_run {
             self.show(&plan, &sight)?;
-            return self.preview(&plan, &sight, plan_exit(&plan), DRY_RUN);
+            let exit = if waiting.is_empty() { Exit::Done } else { Exit::Partial };
+            return self.preview(&plan, &sight, plan_exit(&plan).worst(exit), DRY_RUN);
         }
         if !plan.is_empty() && !common.yes {
             if !self.env.terminal {
@@ -223,6 +228,17 @@ fn empty_bucket(session: &Session, plan: &Plan) -> Option<String> {
     }
     let (url, n) = (session.ends.bucket.url(), items(plan.destination_entries));
     Some(format!("{url} is empty and the mount is not: are `bucket` and `prefix` right? Nothing of the {n} in the mount is there"))
+}
+
+/// What `--settle` leaves out of a plan, which lists it all the same: it may have rested by the time of its turn.
+fn left_to_rest(waiting: &[&RelPath], least: Duration) -> String {
+    let some: Vec<String> = waiting.iter().take(5).map(ToString::to_string).collect();
+    let more = match waiting.len() - some.len() {
+        0 => String::new(),
+        n => format!(" and {} more", count(n as u64)),
+    };
+    let (files, least) = (files(waiting.len() as u64), duration(least.as_secs()));
+    format!("{files} changed less than {least} ago and would wait for a later run (--settle): {}{more}", some.join(", "))
 }
 
 /// As the run would end if every transfer succeeded.

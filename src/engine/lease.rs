@@ -13,7 +13,7 @@ use super::send::random_bits;
 use super::{Ends, Error};
 use crate::digest::digest_one;
 use crate::entry::Nanos;
-use crate::local::lock::{Life, LockError, Owner, now};
+use crate::local::lock::{LockError, Owner, now};
 use crate::remote::bucket::Bucket;
 use crate::remote::error::Error as RemoteError;
 use crate::remote::list::Listed;
@@ -78,12 +78,13 @@ async fn alone(bucket: &Bucket, key: &str, body: &Bytes) -> Result<Option<Owner>
 
 /// Who holds a lease; `None` when it is dead on this host, or silent.
 async fn holder(bucket: &Bucket, object: &Listed, now: Nanos) -> Result<Option<Owner>, RemoteError> {
-    if now.saturating_sub(object.last_modified) > SILENT {
+    let age = now.saturating_sub(object.last_modified);
+    if age > SILENT {
         return Ok(None);
     }
     let Some(bytes) = bucket.get_whole(&object.key, None).await? else { return Ok(None) };
     let owner = Owner::decode(&bytes).unwrap_or_else(|| unknown(object.last_modified));
-    Ok((owner.life() != Life::Dead).then_some(owner))
+    Ok((!owner.is_surely_dead(age)).then_some(owner))
 }
 
 fn unknown(since: Nanos) -> Owner {

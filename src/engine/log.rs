@@ -9,13 +9,17 @@ use crate::local::lock::Owner;
 use crate::local::log::{Entry, append};
 use crate::local::mount::Mount;
 use crate::path::Shown;
+use crate::plan::Direction;
+
+/// An upload or a download that begins: what is told of it if it dies.
+pub(super) async fn begun(ends: &Ends, ask: &Ask, owner: &Owner, direction: Direction) {
+    write(ends, Entry { open: true, ..of(ends, ask, owner, direction) }).await;
+}
 
 /// An upload or a download that ended.
 pub(super) async fn transfer(ends: &Ends, ask: &Ask, owner: &Owner, report: &Report) {
     let counts = &report.counts;
     let entry = Entry {
-        bucket: ends.bucket.url().to_owned(),
-        paths: ask.paths.iter().map(|path| path.as_str().to_owned()).collect(),
         moved: counts.uploaded + counts.downloaded,
         updated: counts.updated,
         deleted: counts.deleted,
@@ -24,8 +28,20 @@ pub(super) async fn transfer(ends: &Ends, ask: &Ask, owner: &Owner, report: &Rep
         complete: report.complete.is_some(),
         why: report.ended_by.as_ref().map(|e| Shown(&chain(e)).to_string()),
         generation: report.generation,
-        ..Entry::here(&owner.operation, report.direction.verb(), owner.since)
+        ..of(ends, ask, owner, report.direction)
     };
+    write(ends, entry).await;
+}
+
+fn of(ends: &Ends, ask: &Ask, owner: &Owner, direction: Direction) -> Entry {
+    Entry {
+        bucket: ends.bucket.url().to_owned(),
+        paths: ask.paths.iter().map(|path| path.as_str().to_owned()).collect(),
+        ..Entry::here(&owner.operation, direction.verb(), owner.since)
+    }
+}
+
+async fn write(ends: &Ends, entry: Entry) {
     let mount = ends.mount.clone();
     let written = blocking(move || append(&mount, &entry)).await;
     if let Err(e) = written.and_then(|written| Ok(written?)) {

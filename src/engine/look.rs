@@ -71,6 +71,11 @@ pub struct Sight {
 
 /// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
 pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
+    // On the heap, as `run` is.
+    Box::pin(look_around(ends, ask)).await
+}
+
+async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     ends.phase(Phase::Scan);
     let store = known_store(ends).await?;
     let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));

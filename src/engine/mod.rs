@@ -43,6 +43,7 @@ pub use examine::{Kept, examine_store};
 pub use look::{Sight, look};
 pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
+pub use rest::unrested;
 pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;

@@ -6,7 +6,19 @@ use std::time::{Duration, Instant};
 use super::report::FailureKind;
 use super::send::NotSent;
 use crate::entry::Stamp;
+use crate::local::lock::now;
 use crate::local::state::Clock;
+use crate::path::RelPath;
+use crate::plan::{Direction, Plan};
+
+/// Files that an upload would leave for a later run if it began now. By this host's clock, so that a plan writes nothing to the mount: the
+/// run itself asks the mount's.
+#[must_use]
+pub fn unrested(plan: &Plan, least: Duration) -> Vec<&RelPath> {
+    let rest = Rest::new(least, Clock { now: now(), granularity: 0 });
+    let sends = plan.transfers.iter().filter(|_| plan.direction == Direction::Upload);
+    sends.filter(|t| t.stamp.is_some_and(|stamp| rest.settled(&stamp).is_err())).map(|t| &t.path).collect()
+}
 
 /// A length of time, and the mount's clock to measure it by.
 #[derive(Clone, Copy, Debug)]

@@ -87,6 +87,11 @@ pub(super) struct Work<'a> {
 
 /// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
 pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+    // On the heap: several runs of one program must fit on the stack of one thread.
+    Box::pin(carry_out(ends, ask, sight, plan)).await
+}
+
+async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
     // What ends this run early is nobody else's business.
     let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored_at_source(plan.direction).0;
@@ -144,7 +149,10 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.give_lease_back().await;
         return Err(e);
     }
-    let mut settled = if plan.is_empty() { work.settle_unmoved() } else { work.execute().await };
+    if !plan.is_empty() {
+        log::begun(ends, ask, lock.owner(), plan.direction).await;
+    }
+    let mut settled = if plan.is_empty() { work.settle_unmoved() } else { Box::pin(work.execute()).await };
     if plan.direction == Direction::Upload
         && settled.is_some()
         && let Err(e) = read_racy_again(&mut work).await
@@ -152,7 +160,7 @@ pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<R
         work.end(e);
         settled = None;
     }
-    work.finish(id, settled, lock).await
+    Box::pin(work.finish(id, settled, lock)).await
 }
 
 /// The clock as it was when the look began to read, a little earlier to be sure.

@@ -51,8 +51,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock for a run. A holder that is dead on this host is replaced at once; one of another host after 5 minutes without a
-    /// heartbeat. While held, a thread refreshes the heartbeat (the file's mtime) every minute.
+    /// Takes the lock for a run. A holder that is dead on this host is replaced at once; one of another host, or of one that might be
+    /// another, after 5 minutes without a heartbeat. While held, a thread refreshes the heartbeat (the file's mtime) every minute.
     pub fn take(mount: &Mount, operation: &str) -> Result<Lock, LockError> {
         let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
         let dir = mount.make_internal("")?;
@@ -83,8 +83,8 @@ impl Lock {
     /// True when a run that had the lock died: what it left in `.lsync/` waits for the next one that takes it.
     pub fn is_left_behind(mount: &Mount) -> Result<bool, LocalError> {
         let Some(dir) = mount.open_internal("")? else { return Ok(false) };
-        let dead = |found: Found| found.owner.is_some_and(|owner| owner.life() == Life::Dead);
-        Ok(Found::look(&dir).map_err(LocalError::at("cannot look at", ".lsync/lock"))?.is_some_and(dead))
+        let left = || Found::look(&dir)?.map_or(Ok(false), |found| found.is_left(&dir));
+        left().map_err(LocalError::at("cannot look at", ".lsync/lock"))
     }
 
     /// The owner record of this run.
@@ -180,16 +180,28 @@ impl Found {
     }
 
     fn judge(&self, dir: &Dir) -> io::Result<Verdict> {
-        let silent = || Ok::<_, io::Error>(Probe::open(dir)?.now()?.saturating_sub(self.stamp.mtime) > SILENT);
+        let silent = || Ok::<_, io::Error>(self.age(dir)? > SILENT);
         Ok(match &self.owner {
             Some(owner) => match owner.life() {
-                Life::Dead => Verdict::Stale,
-                Life::Elsewhere if silent()? => Verdict::Stale,
-                Life::Own | Life::Alive | Life::Elsewhere => Verdict::Held(owner.clone()),
+                Life::Dead | Life::Elsewhere if silent()? || self.is_left(dir)? => Verdict::Stale,
+                Life::Own | Life::Alive | Life::Dead | Life::Elsewhere => Verdict::Held(owner.clone()),
             },
             None if silent()? => Verdict::Stale,
             None => Verdict::Torn,
         })
+    }
+
+    /// True when its owner has died, and nobody has to wait to be sure.
+    fn is_left(&self, dir: &Dir) -> io::Result<bool> {
+        match &self.owner {
+            Some(owner) if owner.life() == Life::Dead => Ok(owner.is_surely_dead(self.age(dir)?)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Since the last heartbeat, by the mount's clock.
+    fn age(&self, dir: &Dir) -> io::Result<Nanos> {
+        Ok(Probe::open(dir)?.now()?.saturating_sub(self.stamp.mtime))
     }
 
     /// Removes the file, and no other: of several runs that found it stale, the later ones would else remove the first one's new lock.
@@ -293,8 +305,22 @@ mod tests {
     #[test]
     fn a_dead_holder_of_this_host_is_replaced_at_once() {
         replaced(&Owner { pid: u32::MAX, ..owner() }.encode(), 0);
-        replaced(&Owner { boot: "earlier".into(), ..owner() }.encode(), 0);
         replaced(&Owner { started: Some(1), ..owner() }.encode(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_boot_of_this_host_left_is_told_from_another_machine_of_its_name() {
+        let earlier = Owner { boot: "earlier".into(), ..owner() }.encode();
+        let up = super::super::owner::uptime().expect("Linux tells").as_secs();
+        replaced(&earlier, up + 100);
+        held(&earlier, 0, &host_name());
+        held(&earlier, 80, &host_name());
+        replaced(&earlier, 310);
+        let (_temp, mount) = mount();
+        planted(&mount, &earlier, 0);
+        assert!(!Lock::is_left_behind(&mount).unwrap());
+        planted(&mount, &earlier, up + 100);
+        assert!(Lock::is_left_behind(&mount).unwrap());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The operation log: who changed what here or in the bucket from here, when and from which host. Read by people; nothing is decided by it.
 //!
 //! # Format 1
-//! `.lsync/log`, mode 0600, lines as in `lines`, each an [`Entry`] with `"v": 1`. A line that does not fit is left out: a crash tears the
-//! last one. When the file has grown over a mebibyte, the older half of it goes.
+//! `.lsync/log`, mode 0600, lines as in `lines`, each an [`Entry`] with `"v": 1`. An operation has one when it begins, with `open`, and one
+//! when it ends, so that one that died is told too. A line that does not fit is left out: a crash tears the last one. When the file has grown over a mebibyte, the older half of it goes.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
@@ -18,7 +19,7 @@ const FORMAT: u32 = 1;
 const NAME: &str = "log";
 const MOST_BYTES: usize = 1 << 20;
 
-/// One operation that ended.
+/// One operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The format.
@@ -65,6 +66,9 @@ pub struct Entry {
     /// The operation that it took back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
+    /// Written when it began. Of one that ended there is another entry, and this one is not read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
 }
 
 impl Entry {
@@ -101,7 +105,10 @@ pub fn read(mount: &Mount) -> Result<Vec<Entry>, LocalError> {
     let Some(dir) = mount.open_internal("")? else { return Ok(Vec::new()) };
     let bytes = internal::read(&dir, NAME).map_err(LocalError::at("cannot read", ".lsync/log"))?.unwrap_or_default();
     let entry = |line| serde_json::from_slice::<Entry>(checked(line)?).ok().filter(|entry| entry.v == FORMAT);
-    Ok(bytes.split_inclusive(|b| *b == b'\n').filter_map(entry).collect())
+    let mut entries: Vec<Entry> = bytes.split_inclusive(|b| *b == b'\n').filter_map(entry).collect();
+    let ended: HashSet<String> = entries.iter().filter(|entry| !entry.open).map(|entry| entry.operation.clone()).collect();
+    entries.retain(|entry| !entry.open || !ended.contains(&entry.operation));
+    Ok(entries)
 }
 
 /// Whole lines of the second half of what would be too much.
@@ -160,6 +167,17 @@ mod tests {
         assert!(!one.user.is_empty() && one.ended > one.began);
         let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_has_ended_is_told_once_and_what_has_not_as_it_began() {
+        let (_temp, mount) = mount();
+        let begun = |operation| Entry { open: true, ..Entry::here(operation, "download", 7) };
+        for entry in [begun("died"), begun("one"), entry("one"), begun("runs")] {
+            append(&mount, &entry).unwrap();
+        }
+        let all: Vec<(String, bool)> = read(&mount).unwrap().into_iter().map(|entry| (entry.operation, entry.open)).collect();
+        assert_eq!(all, [("died".to_owned(), true), ("one".to_owned(), false), ("runs".to_owned(), true)]);
     }
 
     #[test]

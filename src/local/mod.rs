@@ -20,6 +20,7 @@ pub mod scan;
 pub mod state;
 mod state_codec;
 pub mod store;
+mod swap;
 mod temp;
 mod ticker;
 mod touched;

@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::entry::Nanos;
+
+/// Whoever lives is heard of every minute; for this long it may be missed.
+const BEATS: Duration = Duration::from_secs(90);
 
 /// Who holds or held a lock or a directory of temporaries.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,7 +40,7 @@ pub enum Life {
     Own,
     /// Another process of this host that runs.
     Alive,
-    /// Of this host, and gone.
+    /// Of this host, and gone; where it is of an earlier boot, another machine may have the same name: see [`Owner::is_surely_dead`].
     Dead,
     /// Of another host or container: nothing can be told but by its heartbeat.
     Elsewhere,
@@ -78,6 +81,15 @@ impl Owner {
     pub fn is_of_this_boot(&self) -> bool {
         let boot = boot_id();
         self.host == host_name() && self.boot == boot && !boot.is_empty()
+    }
+
+    /// True when it is dead and no other machine, last heard of `age` nanoseconds ago. Of a boot that is not this one it can only be told
+    /// from a machine of the same name that runs by when it was heard of: before this one was started, and not within a minute.
+    #[must_use]
+    pub fn is_surely_dead(&self, age: Nanos) -> bool {
+        let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
+        let before_this_boot = || uptime().is_some_and(|uptime| age > uptime.max(BEATS));
+        self.life() == Life::Dead && (self.is_of_this_boot() || before_this_boot())
     }
 
     /// Whether its process lives, as far as this host can tell. An unknown boot id is never taken for a reboot.
@@ -137,6 +149,12 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
+/// Since this host was started; `None` where the kernel does not tell.
+pub(super) fn uptime() -> Option<Duration> {
+    let seconds: f64 = fs::read_to_string("/proc/uptime").ok()?.split_ascii_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 fn pid_namespace() -> Option<u64> {
     Some(fs::metadata("/proc/self/ns/pid").ok()?.ino())
 }
@@ -176,6 +194,18 @@ mod tests {
         assert!(me.is_of_this_boot() && Owner { pid: u32::MAX, ..me.clone() }.is_of_this_boot());
         assert!(!Owner { boot: "another".into(), ..me.clone() }.is_of_this_boot());
         assert!(!Owner { host: format!("{}-2", me.host), ..me }.is_of_this_boot());
+    }
+
+    #[test]
+    fn another_machine_of_the_same_name_is_not_taken_for_an_earlier_boot() {
+        let second = 1_000_000_000;
+        let up = i64::try_from(uptime().expect("Linux tells").as_secs()).unwrap();
+        let me = Owner::this("op");
+        let before = Owner { boot: "another".into(), ..me.clone() };
+        let dead = |owner: &Owner, seconds: i64| owner.is_surely_dead(seconds * second);
+        assert!(dead(&before, up + 100) && !dead(&before, 0) && !dead(&before, 60) && !dead(&before, -5));
+        assert!(dead(&Owner { pid: u32::MAX, ..me.clone() }, 0) && !dead(&me, up + 100));
+        assert!(!dead(&Owner { host: format!("{}-2", me.host), ..before }, up + 100));
     }
 
     #[test]

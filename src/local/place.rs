@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::beneath::{Dir, Status, in_the_way};
 use super::internal;
 use super::mount::{LocalError, Looked, Mount, Stamp};
+use super::swap::{Swapped, swap};
 pub use super::temp::Temp;
 use super::trash::{self, Spot, make_dirs, no_hard_links};
 use super::twins::Twins;
@@ -300,12 +301,13 @@ impl Workplace {
         let (status, twins) = self.look(spot, seen)?;
         let status = status.ok_or(PlaceError::Stale)?;
         let kept = self.trash.keep(mount, spot, &status)?;
-        let renamed = match from.rename(name, &spot.dir, spot.name) {
+        let renamed = match self.rename_over(from, name, spot, &status) {
+            Ok(false) => Err(PlaceError::Stale),
             // Over NFS an answer can get lost: the repeated request then fails although the first one was done (rename(2), BUGS).
             Err(e) if e.kind() == io::ErrorKind::NotFound && from.status(name).is_ok_and(|left| left.is_none()) => Ok(()),
             // A directory came there.
             Err(e) if matches!(e.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory) => Err(PlaceError::Stale),
-            other => other.map_err(PlaceError::at("cannot replace", spot.path.as_str())),
+            other => other.map(drop).map_err(PlaceError::at("cannot replace", spot.path.as_str())),
         };
         if renamed.is_err() {
             kept.undo();
@@ -316,6 +318,17 @@ impl Workplace {
             twins.changed(status.stamp, after.stamp);
         }
         renamed.map(|()| self.trash.place_of(&kept))
+    }
+
+    /// False when it is not what stood there a moment ago.
+    fn rename_over(&self, from: &Dir, name: &str, spot: &Spot<'_>, status: &Status) -> io::Result<bool> {
+        // Not from the trash, where a run that dies half way would leave what was swapped in the place of what is brought back.
+        let swapped = if std::ptr::eq(from, &*self.temps.dir) { swap(from, name, spot, status)? } else { Swapped::Unknown };
+        match swapped {
+            Swapped::Done => Ok(true),
+            Swapped::Stale => Ok(false),
+            Swapped::Unknown => from.rename(name, &spot.dir, spot.name).map(|()| true),
+        }
     }
 
     fn remove_empty_dir(&self, spot: &Spot<'_>) -> Result<Status, PlaceError> {

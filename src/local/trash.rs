@@ -247,7 +247,7 @@ pub(super) fn no_hard_links(error: &io::Error) -> bool {
 }
 
 /// The same thing, whatever its change time: renaming and linking move that.
-fn alike(a: &Status, b: &Status) -> bool {
+pub(super) fn alike(a: &Status, b: &Status) -> bool {
     // A directory's size and mtime follow what is renamed in and out of it.
     a.kind == b.kind
         && (a.kind == FileType::Directory || (a.stamp.size, a.stamp.mtime) == (b.stamp.size, b.stamp.mtime) || a.kind == FileType::Symlink)

@@ -2,7 +2,7 @@
 
 use super::clash::{self, Verdict};
 use super::input::{Input, Spoilt};
-use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, link_leaves_mount, why_kept};
+use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
 use crate::path::RelPath;
@@ -110,7 +110,8 @@ impl Builder<'_, '_> {
             if self.choices.overwrite && at.local.is_some() {
                 self.transfer(at, Class::OverwriteConflict);
             } else {
-                keep(&mut self.plan.conflicts, at, "two hosts published it differently at the same time");
+                let way = if at.local.is_some() { Way::Either } else { Way::Bring };
+                self.plan.conflicts.push(Kept { way, ..kept(at, "two hosts published it differently at the same time") });
             }
             return;
         }
@@ -192,7 +193,7 @@ impl Builder<'_, '_> {
         if since == Since::New || !self.choices.delete || !proven {
             keep(&mut self.plan.kept, at, why_kept(since, upload));
         } else if changed && !self.choices.overwrite {
-            self.plan.conflicts.push(Kept { removed: true, ..kept(at, why_kept(since, upload)) });
+            self.plan.conflicts.push(Kept { way: Way::Removal, ..kept(at, why_kept(since, upload)) });
         } else {
             let bytes = at.local.map_or(0, |l| l.entry.bytes()) + at.bucket.map_or(0, |r| r.entry.bytes());
             self.plan.removals.push(Removal { path: at.path.clone(), found: self.found(at), bytes, loses: changed });
@@ -345,7 +346,7 @@ fn keep(list: &mut Vec<Kept>, at: &Seen<'_>, why: &'static str) {
 
 fn kept(at: &Seen<'_>, why: &'static str) -> Kept {
     let bytes = at.local.map(|l| l.entry.bytes()).or(at.bucket.map(|r| r.entry.bytes())).unwrap_or(0);
-    Kept { path: at.path.clone(), bytes, why, removed: false }
+    Kept { path: at.path.clone(), bytes, why, way: Way::Either }
 }
 
 fn both_changed(at: &Seen<'_>) -> &'static str {

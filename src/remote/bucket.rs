@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
@@ -37,6 +39,7 @@ struct Inner {
 /// What the answers so far have told about the store.
 #[derive(Debug)]
 pub(super) struct Learnt {
+    asked: AtomicBool,
     answered: AtomicBool,
     clock_offset_seconds: AtomicI64,
     /// The store refuses `encoding-type=url` in listings.
@@ -54,6 +57,7 @@ const UNKNOWN: i64 = i64::MIN;
 impl Learnt {
     pub(super) fn new() -> Arc<Learnt> {
         Arc::new(Learnt {
+            asked: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
@@ -61,6 +65,11 @@ impl Learnt {
             etags_are_no_md5: AtomicBool::new(false),
             calm: Calm::default(),
         })
+    }
+
+    /// Whether a request has gone out: credentials to sign one with were there.
+    pub(super) fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Whether the store has answered anything at all, be it an error.
@@ -78,13 +87,23 @@ impl Learnt {
     }
 }
 
-/// Reads the headers of every answer of the store, before the SDK does.
+/// Sees every request go out, and reads the headers of every answer of the store, before the SDK does.
 #[derive(Debug)]
 pub(super) struct Watch(pub(super) Arc<Learnt>);
 
 impl Intercept for Watch {
     fn name(&self) -> &'static str {
         "lsync"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.asked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn read_before_deserialization(

@@ -68,12 +68,12 @@ impl Failed {
         Failed { kind, message: message.into(), hint: None, code: None, heals, maybe_done: false, wait: None }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Failed {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failed {
         self.hint = Some(hint.into());
         self
     }
 
-    fn maybe_done(mut self) -> Failed {
+    pub(super) fn maybe_done(mut self) -> Failed {
         self.maybe_done = true;
         self
     }
@@ -113,7 +113,10 @@ where
 }
 
 fn not_understood(error: &(dyn StdError + 'static)) -> Failed {
-    Failed::new(Kind::Protocol, format!("the answer cannot be understood ({})", innermost_text(error)))
+    let text = innermost_text(error);
+    // What follows is a page of the parser's own words, and blames the SDK for what a proxy or another server sent.
+    let what = text.split_once(" but got StartEl").map_or(text.as_str(), |(expected, _)| expected);
+    Failed::new(Kind::Protocol, format!("the answer cannot be understood ({what})"))
         .hint("is `endpoint_url` the address of an S3 store?")
         .once()
         .maybe_done()
@@ -155,8 +158,10 @@ fn of_answer(answer: &Answer) -> Failed {
     let mut failed = meaning(answer);
     failed.code.clone_from(&answer.code);
     failed.wait = answer.retry_after.filter(|_| failed.heals == Heals::Later);
-    // A 5xx may come from something between us and the store that carried the request out; so may an error inside a 200.
-    failed.maybe_done |= answer.status >= 500 || answer.status < 300;
+    // A 5xx may come from something between us and the store that carried the request out; so may an error inside a 200, and one that
+    // says neither in S3's words nor by a status that S3 knows what is wrong.
+    let is_a_strangers = answer.code.is_none() && (405..500).contains(&answer.status) && failed.kind != Kind::Precondition;
+    failed.maybe_done |= answer.status >= 500 || answer.status < 300 || is_a_strangers;
     if failed.kind == Kind::Denied
         && let Some(offset) = answer.offset_seconds.filter(|offset| offset.unsigned_abs() > SKEWED_SECONDS)
     {
@@ -376,7 +381,10 @@ mod tests {
         check(400, "AuthorizationHeaderMalformed", Kind::Config, Never, false);
         check(503, "SlowDown", Kind::Throttled, Later, true);
         check(503, "", Kind::Throttled, Later, true);
-        check(429, "", Kind::Throttled, Later, false);
+        check(429, "", Kind::Throttled, Later, true);
+        check(429, "TooManyRequests", Kind::Throttled, Later, false);
+        check(499, "", Kind::Unsupported, Never, true);
+        check(405, "MethodNotAllowed", Kind::Unsupported, Never, false);
         check(500, "InternalError", Kind::Unreachable, Later, true);
         check(502, "", Kind::Unreachable, Later, true);
         check(200, "InternalError", Kind::Unreachable, Later, true);

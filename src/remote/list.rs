@@ -32,6 +32,9 @@ pub(super) struct Page {
     pub(super) encoded: bool,
 }
 
+/// More bytes than any bucket holds, an exbibyte: what is added to them later stays a number.
+const MOST_BYTES: u64 = 1 << 60;
+
 /// Stores that keep objects as files may need long for a page of a large directory.
 const PAGE_ANSWER: Duration = Duration::from_secs(60);
 
@@ -40,11 +43,15 @@ impl Bucket {
     /// prefix's own directory marker (an empty object whose key is the prefix) is left out.
     pub async fn list(&self, start: &str, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Listed>, Error> {
         let (mut all, mut seen, mut from): (Vec<Listed>, HashSet<String>, Option<String>) = (Vec::new(), HashSet::new(), None);
-        let mut sorted = true;
+        let (mut sorted, mut bytes) = (true, 0u64);
         loop {
             let mut page = self.page(start, from.take()).await?;
             sorted &= page.objects.is_sorted_by(|a, b| a.key < b.key);
             sorted &= all.last().zip(page.objects.first()).is_none_or(|(a, b)| a.key < b.key);
+            bytes = page.objects.iter().fold(bytes, |sum, object| sum.saturating_add(object.size));
+            if bytes > MOST_BYTES {
+                return Err(self.senseless(start, "the store lists more than an exbibyte"));
+            }
             let was_empty = page.objects.is_empty();
             all.append(&mut page.objects);
             progress(all.len() as u64);
@@ -126,7 +133,8 @@ impl Bucket {
         let wrong = |message: String| tries.wrong(Kind::Protocol, message);
         let encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let next = answer.next_continuation_token.filter(|token| !token.is_empty());
-        let more = answer.is_truncated == Some(true);
+        // What is left out of an answer is no "no": a place to go on from says as much.
+        let more = answer.is_truncated.unwrap_or(next.is_some());
         if more && next.is_none() {
             return Err(wrong(
                 "the listing breaks off: the store says that there is more but not where (it must know ListObjectsV2)".into(),
@@ -273,6 +281,9 @@ mod tests {
         assert_eq!(found.as_deref(), Ok("a b c d"));
         assert_eq!(list(&[page(LAST, &[])]).await.as_deref(), Ok(""));
         assert_eq!(list(&[page("", &["p/a"])]).await.as_deref(), Ok("a"), "a store that does not say whether there is more");
+        let unsaid = more("1").replace("<IsTruncated>true</IsTruncated>", "");
+        let found = list(&[page(&unsaid, &["p/a"]), page(LAST, &["p/b"])]).await;
+        assert_eq!(found.as_deref(), Ok("a b"), "it says where the next page begins");
         assert_eq!(list(&[page(URL, &["p/a%2Bb%01"])]).await.as_deref(), Ok("a+b\u{1}"));
         assert_eq!(list(&[page(LAST, &["p/a%2Bb+c"])]).await.as_deref(), Ok("a%2Bb+c"), "nothing was encoded");
     }
@@ -287,11 +298,15 @@ mod tests {
         refused(list(&[page(&more("1"), &[])]).await, Kind::Protocol, "nothing new");
         refused(list(&[page("<IsTruncated>true</IsTruncated>", &["p/a"])]).await, Kind::Protocol, "not where");
         refused(list(&[page(LAST, &["q/a"])]).await, Kind::Protocol, "not asked for");
+        let huge = page(LAST, &["p/a", "p/b", "p/c"]).replace("<Size>1<", &format!("<Size>{}<", i64::MAX));
+        let huge = answer("200 OK", huge.split_once("\r\n\r\n").unwrap().1);
+        refused(list(&[huge]).await, Kind::Protocol, "more than an exbibyte");
         refused(list(&[page(LAST, &["p/a"]).replace("ETag>", "Xtag>")]).await, Kind::Protocol, "ETag");
         let cut = answer("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a</Key>");
         refused(list(&[cut.clone(), cut]).await, Kind::Protocol, "cut off");
         let html = answer("200 OK", "<html><body>Log in, please</body></html>");
-        refused(list(&[html.clone(), html]).await, Kind::Protocol, "cannot be understood");
+        let says = "cannot be understood (error parsing XML: encountered invalid XML root: expected ListBucketResult)";
+        refused(list(&[html.clone(), html]).await, Kind::Protocol, says);
         let empty = answer("200 OK", "");
         refused(list(&[empty.clone(), empty]).await, Kind::Protocol, "cannot be understood");
         refused(list(&[error("403 Forbidden", "InvalidAccessKeyId")]).await, Kind::Denied, "InvalidAccessKeyId");

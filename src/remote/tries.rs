@@ -61,12 +61,7 @@ impl<'a> Tries<'a> {
         let answer = tokio::select! {
             biased;
             answer = request => answer.map_err(|error| classify(&error)),
-            () = self.no_first_answer() => {
-                let mut failed = Failed::new(Kind::Unreachable, format!("no answer within {} seconds", FIRST_ANSWER.as_secs()));
-                failed.hint = Some("check the network, and that `endpoint_url` is right".into());
-                failed.maybe_done = true;
-                Err(failed)
-            }
+            () = self.no_first_answer() => Err(no_first_answer(self.learnt.asked())),
         };
         match answer.as_ref().err().map(|failed| failed.kind) {
             Some(Kind::Throttled) => self.learnt.calm.throttled(),
@@ -113,6 +108,19 @@ impl<'a> Tries<'a> {
     /// An error of this operation that no answer alone shows.
     pub(super) fn wrong(&self, kind: Kind, message: impl Into<String>) -> Error {
         self.error(Failed::new(kind, message))
+    }
+}
+
+/// What has not answered: the store, or, where nothing was `asked` of it yet, the source of the credentials.
+fn no_first_answer(asked: bool) -> Failed {
+    let within = format!("within {} seconds", FIRST_ANSWER.as_secs());
+    if asked {
+        Failed::new(Kind::Unreachable, format!("no answer {within}"))
+            .hint("check the network, and that `endpoint_url` is right")
+            .maybe_done()
+    } else {
+        Failed::new(Kind::Unreachable, format!("no credentials {within}"))
+            .hint("what the AWS profile takes them from (`credential_process`, a role, the metadata service) does not answer")
     }
 }
 

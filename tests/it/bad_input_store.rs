@@ -111,6 +111,18 @@ fn an_endpoint_that_cannot_be_reached_is_said_within_15_seconds() {
     assert!(!mount.has(".lsync"));
 }
 
+/// The store is there and was not asked: the message does not send anybody to look at the network.
+#[test]
+fn a_source_of_credentials_that_does_not_answer_is_named() {
+    let (mount, s3) = (Mount::with(&[("a", "1")]), S3::start());
+    let profile = mount.home().join("aws-config");
+    std::fs::write(&profile, "[profile slow]\nregion = us-east-2\ncredential_process = sleep 30\n").expect("written");
+    let cmd = Cmd::lsync(&mount).args("status").env("LSYNC_PROFILE", "slow").env("LSYNC_BUCKET", &s3.store.bucket);
+    let ran = cmd.env("AWS_CONFIG_FILE", profile).env("LSYNC_ENDPOINT_URL", &s3.store.endpoint).run().expect(7);
+    assert!(ran.stderr.contains("no credentials within 15 seconds") && ran.stderr.contains("credential_process"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("check the network") && s3.log().counts().is_empty(), "{}", ran.stderr);
+}
+
 /// "bucket unreachable or throttled: try again": a store that answers 503 for ever is asked again, less and less often, and can be
 /// left at any moment.
 #[test]

@@ -77,6 +77,32 @@ fn no_process_list_shows_a_secret() {
     run.wait().expect(0);
 }
 
+/// A thread that the system refuses is a panic that nobody has to plant: with less and less room until there is enough, runs die of it,
+/// of memory, or before they begin. `Cmd` looks through what each of them prints.
+#[test]
+fn a_panic_tells_where_it_was_and_no_secret() {
+    let s3 = S3::start();
+    let mount = mount(&s3);
+    let mut told = Vec::new();
+    for mib in 24..400 {
+        let mut cmd = lsync(&mount, "").env("RUST_BACKTRACE", "full");
+        let line = format!("ulimit -c 0; ulimit -v {}; exec {} upload -y -vvv --json", mib << 10, cmd.program.display());
+        cmd.program = "/bin/sh".into();
+        let ran = cmd.arg("-c").arg(line).run();
+        let panics: Vec<String> = ran.stderr.lines().filter(|line| line.contains("mistake in lsync at ")).map(str::to_owned).collect();
+        // "The last line is always `summary` or `error`."
+        if !panics.is_empty() && ran.code == 1 {
+            assert_eq!(ran.json().pop().map(|line| line["type"].clone()), Some("error".into()), "{}{}", ran.stdout, ran.stderr);
+        }
+        told.extend(panics);
+        if ran.code == 0 {
+            assert!(ran.summary()["complete"] == true && !told.is_empty(), "no run panicked: {}", ran.stderr);
+            return;
+        }
+    }
+    panic!("it never had enough; it said {told:?}");
+}
+
 #[test]
 #[should_panic(expected = "a secret is in the object")]
 fn a_secret_in_the_bucket_fails_a_test() {

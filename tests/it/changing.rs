@@ -183,6 +183,20 @@ fn settle_leaves_what_changed_a_moment_ago_for_a_later_run() {
     );
 }
 
+/// "`--dry-run` exits as the run would if every transfer succeeded": what would wait is told, and is not on the other side.
+#[test]
+fn a_plan_tells_which_files_would_wait_until_they_have_rested() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("model.ckpt", "epoch 1")]));
+    let plan = |words: &str| Cmd::lsync(&mount).on(&s3.store).args("upload --dry-run").args(words).run();
+    let waits = "1 file changed less than 1 h 0 min ago and would wait for a later run (--settle): model.ckpt";
+    let ran = plan("--settle 1h").expect(3);
+    assert!(ran.stderr.contains(waits), "{}", ran.stderr);
+    let lines = plan("--settle 1h --json").expect(3);
+    assert!(lines.lines("warning").iter().any(|line| line["message"] == waits), "{}", lines.stdout);
+    assert!(!plan("").expect(0).stderr.contains("would wait"));
+    Cmd::lsync(&mount).on(&s3.store).args("download --dry-run --settle 1h").run().expect(0);
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_sent_has_not_rested() {
     let (s3, mount) = (S3::start(), Mount::new());

@@ -55,6 +55,25 @@ fn files_that_hold_keys_stay_where_they_are_and_the_plan_names_them() {
     assert_eq!((here.tree(), s3.content("sync.toml")), (before, b"of the bucket".to_vec()));
     assert!(!here.has("other"));
 }
+
+/// What `lsync setup` itself advises where a configuration is in the way.
+#[test]
+fn a_configuration_that_was_moved_away_as_setup_advises_does_not_travel() {
+    let (s3, here) = (S3::start(), Mount::with(&[("a", "1")]));
+    configure(&here, &s3, "sync.toml", "");
+    let told = lsync(&here, &s3, "setup --bucket other --region us-east-2").run();
+    let advice = told.stderr.lines().find_map(|line| line.split_once("first: ")).map(|(_, command)| command.to_owned());
+    let mut mv = Cmd::program("/bin/sh", here.root()).arg("-c");
+    mv = mv.arg(advice.unwrap_or_else(|| panic!("no advice in\n{}", told.stderr)));
+    mv.run().expect(0);
+    assert!(!here.has("sync.toml"));
+    configure(&here, &s3, "sync.toml", "");
+    here.write("sync.toml~", here.text("sync.toml")).write(".sync.toml.swp", here.text("sync.toml"));
+    let ran = lsync(&here, &s3, "upload --yes").run().expect(0);
+    assert!(ran.says("sync.toml.old (holds keys)") && ran.says("ignored 4"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["a"]);
+}
+
 #[test]
 fn whatever_file_the_run_was_configured_from_does_not_travel() {
     let s3 = S3::start();
@@ -73,11 +92,11 @@ fn whatever_file_the_run_was_configured_from_does_not_travel() {
 fn with_include_config_they_travel_and_the_plan_says_so() {
     let s3 = S3::start();
     s3.let_keys_travel();
-    let here = Mount::with(&[("a", "1"), ("d/x.sync.toml", "k1"), ("y.sync.env", "k2")]);
+    let here = Mount::with(&[("a", "1"), ("d/x.sync.toml", "k1"), ("y.sync.env", "k2"), ("y.sync.env.bak", "k3")]);
     configure(&here, &s3, "conf.toml", "[sync]\ninclude_config = true\n");
     let ran = lsync(&here, &s3, "upload --yes --config conf.toml").run().expect(0);
-    assert!(ran.stderr.contains("contains credentials"), "{}", ran.stderr);
-    assert_eq!(s3.keys(), ["a", "d/x.sync.toml", "y.sync.env"]);
+    assert!(ran.says("d/x.sync.toml, y.sync.env, y.sync.env.bak contains credentials"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["a", "d/x.sync.toml", "y.sync.env", "y.sync.env.bak"]);
     let there = Mount::new();
     configure(&there, &s3, "conf.toml", "[sync]\ninclude_config = true\n");
     let plan = lsync(&there, &s3, "download -n --config conf.toml").run().expect(0);

@@ -131,3 +131,21 @@ fn two_mounts_take_turns_where_the_store_ignores_conditions() {
     lsync(&s3, &third, "upload --yes").run().expect(0);
     assert!(s3.log().take().requests.iter().all(|(_, key)| !key.contains("lease")), "where they are honoured nobody has to wait");
 }
+
+/// Two machines may have one name: what one of them writes right now is not what the other left before it was started.
+#[test]
+fn the_turn_of_another_machine_of_the_same_name_is_waited_for() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "1")]));
+    s3.faults().set_profile(Profile { no_conditional_writes: true, ..Profile::default() });
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let record = format!("{{\"host\":\"{host}\",\"boot\":\"b\",\"pid\":77,\"since\":1700000000000000000,\"operation\":\"op\"}}\n");
+    s3.put(".lsync/lease/op", &record);
+    let refused = lsync(&s3, &mount, "upload --yes").run().expect(11);
+    assert!(refused.stderr.contains("process 77 on "), "{}", refused.stderr);
+    assert!(s3.keys().is_empty() && s3.all_keys().contains(&".lsync/lease/op".to_owned()), "{:?}", s3.all_keys());
+    s3.remove(&s3.store.bucket, ".lsync/lease/op").expect("the bucket is there");
+    mount.write(".lsync/lock", &record);
+    lsync(&s3, &mount, "upload --yes").run().expect(11);
+    mount.remove(".lsync/lock");
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+}

@@ -67,3 +67,26 @@ fn a_run_that_was_stopped_is_told_and_one_that_moves_nothing_is_not() {
     let none = Mount::with(&[(".lsync/nothing", "")]);
     assert_eq!(log(&none, "").expect(0).stdout, "nothing has been moved here yet\n");
 }
+
+#[test]
+fn a_run_that_was_killed_is_told_also_when_no_other_follows() {
+    let two = Two::agreed(&[("a", "1")]);
+    two.a.write("c", "1");
+    two.s3.faults().push(Rule { key_contains: Some("c".into()), ..Rule::once("PutObject", Action::Hold) });
+    let running = two.cmd_a("upload --yes c").start();
+    two.s3.until_all_hit();
+    running.signal(Signal::KILL);
+    running.wait().expect(-9);
+    two.s3.faults().release();
+    let last = log(&two.a, "--json").expect(0).lines("operation").pop().expect("it is told");
+    assert_eq!(
+        (&last["command"], &last["paths"][0], &last["complete"], last["ended"].is_null()),
+        (&"upload".into(), &"c".into(), &false.into(), true)
+    );
+    let text = log(&two.a, "").expect(0);
+    assert!(text.says("it is under way, or ended without a word, only c"), "{}", text.stdout);
+    two.a("upload --yes").expect(0);
+    let lines = log(&two.a, "--json").expect(0).lines("operation");
+    let ended: Vec<bool> = lines.iter().map(|line| line["ended"].is_i64()).collect();
+    assert_eq!(ended, [true, false, true]);
+}

@@ -177,6 +177,31 @@ fn what_two_instances_changed_differently_is_a_conflict_that_either_can_settle()
     assert_eq!(std::fs::read_link(two.b.path("l")).expect("a link").to_str(), Some("of-a"));
 }
 
+/// The same on a mount that has neither: nothing there could be published, so one is brought first.
+#[test]
+fn what_two_instances_changed_differently_can_be_settled_from_a_third_that_has_neither() {
+    let two = Two::agreed(&[("x", "x")]);
+    let before = two.manifests();
+    two.a.link("l", "of-a");
+    two.a("upload --yes").expect(0);
+    let of_a = two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published");
+    two.b.link("l", "of-b");
+    without(&two, &of_a, || two.b("upload --yes").expect(0));
+    let third = Mount::new();
+    let run = |args: &str| Cmd::lsync(&third).on(&two.s3.store).args(args).run();
+    let told = run("download --yes").expect(6);
+    let ways: Vec<&str> =
+        told.stderr.lines().filter_map(|line| line.trim().split_once("lsync ")?.1.split_once("  ")).map(|way| way.0).collect();
+    assert_eq!(ways, ["download --overwrite l", "upload --overwrite l"], "{}", told.stderr);
+    for way in ways {
+        run(&format!("{way} --yes")).expect(0);
+    }
+    assert!(run("status --check").expect(0).says("in sync"));
+    two.a("download --yes --overwrite").expect(0);
+    two.b("download --yes").expect(0);
+    assert_eq!((two.a.tree(), two.b.tree()), (third.tree(), third.tree()));
+}
+
 /// "A head that the base already folded in is not fetched again."
 #[test]
 fn a_head_is_fetched_once() {

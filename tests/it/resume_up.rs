@@ -35,7 +35,7 @@ pub(crate) fn write_large(mount: &Mount, version: u8) {
     }
 }
 
-fn same(s3: &S3, mount: &Mount) -> bool {
+pub(crate) fn same(s3: &S3, mount: &Mount) -> bool {
     s3.content("large.bin") == fs::read(mount.path("large.bin")).expect("it is there")
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn kill_after_three_parts(s3: &S3, mount: &Mount, words: &str) {
 }
 
 #[track_caller]
-fn complete(s3: &S3, mount: &Mount, requests: &str) -> Ran {
+pub(crate) fn complete(s3: &S3, mount: &Mount, requests: &str) -> Ran {
     let ran = lsync(s3, mount, "upload --yes").run().expect(0);
     assert!(ran.last_line().starts_with("complete: "), "{}", ran.stdout);
     assert_eq!((asked(s3).as_str(), open(s3).len(), mount.left_behind()), (requests, 0, vec![]), "{}", ran.stderr);

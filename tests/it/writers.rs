@@ -79,10 +79,9 @@ impl Bench {
 
     async fn run(&self, who: usize, direction: Direction, overwrite: bool) -> Result<Ran, Error> {
         let (ends, ask) = (ends(&self.mounts[who], &self.bucket), Ask { jobs: 2, ..ask() });
-        // Unoptimised, these are too large for the stack of a test's thread.
-        let sight = Box::pin(engine::look(&ends, &ask)).await?;
+        let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, Choices { overwrite, ..Choices::default() });
-        let report = Box::pin(engine::run(&ends, &ask, &sight, &plan)).await?;
+        let report = engine::run(&ends, &ask, &sight, &plan).await?;
         let newer_there: Vec<String> = plan.protected.iter().map(|kept| kept.path.as_str().to_owned()).collect();
         let conflicts = report.counts.conflicts + report.counts.failed;
         if let Some(Error::Lock(e)) = report.ended_by {
@@ -108,7 +107,7 @@ impl Bench {
         }
         let kind = |seed: &mut Seed| (if seed.once_in(4) { Direction::Download } else { Direction::Upload }, seed.once_in(4));
         let (one, other) = (kind(seed), kind(seed));
-        let ran = runtime().block_on(async { tokio::join!(Box::pin(self.run(0, one.0, one.1)), Box::pin(self.run(1, other.0, other.1))) });
+        let ran = runtime().block_on(async { tokio::join!(self.run(0, one.0, one.1), self.run(1, other.0, other.1)) });
         self.s3.faults().clear();
         tally.rounds += 1;
         tell(format_args!("round {}: {one:?} {other:?}", tally.rounds));

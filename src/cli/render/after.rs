@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lsync::engine::Report;
 use lsync::path::{RelPath, Shown};
-use lsync::plan::{Direction, Kept};
+use lsync::plan::{self, Direction, Kept};
 use lsync::problem::Problem;
 
 use super::super::text::{bytes, count, duration, files, fit, items, wrap};
@@ -30,13 +30,15 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     }
     failures(&mut out, report, &about.page);
     problems(&mut out, about.problems, &about.page);
-    let (removed, conflicts): (Vec<&Kept>, Vec<&Kept>) = report.conflicts.iter().partition(|item| item.removed);
-    undecided(&mut out, &conflicts, "in conflict", &[UPLOAD, DOWNLOAD], about);
+    let settled_by = |way| report.conflicts.iter().filter(|item| item.way == way).collect::<Vec<&Kept>>();
+    undecided(&mut out, &settled_by(plan::Way::Either), "in conflict", &[UPLOAD, DOWNLOAD], about);
+    let bring = &settled_by(plan::Way::Bring);
+    undecided(&mut out, bring, "in conflict (published differently by two hosts)", &[BRING_ONE, PUBLISH_IT], about);
     let (what, ways) = match report.direction {
         Direction::Upload => ("in conflict (removed in the mount, changed in the bucket)", [REMOVE_THERE, BRING]),
         Direction::Download => ("in conflict (removed in the bucket, changed in the mount)", [REMOVE_HERE, SEND]),
     };
-    undecided(&mut out, &removed, what, &ways, about);
+    undecided(&mut out, &settled_by(plan::Way::Removal), what, &ways, about);
     let compare = Way { verb: report.direction, flags: "--compare content", what: "reads the bucket's to compare" };
     let unknown: Vec<&Kept> = report.unknown.iter().collect();
     undecided(&mut out, &unknown, "not comparable (equal size, content not known)", &[compare, UPLOAD, DOWNLOAD], about);
@@ -120,6 +122,9 @@ const DOWNLOAD: Way = Way { verb: Direction::Download, flags: "--overwrite", wha
 const REMOVE_THERE: Way = Way { verb: Direction::Upload, flags: "--delete --overwrite --max-delete=1", what: "deletes the bucket's" };
 const REMOVE_HERE: Way = Way { verb: Direction::Download, flags: "--delete --overwrite --max-delete=1", what: "deletes the mount's" };
 const BRING: Way = Way { verb: Direction::Download, flags: "", what: "brings the bucket's" };
+// One after the other: there is nothing here that could be published yet.
+const BRING_ONE: Way = Way { verb: Direction::Download, flags: "--overwrite", what: "first: brings the newest" };
+const PUBLISH_IT: Way = Way { verb: Direction::Upload, flags: "--overwrite", what: "then: settles it for all" };
 const SEND: Way = Way { verb: Direction::Upload, flags: "", what: "sends the mount's" };
 
 /// Items that only a person can decide, with the commands that do.
@@ -136,7 +141,9 @@ fn undecided(out: &mut String, list: &[&Kept], what: &str, ways: &[Way], about: 
     }
     more(out, list.len().saturating_sub(most));
     let ways: Vec<(String, &str)> = ways.iter().map(|way| ((about.command)(way.verb, way.flags, &first.path), way.what)).collect();
-    let _ = writeln!(out, "{}", if n == 1 { "To settle it, one of:" } else { "To settle them, for each one of:" });
+    let (it, each) = if n == 1 { ("it", "") } else { ("them", "for each ") };
+    let of = if list.iter().all(|item| item.way == plan::Way::Bring) { "both" } else { "one" };
+    let _ = writeln!(out, "To settle {it}, {each}{of} of:");
     let column = ways.iter().map(|(command, _)| console::measure_text_width(command)).max().unwrap_or(0);
     for (command, what) in &ways {
         if column + what.len() + 4 <= page.width {
@@ -288,12 +295,28 @@ mod tests {
             (Direction::Download, ["lsync download --delete --overwrite --max-delete=1 a", "lsync upload a"]),
         ] {
             let mut report = report(direction);
-            report.conflicts = vec![Kept { path: path("a"), bytes: 1, why: "removed", removed: true }];
+            report.conflicts = vec![Kept { path: path("a"), bytes: 1, why: "removed", way: plan::Way::Removal }];
             let shown = text(&report, 80, "/m");
             fits(&shown, 80);
             assert!(expected.iter().all(|command| shown.lines().any(|line| line.trim().starts_with(command))), "{shown}");
             assert!(shown.contains("1 file is in conflict (removed in the "), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_the_mount_has_nothing_of_is_brought_first() {
+        let mut report = report(Direction::Upload);
+        (report.failures, report.problems, report.unknown, report.protected) = (vec![], report.problems[..1].to_vec(), vec![], vec![]);
+        report.counts = Counts::default();
+        report.conflicts = vec![Kept { path: path("l"), bytes: 0, why: "twice", way: plan::Way::Bring }];
+        insta::assert_snapshot!(text(&report, 80, "/m"), @"
+        1 file is in conflict (published differently by two hosts) and was kept as it
+        is:
+          l
+        To settle it, both of:
+          lsync download --overwrite l  first: brings the newest
+          lsync upload --overwrite l    then: settles it for all
+        ");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use lsync::entry::{Entry, File, Kind};
 use lsync::local::place::TrashLimits;
 use lsync::path::RelPath;
-use lsync::plan::{Class, Direction, Found, Kept, Plan, Removal, Transfer, Update};
+use lsync::plan::{Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way};
 use lsync::problem::{Problem, Side, Skipped};
 
 use super::{Around, Bounds, Ignored, Page};
@@ -60,7 +60,7 @@ pub(in crate::cli) fn transfer(at: &str, bytes: u64, class: Class, replaced_byte
 }
 
 pub(in crate::cli) fn kept(at: &str, bytes: u64, why: &'static str) -> Kept {
-    Kept { path: path(at), bytes, why, removed: false }
+    Kept { path: path(at), bytes, why, way: Way::Either }
 }
 
 fn removal(at: &str, bytes: u64, loses: bool) -> Removal {

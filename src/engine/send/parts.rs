@@ -69,7 +69,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Sends the parts that are missing and makes the object. An upload that fails is given up, unless only the way to the store failed.
+    /// Sends the parts that are missing and makes the object. An upload that fails is given up, unless only the way to the store failed,
+    /// or the run was stopped: then what the store has taken waits for the next run.
     async fn to_its_end(&self, file: &InParts<'_>, upload: Upload, mut open: OpenUpload, guard: &Guard) -> Result<Written, Once> {
         let taken = Mutex::new(std::mem::take(&mut open.parts));
         let finished = match self.whole_parts(file, &upload, &taken).await {
@@ -86,9 +87,10 @@ impl Sender<'_> {
                 self.take_back(file.path, &file.moved, "not all of it could be sent");
                 file.kept.store(0, Ordering::Relaxed);
                 open.parts = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-                match &e {
-                    Once::Remote(why) if stays(why) && !self.ends.stop.asked() => self.uploads.keep(open),
-                    _ => self.uploads.give_up_and_tell(&open).await?,
+                // Of a run that ends, nothing is left that holds nothing.
+                match goes_on(&e) && !(open.parts.is_empty() && self.ends.stop.asked()) {
+                    true => self.uploads.keep(open),
+                    false => self.uploads.give_up_and_tell(&open).await?,
                 }
                 Err(e)
             }
@@ -245,6 +247,15 @@ fn damaged((etags, md5s): &(Vec<ETag>, Vec<Md5>)) -> Vec<u32> {
 /// True when every part was answered with an MD5 that is not its own.
 fn none_fits(etags: &[ETag], md5s: &[Md5]) -> bool {
     etags.iter().map(ETag::md5).zip(md5s).all(|(etag, md5)| etag.is_some_and(|etag| etag != *md5))
+}
+
+/// True where nothing is wrong with the file nor with what was sent of it.
+fn goes_on(why: &Once) -> bool {
+    match why {
+        Once::Remote(e) => e.kind == RemoteKind::Stopped || stays(e),
+        Once::Run(Error::Stopped) | Once::Read(ReadError::Stopped) => true,
+        Once::Run(_) | Once::Read(_) | Once::Damaged(_) => false,
+    }
 }
 
 /// True where only the way to the store failed, or the right to use it: what was sent may be gone on from.
