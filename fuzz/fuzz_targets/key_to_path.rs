@@ -24,7 +24,7 @@ const LINKS: [(&str, &str); 3] = [("out", "../outside"), ("up", ".."), ("root", 
 /// Inputs that share a mount: it remembers where it was written.
 const SHARE: u32 = 2000;
 /// How many paths of an input are written.
-const WRITES: usize = 4;
+const WRITES: usize = 2;
 
 /// A directory with a mount in it, and with another one that the links in the mount lead to.
 struct Place {
