@@ -198,6 +198,13 @@ impl ETag {
         composite.unwrap_or_else(|| ETag::Opaque(bare.into()))
     }
 
+    /// As it is written down: what [`ETag::parse`] reads as this very ETag, also when quotes belong to it.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let text = self.to_string();
+        if ETag::parse(&text) == *self { text } else { format!("\"{text}\"") }
+    }
+
     /// The MD5 of the content, where this ETag may be one.
     #[must_use]
     pub fn md5(&self) -> Option<Md5> {
@@ -371,6 +378,18 @@ mod tests {
             assert_eq!(ETag::parse(text).to_string(), text);
         }
         assert_eq!(ETag::parse("\"abc\"").to_string(), "abc");
+    }
+
+    #[test]
+    fn an_etag_is_read_as_it_was_written_down() {
+        let quoted_twice = "\"\"d41d8cd98f00b204e9800998ecf8427e\"\"";
+        for text in
+            ["d41d8cd98f00b204e9800998ecf8427e-3", "\"abc\"", "\"\"abc\"\"", "\"\"\"", "\"", "\"\"\"\"", "W/\"x\"", quoted_twice, ""]
+        {
+            let etag = ETag::parse(text);
+            assert_eq!(ETag::parse(&etag.written()), etag, "{text}");
+        }
+        assert_eq!(ETag::parse("\"abc\"").written(), "abc");
     }
 
     #[test]

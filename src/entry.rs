@@ -221,7 +221,7 @@ impl From<&Entry> for Record {
             Kind::File(file) => {
                 record.s = Some(file.size);
                 record.t = file.mtime;
-                record.e = file.etag.as_ref().map(ETag::to_string);
+                record.e = file.etag.as_ref().map(ETag::written);
                 record.digests = DigestRecord::from(&file.digests);
             }
             Kind::Link(target) => {

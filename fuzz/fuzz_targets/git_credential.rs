@@ -16,21 +16,34 @@ mod cli {
     pub(crate) mod text;
 }
 
+use std::net::Ipv4Addr;
+
 use libfuzzer_sys::fuzz_target;
-use lsync::config::{At, File};
+use lsync::config::{At, Git, Secret};
 
 const TOKEN: &str = "ghp_token";
 
-fuzz_target!(|input: (&str, Option<&str>)| {
-    let (question, host) = input;
-    let mut git = File::parse("f", &format!("[git]\ngithub_token = \"{TOKEN}\"\n")).expect("it is a configuration").git;
-    git.github_host = host.map(|host| At { value: host.to_owned(), line: 3 });
+fuzz_target!(|bytes: &[u8]| {
+    let texts = lsync_fuzz::texts(bytes);
+    let question = texts[0].as_str();
+    let token = Some(At { value: Secret::new(TOKEN.to_owned()), line: 2 });
+    let github_host = texts.get(1).map(|host| At { value: host.clone(), line: 3 });
+    let git = Git { github_token: token, github_host, ..Git::default() };
     let Ok(places) = cli::git_credential::places(&git) else { return };
-    let answer = cli::git_credential::answer(question, &git).unwrap_or_default();
-    let Some(answer) = answer else { return };
+    for place in &places {
+        let name = place.host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let is_here = name == "localhost" || name.parse().is_ok_and(|ip: Ipv4Addr| ip.octets()[0] == 127);
+        assert!(place.protocol == "https" || is_here, "{place:?} is not on this machine");
+        assert!(!place.host.contains(['/', '@', '\\']) && !place.host.contains(char::is_whitespace) && place.host.is_ascii(), "{place:?}");
+    }
+    let Some(answer) = cli::git_credential::answer(question, &git).unwrap_or_default() else { return };
     assert_eq!(answer, format!("username=x-access-token\npassword={TOKEN}\n"));
-    let first = |name: &str| question.lines().find_map(|line| line.strip_prefix(name));
-    let (protocol, host) = (first("protocol="), first("host="));
-    assert!(places.iter().any(|place| protocol == Some(place.protocol) && host == Some(&place.host)), "{question:?}");
-    assert!(places.iter().all(|place| place.protocol == "https" || place.host.to_ascii_lowercase().starts_with("localhost") || place.host.starts_with("127.")));
+    // Whichever of several lines counts for git, and wherever it takes a line to end: it is a place of ours.
+    let all = |name: &str| question.split('\n').filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+    for protocol in all("protocol=") {
+        for host in all("host=") {
+            assert!(places.iter().any(|place| place.protocol == protocol && place.host == host), "{question:?} got the token");
+        }
+    }
+    assert!(!all("protocol=").is_empty() && !all("host=").is_empty(), "{question:?} got the token");
 });

@@ -57,13 +57,19 @@ pub(crate) fn run(operation: &str, config: Option<PathBuf>, env: &Environment) -
 pub(crate) fn answer(question: &str, git: &Git) -> Result<Option<String>, Failure> {
     let Some(token) = &git.github_token else { return Ok(None) };
     let places = places(git)?;
-    let field = |name: &str| question.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v);
-    let is_asked = |place: &Place| field("protocol") == Some(place.protocol) && field("host") == Some(&place.host);
+    let is_asked = |place: &Place| is_all(question, "protocol", place.protocol) && is_all(question, "host", &place.host);
     if !places.iter().any(is_asked) {
         return Ok(None);
     }
     let token = checked(&token.value)?;
     Ok(Some(format!("username={USER}\npassword={token}\n")))
+}
+
+/// Whether a question has this field, and nothing else for it. git asks once for each; what asks twice does not agree with itself about the
+/// place. A carriage return belongs to the value.
+fn is_all(question: &str, name: &str, value: &str) -> bool {
+    let mut given = question.split('\n').filter_map(|line| line.split_once('=')).filter(|(key, _)| *key == name).peekable();
+    given.peek().is_some() && given.all(|(_, other)| other == value)
 }
 
 /// The token, if it is one: a line break in it could smuggle further fields into the protocol.
@@ -156,6 +162,9 @@ mod tests {
         tells(None, "protocol=https\n\n", false);
         tells(None, "", false);
         tells(None, "protocol=https\nhost=evil.org\nhost=github.com\n\n", false);
+        tells(None, "protocol=https\nhost=github.com\nhost=evil.org\n\n", false);
+        tells(None, "protocol=https\nprotocol=http\nhost=github.com\n\n", false);
+        tells(None, "protocol=https\nhost=github.com\r\n\n", false);
     }
 
     #[test]

@@ -127,7 +127,10 @@ fn read_word(text: &str) -> Result<String, &'static str> {
             c if c.is_whitespace() => {
                 let rest: String = chars.collect();
                 let rest = rest.trim_start();
-                return if rest.is_empty() || rest.starts_with('#') { Ok(word) } else { Err("put a value with spaces in quotes") };
+                if rest.is_empty() || rest.starts_with('#') {
+                    break;
+                }
+                return Err("put a value with spaces in quotes");
             }
             c => word.push(c),
         }
@@ -194,7 +197,7 @@ source ~/other.env
         word("x # comment", "x");
         word("x#y", "x#y");
         word("", "");
-        for bad in ["'open", "\"open", "two words", "$HOME", "\"${X}\""] {
+        for bad in ["'open", "\"open", "two words", "$HOME", "\"${X}\"", "a\u{1}", "a\u{1} # comment", "'a\tb' "] {
             assert!(read_word(bad).is_err(), "{bad}");
         }
     }

@@ -193,7 +193,7 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
         u: known.base.is_some() && known.published.is_none(),
         s: known.seen.as_ref().map(|(stamp, _)| (stamp.size, stamp.mtime, stamp.ctime, stamp.inode)),
         d: known.seen.as_ref().map(|(_, digests)| digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
-        f: known.foreign.as_deref().map(|(etag, digests, mtime)| Foreign { e: etag.to_string(), t: *mtime, d: digests.into() }),
+        f: known.foreign.as_deref().map(|(etag, digests, mtime)| Foreign { e: etag.written(), t: *mtime, d: digests.into() }),
         r: known.removed,
     };
     write_line(out, &line);

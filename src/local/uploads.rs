@@ -148,7 +148,7 @@ impl UploadJournal {
 
     /// Notes that the store took a part; on disk at most 5 s later.
     pub fn part(&self, nonce: &str, number: u32, md5: Md5, etag: &ETag) -> Result<(), LocalError> {
-        let (m, e) = (Some(md5.hex()), Some(etag.to_string()));
+        let (m, e) = (Some(md5.hex()), Some(etag.written()));
         self.append(&Line { u: nonce.to_owned(), k: Some(number), m, e, ..Line::default() })
     }
 
