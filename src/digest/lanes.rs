@@ -69,6 +69,12 @@ impl<M: AsRef<[u8]>> Lanes<M> {
         self.live.is_empty()
     }
 
+    /// The message that is on its way for longest.
+    #[must_use]
+    pub fn first(&self) -> Option<&M> {
+        self.live.first().map(|lane| &lane.message)
+    }
+
     /// Begins a message; to be called where there is room.
     pub fn put(&mut self, message: M) {
         assert!(self.has_room(), "every lane has a message");
