@@ -4,10 +4,14 @@
 //! integrity"). VAST-backed stores give objects that were written over NFS an ETag that starts `48ed760a74` and is no MD5
 //! ("Handling Object ETags"). Everything else is opaque.
 
+mod lanes;
+
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest as _, Md5 as Hasher};
+
+pub use lanes::{Lanes, digest_many};
 
 /// An MD5 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,19 +49,13 @@ impl fmt::Debug for Md5 {
     }
 }
 
-/// The MD5 of each complete buffer. Pure: no hasher state outlives the call, so it may run on any thread.
-#[must_use]
-pub fn digest_many(buffers: &[&[u8]]) -> Vec<Md5> {
-    buffers.iter().map(|buffer| Md5(Hasher::digest(buffer).into())).collect()
-}
-
 /// The MD5 of one complete buffer.
 #[must_use]
 pub fn digest_one(buffer: &[u8]) -> Md5 {
     Md5(Hasher::digest(buffer).into())
 }
 
-/// The MD5 of a stream that arrives in pieces, for one thread; [`digest_many`] is for buffers that are complete.
+/// The MD5 of a stream that arrives in pieces; [`digest_many`] and [`Lanes`] are for messages that are complete.
 #[derive(Clone, Default)]
 pub struct Stream(Hasher);
 

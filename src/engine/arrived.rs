@@ -2,7 +2,7 @@
 
 use super::learn::{metadata, parts_of};
 use super::report::Proof;
-use crate::digest::{Digests, Md5, Parts, Stream, candidate_part_bytes, digest_one};
+use crate::digest::{Digests, Md5, Parts, Stream, candidate_part_bytes};
 use crate::entry::File;
 use crate::local::place::{PlaceError, Temp};
 use crate::remote::object::Head;
@@ -17,9 +17,8 @@ pub(super) fn trusted(source: &File, head: Option<&Head>) -> Digests {
     if known.is_empty() { head.map(|head| metadata(head).0).unwrap_or_default() } else { known }
 }
 
-/// Checks a complete buffer against what is known; `None` when it does not match.
-pub(super) fn check_buffer(buffer: &[u8], wanted: &Digests) -> Option<(Digests, Proof)> {
-    let whole = digest_one(buffer);
+/// Checks a complete buffer, whose MD5 is `whole`, against what is known; `None` when it does not match.
+pub(super) fn check_buffer(buffer: &[u8], whole: Md5, wanted: &Digests) -> Option<(Digests, Proof)> {
     let mut learnt = Digests::of_whole(whole);
     if let Some(expected) = wanted.whole {
         return (expected == whole).then_some((learnt, Proof::Strong));

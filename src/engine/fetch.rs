@@ -12,7 +12,7 @@ use super::reading::{Reader, Shown};
 use super::report::{FailureKind, Proof, chain};
 use super::send::{NotSent, guard_as_answered, not_sent};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, digest_one, part_bytes_for};
+use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
 use crate::event::Event;
 use crate::local::part::PartsOf;
@@ -136,9 +136,10 @@ impl Fetcher<'_> {
         for _ in 0..2 {
             let turn = self.pace.turn(source.size).await?;
             let (buffer, head) = self.range(path, etag, source.size, 0, source.size).await?;
-            let (wanted, to) = (trusted(source, Some(&head)), temp.clone());
+            let (wanted, to, hashing) = (trusted(source, Some(&head)), temp.clone(), self.pace.hashing.clone());
             let checked = blocking(move || -> Result<Option<(Digests, Proof)>, PlaceError> {
-                let Some(checked) = check_buffer(&buffer.vec, &wanted) else { return Ok(None) };
+                let (buffer, md5) = hashing.digest(buffer);
+                let Some(checked) = check_buffer(&buffer.vec, md5, &wanted) else { return Ok(None) };
                 to.write_at(0, &buffer.vec)?;
                 Ok(Some(checked))
             });
@@ -271,9 +272,9 @@ impl Fetcher<'_> {
         let mut left = 2;
         loop {
             let (buffer, head) = self.range(path, etag, size, offset, len).await?;
-            let to = temp.clone();
+            let (to, hashing) = (temp.clone(), self.pace.hashing.clone());
             let written = blocking(move || -> Result<Md5, PlaceError> {
-                let md5 = digest_one(&buffer.vec);
+                let (buffer, md5) = hashing.digest(buffer);
                 if expected.is_none_or(|expected| expected == md5) {
                     to.write_at(offset, &buffer.vec)?;
                 }

@@ -11,6 +11,7 @@ mod clean;
 mod doubt;
 mod examine;
 mod fetch;
+mod hashing;
 mod learn;
 mod lease;
 mod log;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::hashing::Hashing;
 use super::{Ask, Error, Stop};
 
 /// Buffers from this size on count as large.
@@ -25,6 +26,8 @@ pub(super) struct Pace {
     bytes_per_second: Option<u64>,
     next: Mutex<Instant>,
     idle: Arc<Idle>,
+    /// Where the buffers are hashed.
+    pub(super) hashing: Arc<Hashing>,
     stop: Stop,
 }
 
@@ -52,6 +55,7 @@ impl Pace {
             bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
             next: Mutex::new(Instant::now()),
             idle: Arc::default(),
+            hashing: Arc::default(),
             stop,
         }
     }

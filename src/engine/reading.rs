@@ -98,7 +98,8 @@ impl Reader<'_> {
                 let len = part_bytes.min(size - offset);
                 let _turn = self.pace.turn(len).await?;
                 let (buffer, _) = self.range(path, etag, size, offset, len).await?;
-                Ok::<_, Broken>(blocking(move || digest_one(&buffer.vec)).await?)
+                let hashing = self.pace.hashing.clone();
+                Ok::<_, Broken>(blocking(move || hashing.digest(buffer).1).await?)
             })
             .buffered(RANGES_IN_FLIGHT);
         let mut md5s = Vec::new();

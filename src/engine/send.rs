@@ -14,7 +14,7 @@ use super::report::{FailureKind, chain};
 use super::rest::Rest;
 use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, Md5, digest_one, part_bytes_for};
+use crate::digest::{Digests, Md5, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
@@ -140,11 +140,12 @@ impl Sender<'_> {
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
         let _turn = self.pace.turn(stamp.size).await?;
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
+        let hashing = self.pace.hashing.clone();
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
             source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            let md5 = digest_one(&buffer.vec);
+            let (buffer, md5) = hashing.digest(buffer);
             Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;

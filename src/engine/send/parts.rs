@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::{BUFFERED_MAX, Once, Sender, Written, about};
-use crate::digest::{Digests, ETag, Md5, Parts, digest_one};
+use crate::digest::{Digests, ETag, Md5, Parts};
 use crate::engine::{Error, blocking};
 use crate::entry::Stamp;
 use crate::event::Event;
@@ -181,11 +181,11 @@ impl Sender<'_> {
     async fn buffered(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
         let Range { source, offset, bytes } = part.range.clone();
         let _turn = self.pace.turn(bytes).await?;
-        let mut buffer = self.pace.buffer(bytes);
+        let (mut buffer, hashing) = (self.pace.buffer(bytes), self.pace.hashing.clone());
         let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
             source.read(offset, usize::try_from(bytes).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?; // or all the parts to come would be sent for nothing
-            let md5 = digest_one(&buffer.vec);
+            let (buffer, md5) = hashing.digest(buffer);
             Ok((Bytes::from_owner(buffer), md5))
         })
         .await??;
@@ -280,6 +280,7 @@ fn usable(open: &OpenUpload, there: &[crate::remote::open::Part]) -> Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::digest_one;
     use crate::remote::open::Part;
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::*;
 use crate::config::{Credentials, Secret, Store};
+use crate::digest::digest_one;
 use crate::engine::Stop;
 use crate::event::Observer;
 use crate::local::hash::Source;
