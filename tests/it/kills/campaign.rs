@@ -15,7 +15,7 @@ use crate::support::report::{asked_for, report};
 use crate::support::seed::Seed;
 
 /// Calls by which something comes to lie on disk or on the wire, or goes.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 17] = [
     "openat",
     "openat2",
     "mkdirat",
@@ -26,12 +26,13 @@ const CALLS: [&str; 16] = [
     "utimensat",
     "fsync",
     "fdatasync",
+    "syncfs",
     "linkat",
     "symlinkat",
     "renameat",
     "renameat2",
     "unlinkat",
-    "sendto",
+    "writev",
 ];
 /// Those that give and take names, which is where a file can get lost.
 const NAMING: [&str; 5] = ["linkat", "renameat", "renameat2", "unlinkat", "fsync"];
