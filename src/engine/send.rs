@@ -4,6 +4,7 @@ mod parts;
 mod streamed;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -340,7 +340,8 @@ fn what_the_store_took_before_a_kill_is_not_sent_twice() {
     let sent = second.requests.iter().filter(|(operation, _)| *operation == "UploadPart").count() as u64;
     assert_eq!(sent, parts - there, "no part that the store has is sent again");
     let twice = (first.received_bytes + second.received_bytes).saturating_sub(mib * MIB);
-    assert!(twice <= 8 * 8 * MIB + MIB, "{twice} bytes were cut off in the 8 parts that were under way, at most");
+    // Now and then a second one is tried, in case it makes the upload faster.
+    assert!(twice <= 2 * 8 * MIB + MIB, "{twice} bytes were cut off in the parts that were under way");
     report(
         "resume",
         &json!({ "file_bytes": mib * MIB, "parts": parts, "there_after_the_kill": there, "parts_sent_twice": 0, "bytes_received_twice": twice }),

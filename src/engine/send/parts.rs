@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
+use super::turns::Turns;
 use super::{BUFFERED_MAX, Once, Sender, Written, about};
 use crate::digest::{Digests, ETag, Md5, Parts};
 use crate::engine::{Error, blocking};
@@ -30,7 +31,7 @@ impl Sender<'_> {
     pub(super) async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<Written, Once> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         let source = Arc::new(blocking(move || Source::open(&mount, &at, &stamp)).await??);
-        let file = InParts { path, source, stamp, part_bytes, moved: Arc::default(), kept: AtomicU64::new(0) };
+        let file = InParts { path, source, stamp, part_bytes, turns: Turns::new(), moved: Arc::default(), kept: AtomicU64::new(0) };
         if let Some(open) = self.uploads.take(path, stamp, part_bytes).await?
             && let Some((upload, open)) = self.go_on(&file, open).await?
         {
@@ -208,8 +209,11 @@ impl Sender<'_> {
     }
 
     async fn send_part(&self, part: &Part<'_>, body: Body, md5: Md5) -> Result<ETag, Once> {
+        let turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))??;
         let sent = self.told(part.file.path, &part.file.moved, Box::pin(self.ends.bucket.upload_part(part.upload, part.number, body, md5)));
-        Ok(self.ends.stop.or(sent).await.ok_or(Once::Run(Error::Stopped))??)
+        let etag = self.ends.stop.or(sent).await.ok_or(Once::Run(Error::Stopped))??;
+        turn.done();
+        Ok(etag)
     }
 }
 
@@ -219,6 +223,7 @@ struct InParts<'a> {
     source: Arc<Source>,
     stamp: Stamp,
     part_bytes: u64,
+    turns: Turns,
     /// What has gone out for the file in all.
     moved: Arc<AtomicU64>,
     /// Bytes that an earlier run had sent.

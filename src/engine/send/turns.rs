@@ -1,0 +1,194 @@
+//! How many parts of one file are on their way at once: one, and more only while more make it faster. What a kill cuts off has to be sent
+//! again, so that a line which one connection fills loses a part at most. Sends nothing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::engine::Error;
+
+/// The most parts on their way.
+const MOST: usize = 8;
+/// Twice as many must be so much faster. Where each connection has a limit of its own they are twice as fast, and as fast as before where
+/// the line or the processor is full.
+const GAIN: f64 = 1.7;
+/// The shortest time that a rate is measured over.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// How long what was found holds.
+const HOLDS: Duration = Duration::from_secs(30);
+
+/// The turns of one file's parts.
+pub(super) struct Turns {
+    free: Semaphore,
+    pace: Mutex<Pace>,
+}
+
+/// A part's turn, until it is dropped.
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    permit: Option<SemaphorePermit<'a>>,
+    bytes: u64,
+}
+
+/// What was measured, and what follows.
+#[derive(Debug)]
+struct Pace {
+    /// Parts that may be on their way.
+    most: usize,
+    /// Permits that go when they come back.
+    too_many: usize,
+    /// Of the window: when it began, and what the store has taken since. The first begins with the first part taken: until then the file
+    /// had to be opened and read.
+    since: Option<Instant>,
+    done: usize,
+    bytes: u64,
+    /// Bytes a second with half as many parts, while more are tried.
+    tried_against: Option<f64>,
+    holds_until: Instant,
+}
+
+impl Turns {
+    pub(super) fn new() -> Turns {
+        Turns { free: Semaphore::new(1), pace: Mutex::new(Pace::new(Instant::now())) }
+    }
+
+    /// Waits for the turn of a part of so many bytes.
+    pub(super) async fn turn(&self, bytes: u64) -> Result<Turn<'_>, Error> {
+        let permit = self.free.acquire().await.map_err(|_| Error::Worker("the turns of a file are gone".into()))?;
+        Ok(Turn { turns: self, permit: Some(permit), bytes })
+    }
+
+    fn over(&self, permit: SemaphorePermit<'_>, taken: Option<u64>) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = taken {
+            let before = pace.most;
+            pace.taken(bytes, Instant::now());
+            // Permits that were to go, and may stay now, are not made anew.
+            let more = pace.most.saturating_sub(before);
+            let kept = more.min(pace.too_many);
+            pace.too_many -= kept;
+            self.free.add_permits(more - kept);
+            pace.too_many += before.saturating_sub(pace.most);
+        }
+        if pace.too_many > 0 {
+            pace.too_many -= 1;
+            permit.forget();
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// The store has taken the part.
+    pub(super) fn done(mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.turns.over(permit, Some(self.bytes));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.turns.over(permit, None);
+        }
+    }
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace { most: 1, too_many: 0, since: None, done: 0, bytes: 0, tried_against: None, holds_until: now }
+    }
+
+    /// The store has taken a part. At the end of a window there may be more or fewer from now on.
+    fn taken(&mut self, bytes: u64, now: Instant) {
+        let Some(since) = self.since else {
+            self.since = Some(now);
+            return;
+        };
+        self.done += 1;
+        self.bytes += bytes;
+        let time = now - since;
+        if self.done < 3 * self.most || time < SHORTEST {
+            return;
+        }
+        let rate = self.bytes as f64 / time.as_secs_f64();
+        (self.since, self.done, self.bytes) = (Some(now), 0, 0);
+        match self.tried_against.take() {
+            Some(before) if rate < before * GAIN => {
+                self.most /= 2;
+                self.holds_until = now + HOLDS;
+            }
+            None if now < self.holds_until => {}
+            _ if self.most < MOST => {
+                self.tried_against = Some(rate);
+                self.most *= 2;
+            }
+            _ => self.holds_until = now + HOLDS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends for this many seconds over a line that gives each connection so much and all of them so much, in parts of 8 MB. Returns how
+    /// often there were how many parts.
+    fn parts_over(each: f64, all: f64, seconds: u64) -> [u64; MOST + 1] {
+        let begin = Instant::now();
+        let (mut pace, mut now, mut seen) = (Pace::new(begin), begin, [0; MOST + 1]);
+        while now < begin + Duration::from_secs(seconds) {
+            let rate = (each * pace.most as f64).min(all);
+            now += Duration::from_secs_f64(8e6 / rate);
+            seen[pace.most] += 1;
+            pace.taken(8_000_000, now);
+        }
+        seen
+    }
+
+    #[test]
+    fn where_connections_are_limited_there_are_soon_as_many_as_may_be() {
+        let seen = parts_over(90e6, 5e9, 10);
+        assert!(seen[1] + seen[2] + seen[4] < 25 && seen[8] > 500, "{seen:?}");
+    }
+
+    #[test]
+    fn where_the_line_is_full_there_is_one() {
+        let seen = parts_over(10e6, 10e6, 120);
+        assert!(seen[4] == 0 && seen[8] == 0 && seen[2] <= 30 && seen[1] > 100, "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_given_up_is_anothers() {
+        let turns = Turns::new();
+        let first = turns.turn(100).await.unwrap();
+        assert_eq!(turns.free.available_permits(), 0);
+        drop(first);
+        assert_eq!(turns.free.available_permits(), 1);
+        turns.turn(100).await.unwrap().done();
+        assert_eq!(turns.free.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn there_are_as_many_turns_as_parts_may_be_on_their_way() {
+        let turns = Turns::new();
+        for most in [2, 4, 2, 1, 2] {
+            let permit = turns.free.acquire().await.unwrap();
+            {
+                let mut pace = turns.pace.lock().unwrap();
+                // The window ends with the next part, and this is what it finds.
+                let (more, now) = (most > pace.most, Instant::now());
+                (pace.since, pace.done) = (Some(now - SHORTEST), 100);
+                (pace.tried_against, pace.holds_until) = if more { (None, now) } else { (Some(f64::MAX), now) };
+            }
+            turns.over(permit, Some(1));
+            while turns.pace.lock().unwrap().too_many > 0 {
+                let permit = turns.free.acquire().await.unwrap();
+                turns.over(permit, None);
+            }
+            assert_eq!(turns.free.available_permits(), most);
+        }
+    }
+}
