@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_is_given_up_is_anothers() {
+    async fn a_turn_that_is_given_up_is_free_again() {
         let turns = Turns::new();
         let first = turns.turn(100).await.unwrap();
         assert_eq!(turns.free.available_permits(), 0);
