@@ -88,7 +88,7 @@ fn a_store_that_lists_no_uploads_is_rid_of_ours_all_the_same() {
 fn an_upload_that_runs_is_not_touched() {
     let (s3, mount) = (S3::start(), Mount::new());
     write_large(&mount, 1);
-    s3.faults().push(Rule { skip: 3, times: 3, ..Rule::once("UploadPart", Action::Hold) });
+    s3.faults().push(Rule { skip: 3, ..Rule::once("UploadPart", Action::Hold) });
     let run = lsync(&s3, &mount, "upload --yes").start();
     s3.until_all_hit();
     let ran = lsync(&s3, &mount, "clean --yes --json").run().expect(0);

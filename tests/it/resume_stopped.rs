@@ -13,7 +13,7 @@ use crate::support::wait::until;
 fn stopped(signal: Signal, code: i32) -> (S3, Mount, Ran) {
     let (s3, mount) = (S3::start(), Mount::with(&[("b", "2")]));
     write_large(&mount, 1);
-    s3.faults().push(Rule { skip: 3, times: 3, ..Rule::once("UploadPart", Action::Hold) });
+    s3.faults().push(Rule { skip: 3, ..Rule::once("UploadPart", Action::Hold) });
     let run = lsync(&s3, &mount, "upload -y").start();
     s3.until_all_hit();
     until("three parts and the other file are there", || (open(&s3), s3.keys().len()) == (vec![3], 1));

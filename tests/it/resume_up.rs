@@ -58,7 +58,7 @@ pub(crate) fn open(s3: &S3) -> Vec<usize> {
 
 /// Uploads until three parts are there, and kills the run.
 pub(crate) fn kill_after_three_parts(s3: &S3, mount: &Mount, words: &str) {
-    let parts = |action| Rule { skip: 3, times: 3, ..Rule::once("UploadPart", action) };
+    let parts = |action| Rule { skip: 3, ..Rule::once("UploadPart", action) };
     s3.faults().push(parts(Action::Hold));
     let run = lsync(s3, mount, words).start();
     s3.until_all_hit();
