@@ -11,7 +11,7 @@ use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
 use crate::local::hash::{ReadError, Watch, hash_file};
-use crate::local::state::{Known, State};
+use crate::local::state::State;
 use crate::local::uploads::left;
 use crate::path::RelPath;
 use crate::problem::{Problem, Side, exclude_line};
@@ -143,8 +143,8 @@ fn answered_as(state: &State, path: &RelPath, head: &Head) -> Option<File> {
 }
 
 /// Asks the objects of equal size that only their ETag makes different, where both sides are news: ETags that look like digests may be none
-/// (SSE-KMS, SSE-C), and the object may be ours, from a run that did not come to know, whole or damaged on its way.
-pub(super) async fn from_doubtful(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
+/// (SSE-KMS, SSE-C), and the object may be ours, from a run that did not come to know.
+pub(super) async fn from_encrypted(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Result<(), Error> {
     let doubtful = rows(sight, |at| {
         let (local, bucket) = at.local.zip(at.bucket)?;
         let (ours, theirs) = (local.file()?, bucket.file()?);
@@ -153,36 +153,14 @@ pub(super) async fn from_doubtful(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
         let is_news = |side: &Entry| at.base.is_none_or(|base| side.same_content(base) != Some(true));
         (by_etag && differs && is_news(local) && is_news(bucket)).then_some(())
     });
-    let both: BTreeMap<usize, usize> = doubtful.iter().filter_map(|(at, ())| Some((at.bucket?, at.local))).collect();
-    let asked = both.keys().map(|at| (*at, sight.view.entries[*at].0.as_str().to_owned())).collect();
+    let asked = doubtful.iter().filter_map(|(at, ())| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
     for (at, head) in heads(ends, ask, asked).await? {
-        let (path, remote) = &mut sight.view.entries[at];
-        let Kind::File(file) = &mut remote.entry.kind else { continue };
-        if file.etag.as_ref() != Some(&head.etag) {
-            continue;
-        }
-        let (told, _) = metadata(&head);
-        if head.etag_is_no_digest {
-            file.digests = told;
-        } else if head.metadata.contains_key(NONCE) && told.whole.is_some() && is_whole(&sight.local[both[&at]].1, &told) {
-            // It was to hold what the mount holds, and does not: it may be replaced as if it had been agreed on.
-            agree(&mut sight.state, path, &remote.entry);
+        let Kind::File(file) = &mut sight.view.entries[at].1.entry.kind else { continue };
+        if head.etag_is_no_digest && file.etag.as_ref() == Some(&head.etag) {
+            file.digests = metadata(&head).0;
         }
     }
     Ok(())
-}
-
-fn is_whole(local: &Local, told: &Digests) -> bool {
-    local.entry.file().is_some_and(|file| file.digests.same(told) == Some(true))
-}
-
-/// Takes an object for what both sides had, for this run.
-fn agree(state: &mut State, path: &RelPath, entry: &Entry) {
-    let base = Some(std::sync::Arc::new(entry.clone()));
-    match state.entries.binary_search_by(|(at, _)| at.cmp(path)) {
-        Ok(at) => state.entries[at].1.base = base,
-        Err(at) => state.entries.insert(at, (path.clone(), Known { base, ..Known::default() })),
-    }
 }
 
 /// What HEADs say of objects, but for those that are gone.

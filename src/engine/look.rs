@@ -141,7 +141,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     learn::from_metadata(ends, ask, &mut sight).await?;
     sight.began = Instant::now();
     learn::by_hashing(ends, ask, &mut sight).await?;
-    learn::from_doubtful(ends, ask, &mut sight).await?;
+    learn::from_encrypted(ends, ask, &mut sight).await?;
     if ask.compare_content {
         learn::by_reading_the_bucket(ends, ask, &mut sight).await?;
     }

@@ -267,13 +267,13 @@ fn a_change_that_was_sent_and_not_heard_of_is_no_conflict_where_etags_are_no_md5
 }
 
 #[test]
-fn a_change_that_was_stored_damaged_and_not_heard_of_is_sent_again() {
+fn a_change_that_was_stored_damaged_and_could_not_be_looked_at_is_sent_again() {
     for s3 in unchecking() {
         let mount = Mount::new();
         unheard(&s3, &mount, Action::FlipRequest(1));
         assert_ne!(s3.content("data/a"), b"later");
         // What it holds is nobody's: the mount does not take it.
-        lsync(&s3, &mount, "download --yes").run();
+        lsync(&s3, &mount, "download --yes").run().expect(0);
         assert_eq!(mount.text("data/a"), "later");
         lsync(&s3, &mount, "upload --yes").run().expect(0);
         assert_eq!(s3.content("data/a"), b"later");

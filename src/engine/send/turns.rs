@@ -22,7 +22,7 @@ const HOLDS: Duration = Duration::from_secs(30);
 /// The turns of one file's parts.
 pub(super) struct Turns {
     free: Semaphore,
-    pace: Mutex<Pace>,
+    measured: Mutex<Measured>,
 }
 
 /// A part's turn, until it is dropped.
@@ -34,7 +34,7 @@ pub(super) struct Turn<'a> {
 
 /// What was measured, and what follows.
 #[derive(Debug)]
-struct Pace {
+struct Measured {
     /// Parts that may be on their way.
     most: usize,
     /// Permits that go when they come back.
@@ -51,7 +51,7 @@ struct Pace {
 
 impl Turns {
     pub(super) fn new() -> Turns {
-        Turns { free: Semaphore::new(1), pace: Mutex::new(Pace::new(Instant::now())) }
+        Turns { free: Semaphore::new(1), measured: Mutex::new(Measured::new(Instant::now())) }
     }
 
     /// Waits for the turn of a part of so many bytes.
@@ -61,19 +61,19 @@ impl Turns {
     }
 
     fn over(&self, permit: SemaphorePermit<'_>, taken: Option<u64>) {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = taken {
-            let before = pace.most;
-            pace.taken(bytes, Instant::now());
+            let before = measured.most;
+            measured.taken(bytes, Instant::now());
             // Permits that were to go, and may stay now, are not made anew.
-            let more = pace.most.saturating_sub(before);
-            let kept = more.min(pace.too_many);
-            pace.too_many -= kept;
+            let more = measured.most.saturating_sub(before);
+            let kept = more.min(measured.too_many);
+            measured.too_many -= kept;
             self.free.add_permits(more - kept);
-            pace.too_many += before.saturating_sub(pace.most);
+            measured.too_many += before.saturating_sub(measured.most);
         }
-        if pace.too_many > 0 {
-            pace.too_many -= 1;
+        if measured.too_many > 0 {
+            measured.too_many -= 1;
             permit.forget();
         }
     }
@@ -96,9 +96,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Pace {
-    fn new(now: Instant) -> Pace {
-        Pace { most: 1, too_many: 0, since: None, done: 0, bytes: 0, tried_against: None, holds_until: now }
+impl Measured {
+    fn new(now: Instant) -> Measured {
+        Measured { most: 1, too_many: 0, since: None, done: 0, bytes: 0, tried_against: None, holds_until: now }
     }
 
     /// The store has taken a part. At the end of a window there may be more or fewer from now on.
@@ -138,12 +138,12 @@ mod tests {
     /// often there were how many parts.
     fn parts_over(each: f64, all: f64, seconds: u64) -> [u64; MOST + 1] {
         let begin = Instant::now();
-        let (mut pace, mut now, mut seen) = (Pace::new(begin), begin, [0; MOST + 1]);
+        let (mut measured, mut now, mut seen) = (Measured::new(begin), begin, [0; MOST + 1]);
         while now < begin + Duration::from_secs(seconds) {
-            let rate = (each * pace.most as f64).min(all);
+            let rate = (each * measured.most as f64).min(all);
             now += Duration::from_secs_f64(8e6 / rate);
-            seen[pace.most] += 1;
-            pace.taken(8_000_000, now);
+            seen[measured.most] += 1;
+            measured.taken(8_000_000, now);
         }
         seen
     }
@@ -177,14 +177,14 @@ mod tests {
         for most in [2, 4, 2, 1, 2] {
             let permit = turns.free.acquire().await.unwrap();
             {
-                let mut pace = turns.pace.lock().unwrap();
+                let mut measured = turns.measured.lock().unwrap();
                 // The window ends with the next part, and this is what it finds.
-                let (more, now) = (most > pace.most, Instant::now());
-                (pace.since, pace.done) = (Some(now - SHORTEST), 100);
-                (pace.tried_against, pace.holds_until) = if more { (None, now) } else { (Some(f64::MAX), now) };
+                let (more, now) = (most > measured.most, Instant::now());
+                (measured.since, measured.done) = (Some(now - SHORTEST), 100);
+                (measured.tried_against, measured.holds_until) = if more { (None, now) } else { (Some(f64::MAX), now) };
             }
             turns.over(permit, Some(1));
-            while turns.pace.lock().unwrap().too_many > 0 {
+            while turns.measured.lock().unwrap().too_many > 0 {
                 let permit = turns.free.acquire().await.unwrap();
                 turns.over(permit, None);
             }
