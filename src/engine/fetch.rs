@@ -1,11 +1,14 @@
 //! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
 
+mod whole;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::arrived::{check_buffer, read_back, trusted};
+use super::arrived::{read_back, trusted};
+use super::hashing::is_small;
 use super::learn::metadata;
 use super::pace::{Buffer, Pace};
 use super::reading::{Reader, Shown};
@@ -52,6 +55,31 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RANGES_IN_FLIGHT: usize = 16;
 
+/// One object to bring.
+struct Asked<'a> {
+    transfer: &'a Transfer,
+    source: &'a File,
+    /// The ETag that listings show.
+    listed: &'a ETag,
+    /// What it takes the place of.
+    seen: Seen,
+}
+
+/// Digests, what proves them, the stamp of the new file, and how many bytes of it an earlier run had brought.
+type Brought = (Digests, Proof, Stamp, u64);
+
+impl Asked<'_> {
+    /// The recorded mtime, else the object's metadata, else when it was written.
+    fn mtime(&self, head: Option<&Head>) -> Option<Nanos> {
+        let told = || head.and_then(|head| metadata(head).1);
+        self.source.mtime.or_else(told).or(self.transfer.last_modified)
+    }
+
+    fn mode(&self) -> Option<u32> {
+        self.transfer.mode.or(self.transfer.found_mode)
+    }
+}
+
 impl Fetcher<'_> {
     /// Brings the object of a transfer and puts it in place of what `seen` says.
     pub(super) async fn file(&self, transfer: &Transfer, seen: Seen) -> Result<Fetched, NotSent> {
@@ -60,18 +88,35 @@ impl Fetcher<'_> {
             return Err(NotSent::Item(FailureKind::Failed, "it is no file".into()));
         };
         let Some(etag) = &source.etag else { return Err(NotSent::Item(FailureKind::Failed, "the bucket does not list it".into())) };
-        let size = source.size;
-        let temp = Arc::new(self.temp(transfer, source, etag).await?);
-        self.ends.tell(Event::Started { path: path.clone(), bytes: size });
-        let got = match self.content(path, source, etag, &temp).await {
-            Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), size), &broken).await {
-                Some(Guard::Is(answered, _)) => self.content(path, source, &answered, &temp).await,
+        self.ends.tell(Event::Started { path: path.clone(), bytes: source.size });
+        let asked = Asked { transfer, source, listed: etag, seen };
+        match self.brought(&asked, etag).await {
+            Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), source.size), &broken).await {
+                Some(Guard::Is(answered, _)) => self.brought(&asked, &answered).await,
                 _ => Err(broken),
             },
-            got => got,
-        };
-        let got = match got {
-            Ok(got) if self.twice && got.proof == Proof::Size => self.is_there_again(path, source, etag, got).await,
+            brought => brought,
+        }
+    }
+
+    /// The same, for a store that answers `etag`.
+    async fn brought(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Fetched, NotSent> {
+        let source = asked.source;
+        let (digests, proof, stamp, kept) =
+            if source.size <= SINGLE_REQUEST_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
+        let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
+        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept })
+    }
+
+    /// Brings an object in ranges, perhaps with parts that an earlier run has brought.
+    async fn large(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Brought, NotSent> {
+        let Asked { transfer, source, seen, .. } = asked;
+        let path = &transfer.path;
+        let temp = Arc::new(self.temp(asked).await?);
+        let got = match self.content(path, source, etag, &temp).await {
+            Ok(got) if self.twice && got.proof == Proof::Size => {
+                self.is_there_again(path, source.size, etag, &got.digests).await.map(|()| got)
+            }
             got => got,
         };
         let Got { digests, proof, head, kept } = got.inspect_err(|why| {
@@ -79,24 +124,21 @@ impl Fetcher<'_> {
                 temp.give_up();
             }
         })?;
-        let mtime = mtime(source, head.as_ref(), transfer.last_modified);
-        let mode = transfer.mode.or(transfer.found_mode);
-        let (mount, workplace, at) = (self.ends.mount.clone(), self.workplace.clone(), path.clone());
+        let (mtime, mode) = (asked.mtime(head.as_ref()), asked.mode());
+        let (mount, workplace, at, seen) = (self.ends.mount.clone(), self.workplace.clone(), path.clone(), seen.clone());
         let placed = blocking(move || -> Result<Stamp, PlaceError> {
             temp.finish(mtime, mode)?;
             let temp = Arc::into_inner(temp).ok_or_else(|| PlaceError::Clash("its temporary is still in use".into()))?;
             workplace.place(&mount, temp, &at, &seen)
         });
-        let stamp = placed.await?.map_err(not_placed)?;
-        let file = File { size, mtime: Some(stamp.mtime), digests, etag: Some(etag.clone()) };
-        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode }, stamp, proof, kept })
+        Ok((digests, proof, placed.await?.map_err(not_placed)?, kept))
     }
 
     /// Reads an object once more, and compares: what a way damages comes the same way hardly twice.
-    async fn is_there_again(&self, path: &RelPath, source: &File, etag: &ETag, got: Got) -> Result<Got, NotSent> {
-        let file = File { size: source.size, digests: got.digests.clone(), etag: Some(etag.clone()), mtime: None };
+    async fn is_there_again(&self, path: &RelPath, size: u64, etag: &ETag, digests: &Digests) -> Result<(), NotSent> {
+        let file = File { size, digests: digests.clone(), etag: Some(etag.clone()), mtime: None };
         match (Reader { ends: self.ends, pace: self.pace }).object(path, &file).await? {
-            Shown::Same => Ok(got),
+            Shown::Same => Ok(()),
             Shown::Differs(_) | Shown::Untold => {
                 let why = "what the bucket sends is not the same each time, and its manifest cannot be read; the old file is untouched";
                 Err(NotSent::Item(FailureKind::Integrity, why.into()))
@@ -106,10 +148,10 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Where the content goes first; for a large object perhaps with parts that an earlier run has brought.
-    async fn temp(&self, transfer: &Transfer, source: &File, etag: &ETag) -> Result<Temp, NotSent> {
-        let (workplace, size) = (self.workplace.clone(), source.size);
-        let in_parts = parts_of_object(self.ends, &transfer.path, source, etag, transfer.last_modified);
+    /// Where the content of a large object goes first, perhaps with parts that an earlier run has brought.
+    async fn temp(&self, asked: &Asked<'_>) -> Result<Temp, NotSent> {
+        let (workplace, size) = (self.workplace.clone(), asked.source.size);
+        let in_parts = parts_of_object(self.ends, &asked.transfer.path, asked.source, asked.listed, asked.transfer.last_modified);
         let temp = blocking(move || match in_parts {
             Some(of) => workplace.temp_in_parts(&of),
             None => workplace.temp(size),
@@ -118,9 +160,6 @@ impl Fetcher<'_> {
     }
 
     async fn content(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
-        if source.size <= SINGLE_REQUEST_MAX {
-            return self.whole(path, source, etag, temp).await;
-        }
         match self.in_ranges(path, source, etag, temp).await {
             // Which range is damaged shows only by part digests, and those ranges have been asked for twice already.
             Err(NotSent::Item(FailureKind::Integrity, why)) if range_digests(source).is_none() => {
@@ -130,27 +169,6 @@ impl Fetcher<'_> {
             }
             got => got,
         }
-    }
-
-    async fn whole(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
-        for _ in 0..2 {
-            let turn = self.pace.turn(source.size).await?;
-            let (buffer, head) = self.range(path, etag, source.size, 0, source.size).await?;
-            let (wanted, to, hashing) = (trusted(source, Some(&head)), temp.clone(), self.pace.hashing.clone());
-            let checked = blocking(move || -> Result<Option<(Digests, Proof)>, PlaceError> {
-                let (buffer, md5) = hashing.digest(buffer);
-                let Some(checked) = check_buffer(&buffer.vec, md5, &wanted) else { return Ok(None) };
-                to.write_at(0, &buffer.vec)?;
-                Ok(Some(checked))
-            });
-            let checked = checked.await?.map_err(not_placed)?;
-            drop(turn);
-            if let Some((digests, proof)) = checked {
-                return Ok(Got { digests, proof, head: Some(head), kept: 0 });
-            }
-            self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why: "its digest does not match".into() });
-        }
-        Err(NotSent::Item(FailureKind::Integrity, "what the bucket sends does not match its digest; the old file is untouched".into()))
     }
 
     /// Large objects: ranges side by side, each a complete buffer that is checked on arrival where part digests are known.
@@ -268,20 +286,14 @@ impl Fetcher<'_> {
         expected: Option<Md5>,
         temp: &Arc<Temp>,
     ) -> Result<(Md5, Head), NotSent> {
-        let _turn = self.pace.turn(len).await?;
+        let _turn = self.pace.part_turn(len).await?;
         let mut left = 2;
         loop {
             let (buffer, head) = self.range(path, etag, size, offset, len).await?;
-            let (to, hashing) = (temp.clone(), self.pace.hashing.clone());
-            let written = blocking(move || -> Result<Md5, PlaceError> {
-                let (buffer, md5) = hashing.digest(buffer);
-                if expected.is_none_or(|expected| expected == md5) {
-                    to.write_at(offset, &buffer.vec)?;
-                }
-                Ok(md5)
-            });
-            let md5 = written.await?.map_err(not_placed)?;
+            let (buffer, md5) = self.pace.hashing.digest(buffer).await?;
             if expected.is_none_or(|expected| expected == md5) {
+                let to = temp.clone();
+                blocking(move || to.write_at(offset, &buffer.vec)).await?.map_err(not_placed)?;
                 return Ok((md5, head));
             }
             self.ends.tell(Event::Retried { path: path.clone(), bytes: len, why: "a part's digest does not match".into() });
@@ -296,6 +308,7 @@ impl Fetcher<'_> {
     /// A range as a complete buffer; a transfer that breaks is begun again.
     async fn range(&self, path: &RelPath, etag: &ETag, size: u64, offset: u64, len: u64) -> Result<(Buffer, Head), NotSent> {
         let range = (len != size).then_some(offset..offset + len);
+        let _coming = (!is_small(len)).then(|| self.pace.hashing.coming());
         let mut buffer = self.pace.buffer(len);
         let mut tried = 0;
         loop {
@@ -362,11 +375,6 @@ fn range_bytes(source: &File) -> u64 {
 pub(super) fn parts_of_object(ends: &Ends, path: &RelPath, source: &File, etag: &ETag, last_modified: Option<Nanos>) -> Option<PartsOf> {
     let remote = (ends.bucket.name(), ends.bucket.prefix().as_str());
     (source.size > SINGLE_REQUEST_MAX).then(|| PartsOf::new(remote, path, (etag, source.size, last_modified), range_bytes(source)))
-}
-
-/// The recorded mtime, else the object's metadata, else when it was written.
-fn mtime(source: &File, head: Option<&Head>, last_modified: Option<Nanos>) -> Option<Nanos> {
-    source.mtime.or_else(|| metadata(head?).1).or(last_modified)
 }
 
 /// What a failed change of the tree means for the item.

@@ -1,40 +1,49 @@
-//! Hashes complete buffers: what several threads bring at the same time goes side by side through the lanes of one of them. Has no thread
-//! of its own, and lets no buffer wait for another to come.
+//! Hashes complete buffers: those that are there at the same time go side by side through the lanes of one thread. A buffer waits for
+//! company, a moment at most, while nobody is in need of its digest. Reads and writes nothing.
 
 use std::collections::VecDeque;
-use std::mem;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot::{Sender, channel};
 
 use super::pace::Buffer;
+use super::{Error, blocking};
 use crate::digest::{Lanes, Md5, digest_one};
 
-/// Smaller buffers are hashed at once by the thread that has them: handing them over and back costs as much as lanes save.
+/// Smaller buffers are hashed by themselves: handing them over and back costs as much as lanes save.
 const ALONE_BYTES: usize = 64 << 10;
+/// So many do not wait for more: the lanes are full.
+const ENOUGH: usize = 8;
+/// The longest wait for company.
+const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Where the threads of a run hash. The first that comes leads: it hashes its own buffer and those that come meanwhile. When its own is
-/// done, one of those that wait leads on, so that nobody works for others longer than others work for it.
+/// Where a run hashes.
 #[derive(Default)]
 pub(super) struct Hashing(Mutex<Desk>);
 
 #[derive(Default)]
 struct Desk {
-    /// Somebody leads, and will look at what waits.
+    /// A thread hashes, and looks at what waits.
     led: bool,
     waiting: VecDeque<Job>,
+    /// Buffers that are being filled.
+    coming: usize,
+    /// Buffers that are hashed, and wait for what comes next.
+    ready: usize,
 }
 
-/// A buffer whose thread waits for its digest.
 struct Job {
     buffer: Buffer,
-    tell: Sender<Word>,
+    tell: Sender<(Buffer, Md5)>,
 }
 
-/// What a waiting thread is told.
-enum Word {
-    Done(Buffer, Md5),
-    /// Its own buffer is in the lanes, or waits for one.
-    Lead(Box<Lanes<Job>>),
+/// Says until it is dropped that there is no hurry; see [`Hashing::coming`] and [`Hashing::ready`].
+pub(super) struct NoHurry {
+    hashing: Arc<Hashing>,
+    counts: fn(&mut Desk) -> &mut usize,
 }
 
 impl AsRef<[u8]> for Job {
@@ -43,60 +52,127 @@ impl AsRef<[u8]> for Job {
     }
 }
 
+impl Desk {
+    /// Whoever waits for digests has none in stock, and at least as many are here as may still come; or the lanes can be filled.
+    fn is_due(&self) -> bool {
+        self.waiting.len() >= ENOUGH || (self.ready == 0 && !self.waiting.is_empty() && self.waiting.len() >= self.coming)
+    }
+}
+
 impl Hashing {
-    /// The MD5 of a complete buffer, and the buffer. Blocks.
-    pub(super) fn digest(&self, buffer: Buffer) -> (Buffer, Md5) {
-        if buffer.vec.len() < ALONE_BYTES {
-            let md5 = digest_one(&buffer.vec);
-            return (buffer, md5);
-        }
-        let (tell, told) = channel();
-        let led = {
-            let mut desk = self.desk();
-            desk.waiting.push_back(Job { buffer, tell });
-            mem::replace(&mut desk.led, true)
+    /// Another buffer is being filled, and will be brought here: those that are here may wait for it.
+    pub(super) fn coming(self: &Arc<Hashing>) -> NoHurry {
+        self.no_hurry(|desk| &mut desk.coming)
+    }
+
+    /// A hashed buffer waits for its turn: until it has gone, nobody is in need of another one.
+    pub(super) fn ready(self: &Arc<Hashing>) -> NoHurry {
+        self.no_hurry(|desk| &mut desk.ready)
+    }
+
+    fn no_hurry(self: &Arc<Hashing>, counts: fn(&mut Desk) -> &mut usize) -> NoHurry {
+        *counts(&mut self.desk()) += 1;
+        NoHurry { hashing: Arc::clone(self), counts }
+    }
+
+    /// What `fill` puts into a buffer of `bytes`, as it is to be sent, and its MD5. The inner error is that of `fill`, which may block.
+    pub(super) async fn filled<E: Send + 'static>(
+        self: &Arc<Hashing>,
+        bytes: u64,
+        fill: impl FnOnce() -> Result<Buffer, E> + Send + 'static,
+    ) -> Result<Result<(Bytes, Md5), E>, Error> {
+        let hashed = if is_small(bytes) {
+            blocking(move || fill().map(digest_here)).await?
+        } else {
+            let coming = self.coming();
+            let filled = blocking(fill).await?;
+            drop(coming);
+            match filled {
+                Ok(buffer) => Ok(self.digest(buffer).await?),
+                Err(e) => Err(e),
+            }
         };
-        if !led {
-            return self.lead(Box::default(), &told);
+        Ok(hashed.map(|(buffer, md5)| (Bytes::from_owner(buffer), md5)))
+    }
+
+    /// The MD5 of a complete buffer, and the buffer.
+    pub(super) async fn digest(self: &Arc<Hashing>, buffer: Buffer) -> Result<(Buffer, Md5), Error> {
+        if is_small(buffer.vec.len() as u64) {
+            return blocking(move || digest_here(buffer)).await;
         }
-        match told.recv().expect("who leads does not panic") {
-            Word::Done(buffer, md5) => (buffer, md5),
-            Word::Lead(lanes) => self.lead(lanes, &told),
+        let (tell, mut told) = channel();
+        self.desk().waiting.push_back(Job { buffer, tell });
+        self.begin(Desk::is_due);
+        let told = match tokio::time::timeout(PATIENCE, &mut told).await {
+            Ok(told) => told,
+            Err(_) => {
+                self.begin(|_| true);
+                told.await
+            }
+        };
+        told.map_err(|_| Error::Worker("the thread that hashes ended".into()))
+    }
+
+    /// Has what waits hashed, if it is time and no thread does so already.
+    fn begin(self: &Arc<Hashing>, is_due: impl Fn(&Desk) -> bool) {
+        let mut desk = self.desk();
+        // Without a runtime nobody waits any more.
+        if !desk.led
+            && is_due(&desk)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            desk.led = true;
+            let hashing = Arc::clone(self);
+            drop(runtime.spawn_blocking(move || hashing.lead()));
         }
     }
 
-    /// Hashes for all until the thread's own buffer is done.
-    fn lead(&self, mut lanes: Box<Lanes<Job>>, told: &Receiver<Word>) -> (Buffer, Md5) {
-        let _leading = Leading(self);
+    /// Hashes what waits, and what comes meanwhile, until nothing more is due.
+    fn lead(&self) {
+        let leading = Leading(self);
+        let (mut lanes, mut due) = (Lanes::<Job>::default(), true);
         loop {
-            let mut desk = self.desk();
-            while lanes.has_room()
+            let mut desk = leading.0.desk();
+            while due
+                && lanes.has_room()
                 && let Some(job) = desk.waiting.pop_front()
             {
                 lanes.put(job);
             }
+            if lanes.is_empty() {
+                desk.led = false;
+                return;
+            }
             drop(desk);
             for (Job { buffer, tell }, md5) in lanes.step() {
-                tell.send(Word::Done(buffer, md5)).expect("its thread waits");
+                // Whoever was stopped does not wait any more.
+                let _ = tell.send((buffer, md5));
             }
-            if let Ok(Word::Done(buffer, md5)) = told.try_recv() {
-                self.leave(lanes);
-                return (buffer, md5);
-            }
-        }
-    }
-
-    /// Lets the next one lead: whose buffer is on its way for longest, else who waits for longest.
-    fn leave(&self, lanes: Box<Lanes<Job>>) {
-        let mut desk = self.desk();
-        match lanes.first().or(desk.waiting.front()).map(|job| job.tell.clone()) {
-            Some(next) => next.send(Word::Lead(lanes)).expect("its thread waits"),
-            None => desk.led = false,
+            // A lane that is free costs nothing more.
+            due = !lanes.is_empty() || self.desk().is_due();
         }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The MD5 of a buffer that is too small to be handed over. Blocks.
+pub(super) fn digest_here(buffer: Buffer) -> (Buffer, Md5) {
+    let md5 = digest_one(&buffer.vec);
+    (buffer, md5)
+}
+
+/// True for a buffer that the thread that has it anyway should hash.
+pub(super) fn is_small(bytes: u64) -> bool {
+    bytes < ALONE_BYTES as u64
+}
+
+impl Drop for NoHurry {
+    fn drop(&mut self) {
+        *(self.counts)(&mut self.hashing.desk()) -= 1;
+        self.hashing.begin(Desk::is_due);
     }
 }
 
@@ -106,14 +182,18 @@ struct Leading<'a>(&'a Hashing);
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            *self.0.desk() = Desk::default();
+            let mut desk = self.0.desk();
+            desk.led = false;
+            desk.waiting.clear();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::pin::{Pin, pin};
+
+    use futures_util::future::join_all;
 
     use super::*;
     use crate::engine::Stop;
@@ -126,71 +206,74 @@ mod tests {
         buffer
     }
 
+    /// Begins, and says whether it waits.
+    async fn waits<T>(digest: Pin<&mut impl Future<Output = T>>) -> bool {
+        tokio::time::timeout(Duration::ZERO, digest).await.is_err()
+    }
+
     fn pace() -> Pace {
         Pace::new(8, 64 << 20, None, Stop::default())
     }
 
-    /// Puts a buffer there as a thread does that finds another one leading.
-    fn waits(hashing: &Hashing, buffer: Buffer) -> Receiver<Word> {
-        let (tell, told) = channel();
-        hashing.desk().waiting.push_back(Job { buffer, tell });
-        told
-    }
-
-    #[test]
-    fn whatever_many_threads_bring_at_once_each_gets_its_own_back() {
-        let (hashing, pace) = (Hashing::default(), pace());
-        thread::scope(|scope| {
-            for number in 0..20_u8 {
-                let (hashing, pace) = (&hashing, &pace);
-                scope.spawn(move || {
-                    for round in 0..10 {
-                        let len = [0, 4096, ALONE_BYTES - 1, ALONE_BYTES, 300_001, 1 << 20][(usize::from(number) + round) % 6];
-                        let brought = buffer(pace, len, number);
-                        let (content, expected) = (brought.vec.clone(), digest_one(&brought.vec));
-                        let (back, md5) = hashing.digest(brought);
-                        assert!(back.vec == content && md5 == expected, "{len} bytes of thread {number}");
-                    }
-                });
+    #[tokio::test]
+    async fn whatever_many_bring_at_once_each_gets_its_own_back() {
+        let pace = pace();
+        let all = (0..60_u8).map(|number| {
+            let len = [0, 4096, ALONE_BYTES - 1, ALONE_BYTES, 300_001, 1 << 20][usize::from(number) % 6];
+            let (brought, hashing) = (buffer(&pace, len, number), pace.hashing.clone());
+            async move {
+                let (content, expected) = (brought.vec.clone(), digest_one(&brought.vec));
+                let (back, md5) = hashing.digest(brought).await.unwrap();
+                assert!(back.vec == content && md5 == expected, "{len} bytes of {number}");
             }
         });
-        assert!(!hashing.desk().led && hashing.desk().waiting.is_empty());
+        join_all(all).await;
+        assert!(!pace.hashing.desk().led && pace.hashing.desk().waiting.is_empty());
     }
 
-    #[test]
-    fn a_small_buffer_does_not_wait_for_a_large_one_and_who_is_done_goes() {
-        let (hashing, pace) = (Hashing::default(), pace());
-        let large = waits(&hashing, buffer(&pace, 3 << 20, 1));
-        let small = waits(&hashing, buffer(&pace, ALONE_BYTES, 2));
-        let own = buffer(&pace, 1 << 20, 3);
-        let expected = digest_one(&own.vec);
-        assert_eq!(hashing.digest(own).1, expected);
-        let expected = digest_one(&buffer(&pace, ALONE_BYTES, 2).vec);
-        assert!(matches!(small.try_recv(), Ok(Word::Done(_, md5)) if md5 == expected));
-        let Ok(Word::Lead(lanes)) = large.try_recv() else { panic!("the one that is left leads on") };
-        // Further ones find somebody leading, and go through the same lanes.
-        let late = waits(&hashing, buffer(&pace, ALONE_BYTES, 4));
-        assert!(hashing.desk().led);
-        assert_eq!(hashing.lead(lanes, &large).1, digest_one(&buffer(&pace, 3 << 20, 1).vec));
-        assert!(matches!(late.try_recv(), Ok(Word::Done(..))));
-        assert!(!hashing.desk().led);
+    #[tokio::test]
+    async fn a_buffer_waits_for_as_many_as_may_come_and_for_none_when_it_is_needed() {
+        let (pace, len) = (pace(), ALONE_BYTES);
+        let (first, second) = (pace.hashing.coming(), pace.hashing.coming());
+        let mut brought = pin!(pace.hashing.digest(buffer(&pace, len, 1)));
+        assert!(waits(brought.as_mut()).await);
+        assert_eq!((pace.hashing.desk().waiting.len(), pace.hashing.desk().led), (1, false), "one is here and two may come");
+        drop(first);
+        assert!(pace.hashing.desk().led, "as many are here as may come");
+        brought.await.unwrap();
+        drop(second);
+        let ready = pace.hashing.ready();
+        let mut brought = pin!(pace.hashing.digest(buffer(&pace, len, 2)));
+        assert!(waits(brought.as_mut()).await && !pace.hashing.desk().led, "there is one in stock");
+        drop(ready);
+        assert!(pace.hashing.desk().led, "now there is none");
+        brought.await.unwrap();
     }
 
-    #[test]
-    fn nobody_waits_for_a_thread_that_has_panicked() {
-        let (hashing, pace) = (Hashing::default(), pace());
+    #[tokio::test]
+    async fn a_buffer_waits_for_no_more_than_fill_the_lanes_and_never_for_long() {
+        let (pace, len) = (pace(), ALONE_BYTES);
+        let _never = pace.hashing.ready();
+        let all = join_all((0..ENOUGH).map(|_| pace.hashing.digest(buffer(&pace, len, 3))));
+        let alone = tokio::time::timeout(PATIENCE / 2, all).await;
+        assert!(alone.is_ok_and(|all| all.into_iter().all(|done| done.is_ok())));
+        assert!(pace.hashing.digest(buffer(&pace, len, 4)).await.is_ok(), "though nobody ever takes what is in stock");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_thread_that_has_panicked() {
+        let pace = pace();
+        let hashing = pace.hashing.clone();
         hashing.desk().led = true;
-        let left = waits(&hashing, buffer(&pace, ALONE_BYTES, 1));
-        thread::scope(|scope| {
-            let panicked = scope.spawn(|| {
-                let _leading = Leading(&hashing);
-                panic!("as a bug would");
-            });
-            assert!(panicked.join().is_err());
+        let mut left = pin!(hashing.digest(buffer(&pace, ALONE_BYTES, 1)));
+        assert!(waits(left.as_mut()).await);
+        let panics = hashing.clone();
+        let panicked = tokio::task::spawn_blocking(move || {
+            let _leading = Leading(&panics);
+            panic!("as a bug would");
         });
-        assert!(left.recv().is_err(), "its thread hears of it");
-        let after = buffer(&pace, ALONE_BYTES, 2);
-        let expected = digest_one(&after.vec);
-        assert_eq!(hashing.digest(after).1, expected);
+        assert!(panicked.await.is_err());
+        assert!(left.await.is_err(), "its owner hears of it");
+        assert!(hashing.digest(buffer(&pace, ALONE_BYTES, 2)).await.is_ok());
     }
 }

@@ -12,15 +12,21 @@ use super::{Ask, Error, Stop};
 
 /// Buffers from this size on count as large.
 const LARGE_BYTES: u64 = 1 << 20;
-/// Large buffers in flight: enough to fill a fast line, and with parts of 8 MiB no more than 64 MiB, however large the files are.
-const LARGE_IN_FLIGHT: usize = 8;
+/// Parts in flight: with 8 MiB each no more than 64 MiB, however large the files are.
+const PARTS_IN_FLIGHT: usize = 8;
+/// Large files in flight that go in one piece, of 16 MiB at most: some are filled and hashed while the others are sent.
+const LARGE_IN_FLIGHT: usize = 12;
+/// Large buffers that are being sent: enough to fill a fast line.
+const LARGE_ON_THEIR_WAY: usize = 8;
 /// What the buffers that wait to be used again may hold.
 const IDLE_BYTES: usize = 64 << 20;
 
 /// The bounds of one run.
 pub(super) struct Pace {
     slots: Semaphore,
+    parts: Semaphore,
     large: Semaphore,
+    way: Semaphore,
     memory_kib: Semaphore,
     most_kib: u32,
     bytes_per_second: Option<u64>,
@@ -46,10 +52,13 @@ impl Pace {
 
     /// So many requests, and bytes of memory, at once, and bytes a second.
     pub(super) fn new(jobs: usize, max_memory: u64, bytes_per_second: Option<u64>, stop: Stop) -> Pace {
-        let most_kib = u32::try_from(max_memory / 1024).unwrap_or(u32::MAX).clamp(16 << 10, 1 << 28);
+        // The rest is for what is no buffer.
+        let most_kib = u32::try_from(max_memory / 4 * 3 / 1024).unwrap_or(u32::MAX).clamp(16 << 10, 1 << 28);
         Pace {
             slots: Semaphore::new(jobs.max(1)),
+            parts: Semaphore::new(PARTS_IN_FLIGHT),
             large: Semaphore::new(LARGE_IN_FLIGHT),
+            way: Semaphore::new(LARGE_ON_THEIR_WAY),
             memory_kib: Semaphore::new(most_kib as usize),
             most_kib,
             bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
@@ -60,20 +69,30 @@ impl Pace {
         }
     }
 
-    /// Waits for a request's turn with a buffer of `bytes`. A buffer larger than all memory waits until it is alone.
+    /// Waits for the turn of a request that moves a whole file, in a buffer of `bytes`. One larger than all memory waits until it is alone.
     pub(super) async fn turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
-        self.turn_with(bytes, bytes).await
+        let large = (bytes >= LARGE_BYTES).then_some(&self.large);
+        self.stop.or(self.next_turn(large, bytes, bytes)).await.ok_or(Error::Stopped)?
     }
 
-    /// Waits for the turn of a request that moves `bytes` and holds no more than `memory` of them at once.
-    pub(super) async fn turn_with(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
-        self.stop.or(self.next_turn(bytes, memory)).await.ok_or(Error::Stopped)?
+    /// The same for a part of a file.
+    pub(super) async fn part_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
+        self.part_turn_with(bytes, bytes).await
     }
 
-    async fn next_turn(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
+    /// The same for a part of `bytes` of which no more than `memory` are held at once.
+    pub(super) async fn part_turn_with(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
+        let large = (bytes >= LARGE_BYTES).then_some(&self.parts);
+        self.stop.or(self.next_turn(large, bytes, memory)).await.ok_or(Error::Stopped)?
+    }
+
+    async fn next_turn<'a>(&'a self, large: Option<&'a Semaphore>, bytes: u64, memory: u64) -> Result<Permit<'a>, Error> {
         let kib = u32::try_from(memory.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.most_kib);
         let closed = |_| Error::Worker("the run's bounds are gone".into());
-        let large = if bytes >= LARGE_BYTES { Some(self.large.acquire().await.map_err(closed)?) } else { None };
+        let large = match large {
+            Some(large) => Some(large.acquire().await.map_err(closed)?),
+            None => None,
+        };
         let memory = self.memory_kib.acquire_many(kib).await.map_err(closed)?;
         let slot = self.slots.acquire().await.map_err(closed)?;
         if let Some(rate) = self.bytes_per_second {
@@ -84,6 +103,16 @@ impl Pace {
             tokio::time::sleep_until(start).await;
         }
         Ok(Permit { _slot: slot, _large: large, _memory: memory })
+    }
+
+    /// Waits until a buffer of `bytes` that is filled and hashed may be sent; until then others need not be hashed.
+    pub(super) async fn way(&self, bytes: u64) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        if bytes < LARGE_BYTES {
+            return Ok(None);
+        }
+        let _ready = self.hashing.ready();
+        let way = self.stop.or(self.way.acquire()).await.ok_or(Error::Stopped)?;
+        way.map(Some).map_err(|_| Error::Worker("the run's bounds are gone".into()))
     }
 
     /// A buffer with room for `bytes`; what it holds is of no meaning.

@@ -96,10 +96,11 @@ impl Reader<'_> {
         let mut parts = stream::iter(offsets)
             .map(|offset| async move {
                 let len = part_bytes.min(size - offset);
-                let _turn = self.pace.turn(len).await?;
+                let _turn = self.pace.part_turn(len).await?;
+                let coming = self.pace.hashing.coming();
                 let (buffer, _) = self.range(path, etag, size, offset, len).await?;
-                let hashing = self.pace.hashing.clone();
-                Ok::<_, Broken>(blocking(move || hashing.digest(buffer).1).await?)
+                drop(coming);
+                Ok::<_, Broken>(self.pace.hashing.digest(buffer).await?.1)
             })
             .buffered(RANGES_IN_FLIGHT);
         let mut md5s = Vec::new();
@@ -120,7 +121,7 @@ impl Reader<'_> {
         let mut offset = 0;
         loop {
             let len = RANGE.min(file.size - offset);
-            let _turn = self.pace.turn(len).await?;
+            let _turn = self.pace.part_turn(len).await?;
             let (buffer, head) = self.range(path, etag, file.size, offset, len).await?;
             let hashed = blocking(move || {
                 kinds.update(&buffer.vec);

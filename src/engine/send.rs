@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::learn::{not_read, write_mtime};
-use super::pace::Pace;
+use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, chain};
 use super::rest::Rest;
 use super::uploads::{Begin, Uploads};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, Md5, part_bytes_for};
+use crate::digest::{Digests, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
@@ -25,7 +25,6 @@ use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::flow::{Went, metered};
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
-use bytes::Bytes;
 
 /// What sending needs beside the file.
 pub(super) struct Sender<'a> {
@@ -141,15 +140,14 @@ impl Sender<'_> {
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
         let _turn = self.pace.turn(stamp.size).await?;
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
-        let hashing = self.pace.hashing.clone();
-        let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
+        let read = move || -> Result<Buffer, ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
             source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            let (buffer, md5) = hashing.digest(buffer);
-            Ok((Bytes::from_owner(buffer), md5))
-        })
-        .await??;
+            Ok(buffer)
+        };
+        let (body, md5) = self.pace.hashing.filled(stamp.size, read).await??;
+        let _way = self.pace.way(stamp.size).await?;
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
         let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };

@@ -272,10 +272,7 @@ impl Workplace {
     pub(super) fn put(&self, mount: &Mount, from: &Dir, name: &str, spot: &Spot<'_>, seen: &Seen) -> Result<Took, PlaceError> {
         let mut took = Took::new(seen, None);
         match seen {
-            Seen::Absent => {
-                self.look(spot, seen)?;
-                claim(from, name, spot)?;
-            }
+            Seen::Absent => claim(from, name, spot)?,
             Seen::File(_) | Seen::Link(_) => took.at = Some(self.replace(mount, from, name, spot, seen)?),
             Seen::EmptyDir => {
                 let status = self.remove_empty_dir(spot)?;

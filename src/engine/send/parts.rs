@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::turns::Turns;
 use super::{BUFFERED_MAX, Once, Sender, Written, about};
 use crate::digest::{Digests, ETag, Md5, Parts};
+use crate::engine::pace::Buffer;
 use crate::engine::{Error, blocking};
 use crate::entry::Stamp;
 use crate::event::Event;
@@ -167,7 +167,7 @@ impl Sender<'_> {
 
     /// Whether a part that the store holds is what the file has there; the file's times may have been set back.
     async fn is_there(&self, part: &Part<'_>, md5: Md5) -> Result<bool, Once> {
-        let _turn = self.pace.turn_with(0, MEMORY_BYTES).await?;
+        let _turn = self.pace.part_turn_with(0, MEMORY_BYTES).await?;
         if part.range.md5(&self.ends.stop).await?? != md5 {
             return Ok(false);
         }
@@ -181,21 +181,20 @@ impl Sender<'_> {
     /// A part that is read whole, hashed, and sent from the same buffer.
     async fn buffered(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
         let Range { source, offset, bytes } = part.range.clone();
-        let _turn = self.pace.turn(bytes).await?;
-        let (mut buffer, hashing) = (self.pace.buffer(bytes), self.pace.hashing.clone());
-        let (body, md5) = blocking(move || -> Result<(Bytes, Md5), ReadError> {
+        let _turn = self.pace.part_turn(bytes).await?;
+        let mut buffer = self.pace.buffer(bytes);
+        let read = move || -> Result<Buffer, ReadError> {
             source.read(offset, usize::try_from(bytes).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?; // or all the parts to come would be sent for nothing
-            let (buffer, md5) = hashing.digest(buffer);
-            Ok((Bytes::from_owner(buffer), md5))
-        })
-        .await??;
+            Ok(buffer)
+        };
+        let (body, md5) = self.pace.hashing.filled(bytes, read).await??;
         Ok((self.send_part(part, Body::Whole(body), md5).await?, md5))
     }
 
     /// A part that is hashed, and then read once more as it is sent, and compared.
     async fn streamed(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
-        let _turn = self.pace.turn_with(part.range.bytes, MEMORY_BYTES).await?;
+        let _turn = self.pace.part_turn_with(part.range.bytes, MEMORY_BYTES).await?;
         let md5 = part.range.md5(&self.ends.stop).await??;
         let streamed = Streamed::new(part.range.clone(), md5);
         match self.send_part(part, streamed.body(), md5).await {
@@ -209,7 +208,10 @@ impl Sender<'_> {
     }
 
     async fn send_part(&self, part: &Part<'_>, body: Body, md5: Md5) -> Result<ETag, Once> {
+        let ready = self.pace.hashing.ready();
         let turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))??;
+        let _way = self.pace.way(part.range.bytes).await?;
+        drop(ready);
         let sent = self.told(part.file.path, &part.file.moved, Box::pin(self.ends.bucket.upload_part(part.upload, part.number, body, md5)));
         let etag = self.ends.stop.or(sent).await.ok_or(Once::Run(Error::Stopped))??;
         turn.done();

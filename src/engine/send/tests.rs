@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
+
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::*;
 use crate::config::{Credentials, Secret, Store};
@@ -211,7 +213,7 @@ async fn the_largest_file_fits_into_a_small_memory() {
     assert_eq!(part, 1 << 30);
     for memory in [16 * MIB, 256 * MIB] {
         let pace = place.pace(memory);
-        let turns = futures_util::future::join_all((0..8).map(|_| pace.turn_with(part, MEMORY_BYTES)));
+        let turns = futures_util::future::join_all((0..8).map(|_| pace.part_turn_with(part, MEMORY_BYTES)));
         let turns = tokio::time::timeout(std::time::Duration::from_secs(60), turns).await.expect("no turn waits for another");
         assert!(turns.iter().filter(|turn| turn.is_ok()).count() == 8 && 8 * MEMORY_BYTES <= memory);
     }
