@@ -81,11 +81,14 @@ pub(crate) fn ratios<'r>(groups: &[Group<'r>]) -> (String, bool) {
             least.map_or(f64::NAN, |least| value(lsync) / least)
         };
         let mut holds = lsync.wrong() == 0;
+        let mut limits = 0;
         let mut cell = |value: f64, most: Option<f64>, digits: usize| {
-            let Some(most) = most else { return if value.is_nan() { "–".to_owned() } else { format!("{value:.digits$}") } };
-            // What could not be measured does not hold.
+            let text = if value.is_nan() { "–".to_owned() } else { format!("{value:.digits$}") };
+            let Some(most) = most else { return text };
+            limits += 1;
+            // What was not measured does not hold.
             holds &= value <= most;
-            format!("{value:.digits$} (≤ {most:.digits$})")
+            format!("{text} (≤ {most:.digits$})")
         };
         let against = match limit.against {
             Against::Best => others.iter().min_by(|a, b| a.wall_s().total_cmp(&b.wall_s())).map_or("–", |best| best.tool),
@@ -100,7 +103,12 @@ pub(crate) fn ratios<'r>(groups: &[Group<'r>]) -> (String, bool) {
             cell(if limit.content.is_some() { lsync.with_content() as f64 } else { f64::NAN }, limit.content, 0),
         ];
         all_hold &= holds;
-        let _ = writeln!(out, "| {} | {against} | {} | {} |", limit.work, cells.join(" | "), if holds { "yes" } else { "**no**" });
+        let verdict = match (holds, limits) {
+            (true, 0) => "–",
+            (true, _) => "yes",
+            (false, _) => "**no**",
+        };
+        let _ = writeln!(out, "| {} | {against} | {} | {verdict} |", limit.work, cells.join(" | "));
     }
     (out, all_hold)
 }
