@@ -83,6 +83,9 @@ fn measure(args: &Args) -> Result<bool, Failure> {
     let groups = table::groups(&runs.rows);
     let (ratios, all_hold) = limits::ratios(&groups);
     println!("{}\n{ratios}", table::medians(&groups));
+    if args.quick {
+        println!("--quick: everything ran, and the figures mean nothing.");
+    }
     // What was measured before is shown all the same.
     ended?;
     Ok(groups.iter().all(|group| group.wrong() == 0) && (args.quick || all_hold))
