@@ -95,6 +95,8 @@ fn files_are_short_and_say_what_they_are() {
     let long = "fn f() {}\n".repeat(400);
     check("src/plan.rs", &long, "src/plan.rs:401: 401 lines without the tests, at most 400");
     check("src/plan.rs", &format!("{}\n#[cfg(test)]\nmod tests {{\n{long}}}", "fn f() {}\n".repeat(300)), "");
+    check("benches/peers/table.rs", &long, "benches/peers/table.rs:401: 401 lines");
+    check("benches/peers/table.rs", "fn main() { println!(); }", "");
     check("src/plan.rs", "//!What", "src/plan.rs:1: the first line is");
     check("src/plan/util.rs", "", "src/plan/util.rs:1: a file named `util` holds anything");
     check("src/plan.rs", "struct PlanManager;", "`PlanManager`: say what it is");
@@ -153,6 +155,7 @@ fn links_lead_somewhere_and_files_belong_to_a_module() {
         assert!(found.contains(message), "{message:?} is not in {found:?}");
     };
     check(file("src/local/old.rs", ""), "src/local/old.rs:1: no `mod old;` in src/local/mod.rs or src/local.rs");
+    check(file("benches/peers/old.rs", ""), "benches/peers/old.rs:1: no `mod old;` in benches/peers/main.rs");
     check(file("README.md", "x\n[how](docs/how.md) [web](https://x.example)"), "README.md:2: the link `docs/how.md` leads nowhere");
     let unmapped = file("src/lib.rs", "//! | 1 decisions | x | [`path`] |\npub mod path;\npub mod diff;\n");
     let found = all(&[unmapped, file("src/path.rs", "use crate::diff::D;"), file("src/diff.rs", "use crate::path::P;")]);

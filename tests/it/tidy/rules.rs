@@ -141,7 +141,8 @@ fn shape(source: &Source, found: &mut Vec<String>) {
     if !source.text.starts_with("//! ") {
         found.push(format!("{path}:1: the first line is `//! What this is, and what it does not do.`"));
     }
-    let lines = source.product_code().lines().count();
+    let bench = path.starts_with("benches/");
+    let lines = if bench { source.code.as_str() } else { source.product_code() }.lines().count();
     if lines > MAX_LINES {
         found.push(format!("{path}:{}: {lines} lines without the tests, at most {MAX_LINES}: split it by meaning", MAX_LINES + 1));
     }
@@ -210,13 +211,14 @@ fn machine_paths(source: &Source, found: &mut Vec<String>) {
 
 /// A file that no `mod` names is not compiled, and nobody notices.
 fn modules(sources: &[Source], found: &mut Vec<String>) {
-    for source in sources.iter().filter(|source| source.path.starts_with("src/") || source.path.starts_with("tests/it/")) {
+    let of_modules = |source: &&Source| ["src/", "tests/it/", "benches/peers/"].iter().any(|dir| source.path.starts_with(dir));
+    for source in sources.iter().filter(of_modules) {
         let Some((dir, name)) = source.path.strip_suffix(".rs").and_then(|path| path.rsplit_once('/')) else { continue };
         let (dir, name) = if name == "mod" { dir.rsplit_once('/').unwrap_or((dir, name)) } else { (dir, name) };
         let parents: Vec<String> = match dir {
             _ if name == "main" || name == "lib" => continue,
             "src" => vec!["src/lib.rs".into(), "src/main.rs".into()],
-            "tests/it" => vec!["tests/it/main.rs".into()],
+            "tests/it" | "benches/peers" => vec![format!("{dir}/main.rs")],
             _ => vec![format!("{dir}/mod.rs"), format!("{dir}.rs")],
         };
         let declared = |parent: &&Source| !lines_with(&parent.code, &format!("mod {name};")).is_empty();
