@@ -1,9 +1,10 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 
-use super::look::list;
+use super::listing::{list, remembered};
 use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Tree};
 use crate::event::Event;
@@ -113,7 +114,7 @@ async fn merge(
         objects
     } else {
         // What lies elsewhere decides too.
-        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }).await?;
+        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }, ready(remembered(state))).await?;
         &all
     };
     let ancestor = match common_ancestor(&state.known, trees.iter().map(|(name, _)| name)) {

@@ -14,6 +14,7 @@ mod fetch;
 mod hashing;
 mod learn;
 mod lease;
+mod listing;
 mod log;
 mod look;
 mod manifests;
