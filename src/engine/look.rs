@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
 use super::listing::{self, list};
@@ -23,6 +24,9 @@ use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::list::{Listed, Marks};
 use crate::view::{self, Remembered, Remote, View};
+
+/// Objects above PATHs that are looked for at once.
+const HEADS: usize = 8;
 
 /// Everything that was seen, at one time.
 pub struct Sight {
@@ -270,11 +274,10 @@ async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>, Error> {
     let mut above: Vec<RelPath> = ask.paths.iter().flat_map(RelPath::ancestors).filter_map(|dir| RelPath::new(dir).ok()).collect();
     above.sort();
     above.dedup();
-    let mut found = Vec::new();
-    for path in above {
-        if ends.stop.or(ends.bucket.head(path.as_str())).await.ok_or(Error::Stopped)??.is_some() {
-            found.push(path);
-        }
+    let heads = above.into_iter().map(|path| async move { (ends.bucket.head(path.as_str()).await, path) });
+    let (mut heads, mut found) = (stream::iter(heads).buffered(HEADS), Vec::new());
+    while let Some((head, path)) = ends.stop.or(heads.next()).await.ok_or(Error::Stopped)? {
+        found.extend(head?.map(|_| path));
     }
     Ok(found)
 }

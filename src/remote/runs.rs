@@ -484,6 +484,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_ends_before_others_have_keys_is_not_believed() {
+        let keys: Vec<String> = (0..30).map(|n| format!("{n:02}")).collect();
+        for (liar, kept) in (1..3).flat_map(|liar| (0..3).map(move |kept| (liar, kept))) {
+            let store = Store { keys: keys.iter().cloned().collect(), begins: Begins::After, order: Order::Bytes, page: 7 };
+            let mut runs = Runs::new("");
+            runs.split(0, ["04", "09", "14"].map(str::to_owned).to_vec(), 3);
+            while let Some(ask) = runs.next() {
+                let (mut objects, mut next) = store.page(&ask);
+                if ask.run == liar {
+                    objects.truncate(kept);
+                    next = None;
+                }
+                runs.page(ask.run, objects, next).unwrap();
+            }
+            assert_eq!(runs.whole().map(|all| all.len()), Err(Odd), "{liar} {kept}");
+        }
+    }
+
+    #[test]
     fn pages_are_hardly_more_and_come_in_few_rounds() {
         assert_eq!(requests(9, 100, true), (1, 0, 1), "one page");
         assert_eq!(requests(100, 100, true), (11, 0, 1));
