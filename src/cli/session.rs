@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
-use lsync::engine::{Ask, Depth, Ends, Error, Sight, Stop};
+use lsync::engine::{self, Ask, Depth, Ends, Error, Sight, Stop};
 use lsync::event::{Event, Observer};
 use lsync::filter::holds_keys;
 use lsync::local::lock::now;
@@ -25,8 +25,8 @@ use super::settings::Settings;
 use super::settings::environment::Environment;
 use super::{json, output, text};
 
-/// Requests in flight when `jobs` is `"auto"`.
-const AUTO_JOBS: usize = 48;
+/// Open files that are not for transfers: the mount, the state, threads at work.
+const OTHER_FILES: u64 = 64;
 /// Threads for blocking work: reading, hashing, writing, and waiting for fsync.
 const BLOCKING_THREADS: usize = 16;
 
@@ -138,8 +138,8 @@ impl Session {
             compare_content: moving.compare == Some(Compare::Content),
             read_back: Depth::List,
             jobs: match settings.jobs {
-                Jobs::Auto => AUTO_JOBS,
-                Jobs::Count(n) => n.get(),
+                Jobs::Auto => engine::Jobs::UpTo(most_jobs()),
+                Jobs::Count(n) => engine::Jobs::Fixed(n.get()),
             },
             max_memory: settings.max_memory_bytes,
             bytes_per_second: moving.bwlimit,
@@ -239,6 +239,12 @@ fn observer(bars: &Arc<Bars>, as_json: bool) -> Observer {
             let _ = output::line(&line.to_string());
         }
     })
+}
+
+/// The transfers that the process may have under way by its limit of open files: each has a connection, and a file.
+fn most_jobs() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX))
 }
 
 /// The files of the mount that this process's stdout and stderr go to.

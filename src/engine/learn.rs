@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
+use super::lanes::Lanes;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::{Standing, Triple, Want, may_ask_metadata, merge, same_size_and_time, standing, travelling, wanted};
 use crate::digest::{Digests, ETag, Md5, Parts, Stream};
@@ -29,8 +31,6 @@ pub(super) struct Learnt {
 /// What a HEAD said of an object while it lists this ETag: digests and mtime.
 type Told = (ETag, Digests, Option<Nanos>);
 
-/// HEADs in flight at once.
-const HEADS: usize = 16;
 /// Files hashed at once: one per core of a small machine, and enough to hide a network file system's latency.
 const HASHERS: usize = 4;
 
@@ -165,8 +165,14 @@ pub(super) async fn from_encrypted(ends: &Ends, ask: &Ask, sight: &mut Sight) ->
 
 /// What HEADs say of objects, but for those that are gone.
 async fn heads(ends: &Ends, ask: &Ask, keys: Vec<(usize, String)>) -> Result<Vec<(usize, Head)>, Error> {
-    let mut answers =
-        stream::iter(keys).map(|(at, key)| async move { (at, ends.bucket.head(&key).await) }).buffer_unordered(HEADS.min(ask.jobs));
+    let lanes = Lanes::new(ask.jobs);
+    let asked = stream::iter(keys).then(|(at, key)| lanes.turn(0).map(move |lane| (at, key, lane)));
+    let answers = asked.map(|(at, key, lane)| async move {
+        let head = ends.bucket.head(&key).await;
+        lane.done();
+        (at, head)
+    });
+    let mut answers = std::pin::pin!(answers.buffer_unordered(lanes.most()));
     let mut found = Vec::new();
     while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
         found.extend(head?.map(|head| (at, head)));
@@ -320,7 +326,7 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
             Ok(mut kinds) if !kinds.is_empty() => kinds.swap_remove(0),
             Ok(_) | Err(_) => continue,
         };
-        let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs).await?;
+        let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs.first()).await?;
         if let Kind::File(file) = &mut sight.local[at.local].1.entry.kind {
             file.digests.learn(&hashed);
             sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));

@@ -3,6 +3,10 @@
 
 use std::time::Instant;
 
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::oneshot;
+
+use super::listing::{self, list};
 use super::near::near;
 use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
 use crate::entry::{Entry, Kind, Local, find};
@@ -18,8 +22,11 @@ use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
-use crate::remote::list::Listed;
+use crate::remote::list::{Listed, Marks};
 use crate::view::{self, Remembered, Remote, View};
+
+/// Objects above PATHs that are looked for at once.
+const HEADS: usize = 8;
 
 /// Everything that was seen, at one time.
 pub struct Sight {
@@ -78,7 +85,9 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
 async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     ends.phase(Phase::Scan);
     let store = known_store(ends).await?;
-    let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends), list(ends, ask));
+    let (known, marks) = oneshot::channel();
+    let marks = async { marks.await.unwrap_or_default() };
+    let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends, known), list(ends, ask, marks));
     // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
     let listing = listing?;
     let Loaded { mut state, warning } = loaded?;
@@ -170,27 +179,16 @@ async fn known_store(ends: &Ends) -> Result<Option<Profile>, Error> {
     Ok(known)
 }
 
-async fn load(ends: &Ends) -> Result<Loaded, Error> {
+/// Loads what is remembered, and tells as soon as it is there what the bucket is thought to hold.
+async fn load(ends: &Ends, known: oneshot::Sender<Marks>) -> Result<Loaded, Error> {
     let (mount, bucket) = (ends.mount.clone(), ends.bucket.clone());
-    Ok(blocking(move || state::load(&mount, bucket.name(), bucket.prefix().as_str())).await??)
-}
-
-/// The listing that a run needs: everything, or the PATHs and lsync's own objects.
-pub(super) async fn list(ends: &Ends, ask: &Ask) -> Result<Vec<Listed>, Error> {
-    let observer = ends.observer.clone();
-    let progress = move |objects| observer(Event::Listed { objects });
-    if ask.paths.is_empty() {
-        return Ok(ends.stop.or(ends.bucket.list("", &progress)).await.ok_or(Error::Stopped)??);
-    }
-    let mut all = Vec::new();
-    for start in ask.paths.iter().map(RelPath::as_str).chain([".lsync/"]) {
-        let page = ends.stop.or(ends.bucket.list(start, &progress)).await.ok_or(Error::Stopped)??;
-        let own = start == ".lsync/";
-        all.extend(page.into_iter().filter(|o| own || is_at_or_below(o.key.trim_end_matches('/'), start)));
-    }
-    all.sort_by(|a, b| a.key.cmp(&b.key));
-    all.dedup_by(|a, b| a.key == b.key);
-    Ok(all)
+    let load = move || -> Result<Loaded, Error> {
+        let loaded = state::load(&mount, bucket.name(), bucket.prefix().as_str())?;
+        // An error means that the listing was over before.
+        let _ = known.send(listing::remembered(&loaded.state));
+        Ok(loaded)
+    };
+    blocking(load).await?
 }
 
 pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
@@ -276,11 +274,10 @@ async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>, Error> {
     let mut above: Vec<RelPath> = ask.paths.iter().flat_map(RelPath::ancestors).filter_map(|dir| RelPath::new(dir).ok()).collect();
     above.sort();
     above.dedup();
-    let mut found = Vec::new();
-    for path in above {
-        if ends.stop.or(ends.bucket.head(path.as_str())).await.ok_or(Error::Stopped)??.is_some() {
-            found.push(path);
-        }
+    let heads = above.into_iter().map(|path| async move { (ends.bucket.head(path.as_str()).await, path) });
+    let (mut heads, mut found) = (stream::iter(heads).buffered(HEADS), Vec::new());
+    while let Some((head, path)) = ends.stop.or(heads.next()).await.ok_or(Error::Stopped)? {
+        found.extend(head?.map(|_| path));
     }
     Ok(found)
 }

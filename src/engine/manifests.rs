@@ -1,9 +1,12 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 
-use super::look::list;
+use futures_util::stream::{self, StreamExt};
+
+use super::listing::{list, remembered};
 use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Tree};
 use crate::event::Event;
@@ -32,6 +35,9 @@ pub(super) struct Published {
 /// Enough for a header with its parents; a longer first line is fetched whole.
 const HEADER_BYTES: u64 = 16 << 10;
 
+/// Headers that are fetched at once.
+const HEADERS: usize = 8;
+
 /// How often a manifest is read that arrives damaged: what went wrong may have been the way and not the object.
 const READS: usize = 3;
 
@@ -39,7 +45,7 @@ const READS: usize = 3;
 /// again, unless there are several.
 pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[Listed]) -> Result<Published, Error> {
     let own: Vec<Name> = objects.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect();
-    let mut damaged = learn_headers(ends, state, &own).await?;
+    let (mut damaged, mut newest) = learn_headers(ends, state, &own).await?;
     let parents: BTreeSet<&Name> = state.known.iter().flat_map(|(_, parents)| parents).collect();
     // What a readable manifest followed is history.
     damaged.retain(|name| !parents.contains(name));
@@ -49,7 +55,12 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[L
     if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {
         let mut found: Vec<(Name, Manifest)> = Vec::new();
         for name in &heads {
-            match fetch(ends, name).await? {
+            let at_hand = newest.take_if(|(newest, _)| newest == name).map(|(_, manifest)| manifest);
+            let manifest = match at_hand {
+                None => fetch(ends, name).await?,
+                at_hand => at_hand,
+            };
+            match manifest {
                 Some(manifest) => found.push((name.clone(), manifest)),
                 None => damaged.push(name.clone()),
             }
@@ -113,7 +124,7 @@ async fn merge(
         objects
     } else {
         // What lies elsewhere decides too.
-        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }).await?;
+        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }, ready(remembered(state))).await?;
         &all
     };
     let ancestor = match common_ancestor(&state.known, trees.iter().map(|(name, _)| name)) {
@@ -160,22 +171,42 @@ fn unusable(name: &Name) -> Problem {
 }
 
 /// Learns the headers of manifests that are listed and not known yet, and forgets those that are not listed any more. Returns
-/// those that cannot be read.
-async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Result<Vec<Name>, Error> {
+/// those that cannot be read, and the newest one whole if it is new: it is a head.
+async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Result<(Vec<Name>, Option<(Name, Manifest)>), Error> {
     state.known.retain(|(name, _)| listed.contains(name));
-    let mut damaged = Vec::new();
-    for name in listed {
-        if state.known.iter().any(|(known, _)| known == name) {
-            continue;
+    let mut new: Vec<&Name> = listed.iter().filter(|name| !state.known.iter().any(|(known, _)| known == *name)).collect();
+    let newest = new.pop_if(|name| listed.iter().max() == Some(name)).cloned();
+    let whole = async {
+        match &newest {
+            Some(name) => Ok::<_, Error>(read(ends, name).await?.and_then(Result::ok)),
+            None => Ok(None),
         }
-        match header(ends, name).await? {
+    };
+    let mut found = Vec::new();
+    let headers = async {
+        let mut headers = stream::iter(new).map(|name| async move { (name, header(ends, name).await) }).buffered(HEADERS);
+        while let Some((name, header)) = headers.next().await {
+            found.push((name, header?));
+        }
+        Ok::<_, Error>(())
+    };
+    let (whole, headers) = tokio::join!(whole, headers);
+    let whole = newest.as_ref().zip(whole?);
+    headers?;
+    if let (Some(name), None) = (&newest, &whole) {
+        found.push((name, header(ends, name).await?));
+    }
+    state.known.extend(whole.iter().map(|(name, manifest)| ((*name).clone(), manifest.header.parents.clone())));
+    let mut damaged = Vec::new();
+    for (name, header) in found {
+        match header {
             Ok(header) => state.known.push((name.clone(), header.parents)),
             Err(why @ Unreadable::Newer(_)) => return Err(Error::Manifest { name: name.to_string(), why }),
             Err(Unreadable::Damaged(_)) => damaged.push(name.clone()),
         }
     }
     state.known.sort();
-    Ok(damaged)
+    Ok((damaged, whole.map(|(name, manifest)| (name.clone(), manifest))))
 }
 
 async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, Error> {
@@ -204,17 +235,23 @@ async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, 
 }
 
 async fn fetch(ends: &Ends, name: &Name) -> Result<Option<Manifest>, Error> {
-    let key = format!("{}{name}", manifest::FOLDER);
     for _ in 0..READS {
-        let got = ends.stop.or(ends.bucket.get_whole(&key, None)).await.ok_or(Error::Stopped)??;
-        let Some(bytes) = got else { return Ok(None) };
-        match super::blocking(move || Manifest::decode(&bytes)).await? {
-            Ok(manifest) => return Ok(Some(manifest)),
-            Err(why @ Unreadable::Newer(_)) => return Err(Error::Manifest { name: name.to_string(), why }),
-            Err(Unreadable::Damaged(_)) => {}
+        match read(ends, name).await? {
+            Some(Ok(manifest)) => return Ok(Some(manifest)),
+            Some(Err(why @ Unreadable::Newer(_))) => return Err(Error::Manifest { name: name.to_string(), why }),
+            Some(Err(Unreadable::Damaged(_))) => {}
+            None => return Ok(None),
         }
     }
     Ok(None)
+}
+
+/// Once; `None` when it is gone.
+async fn read(ends: &Ends, name: &Name) -> Result<Option<Result<Manifest, Unreadable>>, Error> {
+    let key = format!("{}{name}", manifest::FOLDER);
+    let got = ends.stop.or(ends.bucket.get_whole(&key, None)).await.ok_or(Error::Stopped)??;
+    let Some(bytes) = got else { return Ok(None) };
+    Ok(Some(super::blocking(move || Manifest::decode(&bytes)).await?))
 }
 
 /// Replaces what was published by a tree, noting what a `later` manifest no longer has. Another lineage makes the base absent.

@@ -12,8 +12,10 @@ mod doubt;
 mod examine;
 mod fetch;
 mod hashing;
+mod lanes;
 mod learn;
 mod lease;
+mod listing;
 mod log;
 mod look;
 mod manifests;
@@ -41,6 +43,7 @@ use std::time::Duration;
 
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
+pub use lanes::Jobs;
 pub use look::{Sight, look};
 pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
@@ -102,8 +105,8 @@ pub struct Ask {
     pub compare_content: bool,
     /// How much of what an upload sends is read back.
     pub read_back: Depth,
-    /// Requests in flight.
-    pub jobs: usize,
+    /// Transfers under way at once.
+    pub jobs: Jobs,
     /// Bytes of all buffers in flight.
     pub max_memory: u64,
     /// Bytes per second, both directions together.

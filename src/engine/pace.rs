@@ -47,7 +47,7 @@ pub(super) struct Permit<'a> {
 impl Pace {
     /// The bounds that a run asked for; who waits for a turn hears a stop.
     pub(super) fn of(ask: &Ask, stop: Stop) -> Pace {
-        Pace::new(ask.jobs, ask.max_memory, ask.bytes_per_second, stop)
+        Pace::new(ask.jobs.most(), ask.max_memory, ask.bytes_per_second, stop)
     }
 
     /// So many requests, and bytes of memory, at once, and bytes a second.

@@ -23,9 +23,6 @@ pub(super) struct Made {
 
 /// Publishes. The manifest follows all heads that could be read.
 pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Error> {
-    let listed = manifest_names(work).await?;
-    let generation = 1 + listed.iter().map(|name| name.generation).max().unwrap_or(0).max(work.sight.state.generation);
-    let name = Name::new(generation, random_bits());
     let tree = tree_after(work);
     let lineage = work.sight.state.lineage.clone().unwrap_or_else(super::send::nonce);
     let (files, bytes) = tree.iter().fold((0, 0), |(n, b), (_, e)| (n + u64::from(e.file().is_some()), b + e.bytes()));
@@ -42,13 +39,16 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         files,
         bytes,
     };
-    let (made, body, md5) = blocking(move || {
+    let encoded = blocking(move || {
         let manifest = Manifest { header, entries: tree };
         let body = Bytes::from(manifest.encode());
         let md5 = digest_one(&body);
         (manifest, body, md5)
-    })
-    .await?;
+    });
+    let (listed, encoded) = tokio::join!(manifest_names(work), encoded);
+    let (listed, (made, body, md5)) = (listed?, encoded?);
+    let generation = 1 + listed.iter().map(|name| name.generation).max().unwrap_or(0).max(work.sight.state.generation);
+    let name = Name::new(generation, random_bits());
     let key = format!("{}{name}", manifest::FOLDER);
     let about = About {
         content_type: Some("application/jsonl; charset=utf-8".into()),
@@ -61,13 +61,10 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         Ok(stored) => stored.damaged,
         Err(e) => !matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled),
     };
-    let mut back = None;
-    // What differs once may have been damaged on its way back only.
-    for _ in 0..if damaged || stored.is_err() { 0 } else { 2 } {
-        back = work.ends.bucket.get_whole(&key, None).await?;
-        if back.as_ref().is_none_or(|back| *back == body) {
-            break;
-        }
+    let (mut back, mut is_listed) = (None, Ok(false));
+    if !damaged && stored.is_ok() {
+        let (got, names) = tokio::join!(read_back(work, &key, &body), manifest_names(work));
+        (back, is_listed) = (got?, names.map(|names| names.contains(&name)));
     }
     let came_back = back.as_ref() == Some(&body);
     if damaged || back.is_some() && !came_back {
@@ -76,7 +73,7 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
     }
     stored?;
-    if !came_back || !manifest_names(work).await?.contains(&name) {
+    if !came_back || !is_listed? {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,
             doing: format!("cannot read back the manifest {name}"),
@@ -87,6 +84,15 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     prune(work, &listed).await;
     let Manifest { header, entries } = made;
     Ok(Made { name, header, tree: entries })
+}
+
+/// What the bucket gives back. What differs once may have been damaged on its way back only.
+async fn read_back(work: &Work<'_>, key: &str, body: &Bytes) -> Result<Option<Bytes>, Error> {
+    let mut back = work.ends.bucket.get_whole(key, None).await?;
+    if back.as_ref().is_some_and(|back| back != body) {
+        back = work.ends.bucket.get_whole(key, None).await?;
+    }
+    Ok(back)
 }
 
 /// The heads that this publication follows. While something that two hosts published differently is not settled, only the newest, whose

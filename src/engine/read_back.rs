@@ -66,7 +66,7 @@ async fn read(work: &mut Work<'_>, chosen: Vec<(RelPath, File)>, proofs: &mut Pr
             let shown = reader.object(&path, &file).await;
             (path, file, shown)
         })
-        .buffer_unordered(work.ask.jobs.max(1));
+        .buffer_unordered(work.ask.jobs.first());
     while let Some((path, file, shown)) = shown.next().await {
         match shown? {
             Shown::Same => {

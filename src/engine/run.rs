@@ -9,7 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use super::doubt::read_racy_again;
+use super::lanes::Lanes;
 use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
@@ -74,6 +77,7 @@ pub(super) struct Work<'a> {
     /// Objects that do not hold what was sent.
     pub(super) distrusted: Vec<Distrusted>,
     pub(super) pace: Arc<Pace>,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) rest: Rest,
     pub(super) journal: Option<Arc<Journal>>,
@@ -135,6 +139,7 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
         store_is_new: false,
         distrusted: Vec::new(),
         pace: Arc::new(Pace::of(ask, ends.stop.clone())),
+        lanes: Arc::new(Lanes::new(ask.jobs)),
         uploads: Arc::new(Uploads::new(ends, &operation)),
         operation,
         rest: Rest::new(ask.settle, clocks.sending),
@@ -185,10 +190,9 @@ pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
     // The root may be a directory of the bucket's filesystem: its last one or two names lead the key.
     keys.extend((1..=2).filter(|n| *n <= names.len()).map(|n| format!("{}/{own}", names[names.len() - n..].join("/"))));
     keys.dedup();
-    for key in keys {
-        if ends.bucket.lookup_absolute(&key).await? {
-            return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: root.to_owned() });
-        }
+    let found = try_join_all(keys.iter().map(|key| ends.bucket.lookup_absolute(key))).await?;
+    if found.contains(&true) {
+        return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: root.to_owned() });
     }
     Ok(())
 }

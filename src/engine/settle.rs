@@ -1,9 +1,10 @@
 //! The closing verification: whether everything in scope is on the other side, and how sure that is. The only maker of [`Complete`].
 
 use std::collections::HashSet;
+use std::future::ready;
 
 use super::learn::from_cache;
-use super::look::list;
+use super::listing::{expected, list};
 use super::report::{Complete, FailureKind, Proof, Report};
 use super::run::Work;
 use super::{Error, Sight, blocking};
@@ -84,7 +85,7 @@ pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
         let stop = move || stop.asked();
         scan(&mount, &Walk { patterns: &patterns, rules: Some(&rules), scope: &paths, progress: &|_, _| {}, stop: &stop })
     });
-    let (listing, scanned) = tokio::join!(list(work.ends, work.ask), walk);
+    let (listing, scanned) = tokio::join!(list(work.ends, work.ask, ready(expected(work.sight))), walk);
     let (listing, scanned) = (listing?, scanned??);
     let Scan { mut entries, problems, .. } = scanned;
     from_cache(&mut entries, &work.sight.state);

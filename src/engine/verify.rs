@@ -234,7 +234,7 @@ impl Verifying<'_> {
                 let shown = reader.object(&object.path, &object.file).await;
                 (object, shown)
             })
-            .buffer_unordered(READERS.min(self.ask.jobs.max(1)));
+            .buffer_unordered(READERS.min(self.ask.jobs.first()));
         while let Some((object, shown)) = shown.next().await {
             match shown? {
                 Shown::Same => {

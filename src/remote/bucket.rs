@@ -44,6 +44,10 @@ pub(super) struct Learnt {
     clock_offset_seconds: AtomicI64,
     /// The store refuses `encoding-type=url` in listings.
     pub(super) plain_listings: AtomicBool,
+    /// Its listings cannot be read in several runs at once.
+    pub(super) narrow_listings: AtomicBool,
+    /// The store has answered a listing that began after a key.
+    pub(super) begins_after: AtomicBool,
     /// The store refuses `If-Match` on DELETE.
     pub(super) plain_deletes: AtomicBool,
     /// The store's ETags may look like MD5s and are none.
@@ -61,6 +65,8 @@ impl Learnt {
             answered: AtomicBool::new(false),
             clock_offset_seconds: AtomicI64::new(UNKNOWN),
             plain_listings: AtomicBool::new(false),
+            narrow_listings: AtomicBool::new(false),
+            begins_after: AtomicBool::new(false),
             plain_deletes: AtomicBool::new(false),
             etags_are_no_md5: AtomicBool::new(false),
             calm: Calm::default(),
@@ -80,6 +86,16 @@ impl Learnt {
     /// Whether listings are asked for without `encoding-type=url`.
     pub(super) fn lists_plainly(&self) -> bool {
         self.plain_listings.load(Ordering::Relaxed)
+    }
+
+    /// Whether listings are read in one run.
+    pub(super) fn lists_narrowly(&self) -> bool {
+        self.narrow_listings.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store has answered a listing that began after a key.
+    pub(super) fn begins_after(&self) -> bool {
+        self.begins_after.load(Ordering::Relaxed)
     }
 
     fn clock_offset_seconds(&self) -> Option<i64> {
@@ -172,6 +188,9 @@ impl Bucket {
     pub fn rely_on(&self, profile: &Profile) {
         if profile.url_encoding == Some(Support::Refused) {
             self.inner.learnt.plain_listings.store(true, Ordering::Relaxed);
+        }
+        if profile.lists_in_order == Some(false) || profile.pages == Some(false) {
+            self.inner.learnt.narrow_listings.store(true, Ordering::Relaxed);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::types::{EncodingType, Object};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -21,6 +22,7 @@ use super::tries::Tries;
 use crate::digest::ETag;
 use crate::path::Shown;
 
+pub use super::runs::Marks;
 pub use crate::view::Listed;
 
 /// One page, checked and decoded.
@@ -32,8 +34,18 @@ pub(super) struct Page {
     pub(super) encoded: bool,
 }
 
+/// Where a page begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From<'a> {
+    Beginning,
+    /// After this key.
+    After(&'a str),
+    /// Where the page with this token ended.
+    Token(&'a str),
+}
+
 /// More bytes than any bucket holds, an exbibyte: what is added to them later stays a number.
-const MOST_BYTES: u64 = 1 << 60;
+pub(super) const MOST_BYTES: u64 = 1 << 60;
 
 /// Stores that keep objects as files may need long for a page of a large directory.
 const PAGE_ANSWER: Duration = Duration::from_secs(60);
@@ -92,44 +104,77 @@ impl Bucket {
 
     /// [`Bucket::page`] with at most so many objects on it; `None`: as many as the store likes.
     pub(super) async fn page_of(&self, start: &str, from: Option<String>, most: Option<i32>) -> Result<Page, Error> {
+        self.page_from(start, from.as_deref().map_or(From::Beginning, From::Token), most).await
+    }
+
+    /// [`Bucket::page_of`] from anywhere. A store that fails where it is asked to begin after a key is not asked again before it has done
+    /// so once.
+    pub(super) async fn page_from(&self, start: &str, from: From<'_>, most: Option<i32>) -> Result<Page, Error> {
         let mut tries = self.tries("list", start);
         loop {
             let encoded = !self.learnt().lists_plainly();
-            match self.try_page(&tries, start, from.as_deref(), most).await {
-                Ok(answer) => return self.read(answer, &self.whole_key(start), from.as_deref(), &tries),
+            match self.try_page(&tries, start, from, most).await {
+                Ok(answer) => {
+                    if matches!(from, From::After(_)) {
+                        self.learnt().begins_after.store(true, Ordering::Relaxed);
+                    }
+                    return self.read(answer, &self.whole_key(start), from, &tries);
+                }
                 Err(failed) if failed.kind == Kind::Unsupported && encoded => self.learnt().plain_listings.store(true, Ordering::Relaxed),
                 // Without a code, as something that is no store may say it.
                 Err(failed) if failed.kind == Kind::NotFound => return Err(tries.error(Failed { kind: Kind::NoBucket, ..failed })),
+                Err(failed) if matches!(from, From::After(_)) && failed.kind != Kind::Throttled && !self.learnt().begins_after() => {
+                    return Err(tries.error(failed));
+                }
                 Err(failed) => tries.again(failed).await?,
             }
         }
     }
 
+    /// The names of directories at one level that come after a key, as far as one answer tells them. Only [`Kind::Throttled`] is tried again.
+    pub(super) async fn names(&self, directory: &str, after: &str) -> Result<Vec<String>, Error> {
+        let mut tries = self.tries("list", directory);
+        let prefix = self.whole_key(directory);
+        let answer = loop {
+            let request = self.list_request(&prefix).delimiter("/").start_after(self.whole_key(after));
+            match tries.send(request.customize().config_override(patient()).interceptor(Whole).send()).await {
+                Ok(answer) => break answer,
+                Err(failed) if failed.kind == Kind::Throttled => tries.again(failed).await?,
+                Err(failed) => return Err(tries.error(failed)),
+            }
+        };
+        let encoded = answer.encoding_type() == Some(&EncodingType::Url);
+        let names = answer.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
+        let names = names.map(|name| if encoded { url_decode(&name) } else { name });
+        Ok(names.filter_map(|name| name.strip_prefix(self.prefix().as_str()).map(str::to_owned)).collect())
+    }
+
     /// [`Bucket::page`] without a second try: for probes.
     pub(super) async fn page_once(&self, start: &str, from: &str) -> Result<Page, Error> {
         let tries = self.tries("list", start);
-        let answer = self.try_page(&tries, start, Some(from), None).await.map_err(|failed| tries.error(failed))?;
-        self.read(answer, &self.whole_key(start), Some(from), &tries)
+        let from = From::Token(from);
+        let answer = self.try_page(&tries, start, from, None).await.map_err(|failed| tries.error(failed))?;
+        self.read(answer, &self.whole_key(start), from, &tries)
     }
 
-    async fn try_page(&self, tries: &Tries<'_>, start: &str, from: Option<&str>, most: Option<i32>) -> Result<ListObjectsV2Output, Failed> {
-        let request = self
-            .client()
-            .list_objects_v2()
-            .bucket(self.name())
-            .set_prefix(Some(self.whole_key(start)).filter(|prefix| !prefix.is_empty()))
-            .set_continuation_token(from.map(str::to_owned))
-            .set_max_keys(most)
-            // Control characters in keys are no valid XML.
-            .set_encoding_type((!self.learnt().lists_plainly()).then_some(EncodingType::Url))
-            .customize()
-            .config_override(patient())
-            .interceptor(Whole)
-            .send();
-        tries.send(request).await
+    async fn try_page(&self, tries: &Tries<'_>, start: &str, from: From<'_>, most: Option<i32>) -> Result<ListObjectsV2Output, Failed> {
+        let request = self.list_request(&self.whole_key(start)).set_max_keys(most);
+        let request = match from {
+            From::Beginning => request,
+            From::After(key) => request.start_after(self.whole_key(key)),
+            From::Token(token) => request.continuation_token(token),
+        };
+        tries.send(request.customize().config_override(patient()).interceptor(Whole).send()).await
     }
 
-    fn read(&self, answer: ListObjectsV2Output, prefix: &str, from: Option<&str>, tries: &Tries<'_>) -> Result<Page, Error> {
+    fn list_request(&self, prefix: &str) -> ListObjectsV2FluentBuilder {
+        let request = self.client().list_objects_v2().bucket(self.name());
+        let request = request.set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()));
+        // Control characters in keys are no valid XML.
+        request.set_encoding_type((!self.learnt().lists_plainly()).then_some(EncodingType::Url))
+    }
+
+    fn read(&self, answer: ListObjectsV2Output, prefix: &str, from: From<'_>, tries: &Tries<'_>) -> Result<Page, Error> {
         let wrong = |message: String| tries.wrong(Kind::Protocol, message);
         let encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let next = answer.next_continuation_token.filter(|token| !token.is_empty());
@@ -140,7 +185,9 @@ impl Bucket {
                 "the listing breaks off: the store says that there is more but not where (it must know ListObjectsV2)".into(),
             ));
         }
-        if more && next.as_deref() == from {
+        if let (true, From::Token(from), Some(next)) = (more, from, &next)
+            && next == from
+        {
             return Err(wrong("the store sends the same page again".into()));
         }
         let skip = self.prefix().as_str().len();
@@ -151,7 +198,7 @@ impl Bucket {
         Ok(Page { objects, next: next.filter(|_| more), encoded })
     }
 
-    fn senseless(&self, start: &str, message: &str) -> Error {
+    pub(super) fn senseless(&self, start: &str, message: &str) -> Error {
         self.tries("list", start).wrong(Kind::Protocol, message)
     }
 }

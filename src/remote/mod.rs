@@ -21,5 +21,7 @@ pub mod object;
 pub mod open;
 pub mod probe;
 mod read;
+mod runs;
 mod tries;
+mod wide;
 mod write;

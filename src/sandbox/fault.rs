@@ -121,6 +121,8 @@ pub struct Profile {
     pub answer_composite_list_other: bool,
     /// Listings ignore `encoding-type=url` and carry keys as they are.
     pub no_url_encoding: bool,
+    /// Listings ignore `start-after`.
+    pub no_start_after: bool,
     /// Keys are paths of a file system: `a` is refused beside `a/b`.
     pub filesystem_backed: bool,
     /// All objects get an ETag that is no digest and does not look like one.

@@ -41,7 +41,7 @@ pub(super) fn v2(api: &Api, request: S3Request<ListObjectsV2Input>) -> S3Result<
         Some(token) => {
             Some(listing::from_token(token).ok_or_else(|| s3_error!(InvalidArgument, "not a continuation token of this server"))?)
         }
-        None => input.start_after.clone(),
+        None => input.start_after.clone().filter(|_| !api.faults.profile().no_start_after),
     };
     let page = list(
         api,

@@ -28,6 +28,7 @@ mod json;
 mod killed;
 mod kills;
 mod large;
+mod listing;
 mod lock;
 mod log;
 mod mangled;

@@ -129,7 +129,7 @@ fn a_large_body_that_arrives_damaged_is_noticed_without_a_manifest() {
         mount.write("large", noise(17 << 20));
         lsync(&s3, &mount, "upload --yes").run().expect(0);
         let damaged = |times| {
-            s3.faults().push(hit("GetObject", "manifests/", 3, Action::FlipByte(30)));
+            s3.faults().push(hit("GetObject", "manifests/", 4, Action::FlipByte(30)));
             s3.faults().push(hit("GetObject", "large", times, damage.clone()));
         };
         // Always, or on the way of one range only.
@@ -137,7 +137,7 @@ fn a_large_body_that_arrives_damaged_is_noticed_without_a_manifest() {
         let ran = lsync(&s3, &there, "download --yes").run().expect(8);
         assert!(ran.says("large: what the bucket sends") && !there.has("large"), "{profile:?}: {}", ran.stderr);
         s3.faults().clear();
-        s3.faults().push(hit("GetObject", "manifests/", 3, Action::FlipByte(30)));
+        s3.faults().push(hit("GetObject", "manifests/", 4, Action::FlipByte(30)));
         s3.log().take();
         // What only the manifest carries is a problem.
         lsync(&s3, &there, "download --yes").run().expect(3);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lsync::engine::{self, Ask, Error};
+use lsync::engine::{self, Ask, Error, Jobs};
 use lsync::local::lock::LockError;
 use lsync::plan::{Choices, Direction};
 use lsync::remote::bucket::Bucket;
@@ -78,7 +78,7 @@ impl Bench {
     }
 
     async fn run(&self, who: usize, direction: Direction, overwrite: bool) -> Result<Ran, Error> {
-        let (ends, ask) = (ends(&self.mounts[who], &self.bucket), Ask { jobs: 2, ..ask() });
+        let (ends, ask) = (ends(&self.mounts[who], &self.bucket), Ask { jobs: Jobs::Fixed(2), ..ask() });
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, Choices { overwrite, ..Choices::default() });
         let report = engine::run(&ends, &ask, &sight, &plan).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
@@ -101,14 +102,15 @@ impl Work<'_> {
     }
 
     async fn fetch_all(&mut self, workplace: &Arc<Workplace>, transfers: Vec<&Transfer>) {
-        let (ends, jobs) = (self.ends, self.ask.jobs);
-        let pace = self.pace.clone();
+        let ends = self.ends;
+        let (pace, lanes) = (self.pace.clone(), self.lanes.clone());
         let multipart_etag = self.sight.store.as_ref().and_then(|store| store.multipart_etag);
         let (twice, opaque_parts) = (self.sight.manifest_unreadable, multipart_etag == Some(ETagKind::Opaque));
         let fetcher = Fetcher { ends, pace: &pace, workplace, twice, opaque_parts };
         let fetcher = &fetcher;
-        let mut queue = stream::iter(transfers)
-            .map(|transfer| async move {
+        let queue = stream::iter(transfers)
+            .then(|transfer| lanes.turn(transfer.source.bytes()).map(move |lane| (transfer, lane)))
+            .map(|(transfer, lane)| async move {
                 if ends.stop.asked() {
                     return (transfer, Err(NotSent::Run(Error::Stopped)));
                 }
@@ -116,9 +118,12 @@ impl Work<'_> {
                     Ok(()) => seen(&transfer.found),
                     Err(why) => return (transfer, Err(why)),
                 };
-                (transfer, fetcher.file(transfer, seen).await)
+                let fetched = fetcher.file(transfer, seen).await;
+                lane.done();
+                (transfer, fetched)
             })
-            .buffer_unordered(jobs.max(1));
+            .buffer_unordered(lanes.most());
+        let mut queue = std::pin::pin!(queue);
         while let Some((transfer, fetched)) = queue.next().await {
             match fetched {
                 Ok(fetched) => {

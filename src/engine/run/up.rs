@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
@@ -201,12 +202,13 @@ impl Work<'_> {
     }
 
     async fn send_all(&mut self, sends: Vec<ToSend>) {
-        let (ends, jobs) = (self.ends, self.ask.jobs);
-        let (pace, uploads) = (self.pace.clone(), self.uploads.clone());
+        let ends = self.ends;
+        let (pace, lanes, uploads) = (self.pace.clone(), self.lanes.clone(), self.uploads.clone());
         let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, rest: self.rest, buffered_max: BUFFERED_MAX };
         let sender = &sender;
-        let mut queue = stream::iter(sends)
-            .map(|send| async move {
+        let queue = stream::iter(sends)
+            .then(|send| lanes.turn(send.stamp.size).map(|lane| (send, lane)))
+            .map(|(send, lane)| async move {
                 if ends.stop.asked() {
                     return (send, Err(NotSent::Run(Error::Stopped)));
                 }
@@ -214,9 +216,11 @@ impl Work<'_> {
                     Err(broken) => sender.file_again(&send.path, send.stamp, &send.guard, broken).await,
                     sent => sent,
                 };
+                lane.done();
                 (send, sent)
             })
-            .buffer_unordered(jobs.max(1));
+            .buffer_unordered(lanes.most());
+        let mut queue = std::pin::pin!(queue);
         while let Some((send, sent)) = queue.next().await {
             match sent {
                 Ok(sent) => {

@@ -1,6 +1,6 @@
 //! The library against a store in the same runtime. Judges nothing.
 
-use lsync::engine::{self, Ask, Error, Report};
+use lsync::engine::{self, Ask, Error, Jobs, Report};
 use lsync::plan::{Choices, Direction, MaxDelete};
 use lsync::remote::connect::{Network, connect};
 use lsync::sandbox::Server;
@@ -35,7 +35,7 @@ impl Bench {
     /// One run, as a process of its own would make it.
     pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction, choices: Choices) -> Result<Report, Error> {
         let ends = ends(mount, &connect(&self.store.config(), &Network::default()).await?);
-        let ask = Ask { removals: story.delete, jobs: story.jobs, ..ask() };
+        let ask = Ask { removals: story.delete, jobs: Jobs::Fixed(story.jobs), ..ask() };
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, choices);
         plan.check(MaxDelete::Percent(100.0))?;

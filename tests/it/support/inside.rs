@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsync::engine::{Ask, Ends, Stop};
+use lsync::engine::{Ask, Ends, Jobs, Stop};
 use lsync::filter::Patterns;
 use lsync::local::mount::Mount as Root;
 use lsync::local::place::TrashLimits;
@@ -27,7 +27,7 @@ pub(crate) fn ask() -> Ask {
         compare_size: false,
         compare_content: false,
         read_back: lsync::engine::Depth::List,
-        jobs: 4,
+        jobs: Jobs::Fixed(4),
         max_memory: 64 << 20,
         bytes_per_second: None,
         trash: TrashLimits { age_seconds: 3600, share: 0.9 },
