@@ -50,6 +50,13 @@ pub enum Event {
         /// Bytes of this piece.
         bytes: u64,
     },
+    /// Content bytes of a file that need not move, because the store copied them; may be taken back as [`Event::Moved`].
+    Copied {
+        /// Which.
+        path: RelPath,
+        /// Bytes of this piece.
+        bytes: u64,
+    },
     /// A try failed and starts again; bytes reported for it do not count.
     Retried {
         /// Which.

@@ -83,6 +83,15 @@ pub struct Profile {
     /// User metadata comes back as it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeps_metadata: Option<bool>,
+    /// Copies of whole objects inside the bucket, with metadata of their own, made only while the original has the ETag that it must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Support>,
+    /// `If-None-Match: *` and `If-Match` about what such a copy would replace; asked only where other writes honour them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditional_copies: Option<Support>,
+    /// Parts of an upload that are made of what lies in the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_copies: Option<Support>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +130,20 @@ impl Profile {
         self.checks_content_md5 == Some(false) && opaque
     }
 
+    /// False when whole objects are not to be copied for what is known: copies, or their guards, are not as they should be, or no ETag would
+    /// prove what they hold.
+    #[must_use]
+    pub fn may_copy(&self) -> bool {
+        let guards = !self.is_conditional() || is_honoured(self.conditional_copies);
+        is_honoured(self.copies) && guards && self.single_etag.is_none_or(|kind| kind == ETagKind::Md5)
+    }
+
+    /// False when parts are not to be copied for what is known.
+    #[must_use]
+    pub fn may_copy_parts(&self) -> bool {
+        is_honoured(self.part_copies)
+    }
+
     /// With what another one knows about guards, where this one does not.
     #[must_use]
     pub fn completed_by(self, guards: &Profile) -> Profile {
@@ -155,6 +178,11 @@ impl Profile {
         let Header { lsync, v, endpoint: of, bucket: name, profile } = serde_json::from_slice(header).ok()?;
         (lsync == "store" && v == FORMAT && of == endpoint && name == bucket).then_some(profile)
     }
+}
+
+/// Or not known.
+fn is_honoured(support: Option<Support>) -> bool {
+    support.is_none_or(|support| support == Support::Honoured)
 }
 
 impl ETagKind {

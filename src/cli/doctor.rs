@@ -1,5 +1,6 @@
 //! `lsync doctor`: what the store and the mount really do, asked and told with what it means. Moves no data.
 
+mod copy_facts;
 mod facts;
 
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl Doctor<'_> {
         if !dry_run && !self.session.flags.common.quiet {
             output::say(&wrap(
                 &format!(
-                    "This asks {} what it does, with at most 15 small requests; the objects .lsync/probe-… are removed again.",
+                    "This asks {} what it does, with at most 25 small requests; the objects .lsync/probe-… are removed again.",
                     Shown(bucket.url())
                 ),
                 output::columns(&console::Term::stderr()),

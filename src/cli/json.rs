@@ -21,7 +21,7 @@
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
 //! `kept`: only at the destination; `pending`: planned and not done, and not tried to its end), `bytes` (content that this run moved),
-//! `total_bytes` (content in scope at the source), `reason` (why it is not complete, else null) and `would`. A run that stops before it changes anything
+//! `copied_bytes` (content that the store copied instead), `total_bytes` (content in scope at the source), `reason` (why it is not complete, else null) and `would`. A run that stops before it changes anything
 //! (`--dry-run`, declined, no terminal to ask on) prints the same plan lines and the same summary: everything planned is `pending`, and
 //! `would` has the plan's counts per class; else `would` is null. `dry_run` says whether `--dry-run` was given.
 //!
@@ -51,7 +51,8 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         | Event::Planned { .. }
         | Event::Hashed { .. }
         | Event::Started { .. }
-        | Event::Moved { .. } => return None,
+        | Event::Moved { .. }
+        | Event::Copied { .. } => return None,
     })
 }
 
@@ -156,7 +157,7 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
         "skipped": c.skipped, "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
-        "bytes": report.bytes, "total_bytes": report.total_bytes, "reason": reason, "dry_run": false, "would": null,
+        "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason, "dry_run": false, "would": null,
     })
 }
 
@@ -183,7 +184,7 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
         "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "ignored": preview.ignored,
         "kept": n(plan.kept.len()), "pending": pending,
-        "bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason, "dry_run": preview.dry_run,
+        "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason, "dry_run": preview.dry_run,
         "would": would(plan),
     })
 }
@@ -252,6 +253,7 @@ mod tests {
             Event::Hashed { bytes: 1 },
             Event::Started { path: path("a"), bytes: 1 },
             Event::Moved { path: path("a"), bytes: 1 },
+            Event::Copied { path: path("a"), bytes: 1 },
         ] {
             assert_eq!(event(&silent), None);
         }
@@ -317,6 +319,7 @@ mod tests {
             direction: plan.direction,
             counts,
             bytes: 15,
+            copied_bytes: 18,
             total_bytes: 16,
             generation: None,
             failures: Vec::new(),
@@ -329,7 +332,7 @@ mod tests {
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -345,7 +348,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();

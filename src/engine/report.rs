@@ -157,6 +157,8 @@ pub struct Report {
     pub counts: Counts,
     /// Content bytes that this run moved.
     pub bytes: u64,
+    /// Content bytes that the store copied, so that they did not have to move.
+    pub copied_bytes: u64,
     /// Content bytes in scope at the source.
     pub total_bytes: u64,
     /// Generation that was published, or that the mount is now at.
@@ -199,6 +201,7 @@ impl Report {
                 ..Counts::default()
             },
             bytes: 0,
+            copied_bytes: 0,
             total_bytes: plan.same_bytes + plan.transfer_bytes(),
             generation: None,
             failures: Vec::new(),

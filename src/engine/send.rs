@@ -1,5 +1,6 @@
 //! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
 
+mod copied;
 mod parts;
 mod streamed;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::flow::{Went, metered};
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
+pub(super) use copied::Originals;
 
 /// What sending needs beside the file.
 pub(super) struct Sender<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Sender<'a> {
     pub(super) pace: &'a Pace,
     pub(super) enforce: Enforce,
     pub(super) uploads: &'a Uploads,
+    /// What need not be sent, because it can be copied.
+    pub(super) originals: &'a Originals<'a>,
     pub(super) rest: Rest,
     /// Parts above this are not held in memory whole.
     pub(super) buffered_max: u64,
@@ -48,6 +52,8 @@ pub(super) struct Sent {
     pub(super) nonce: String,
     /// Bytes of it that an earlier run had sent.
     pub(super) kept: u64,
+    /// Bytes of it that were copied in the bucket.
+    pub(super) copied: u64,
 }
 
 /// Why a file was not sent.
@@ -126,7 +132,7 @@ impl Sender<'_> {
 
     async fn once(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, Once> {
         self.ends.tell(Event::Started { path: path.clone(), bytes: stamp.size });
-        let Written { stored, digests, kept } = match part_bytes_for(stamp.size) {
+        let Written { stored, digests, kept, copied } = match part_bytes_for(stamp.size) {
             None => self.whole(path, stamp, guard).await?,
             Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
         };
@@ -134,7 +140,7 @@ impl Sender<'_> {
         if stored.damaged {
             return Err(Once::Damaged(Box::new(File { mtime: None, ..file })));
         }
-        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept })
+        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept, copied })
     }
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
@@ -150,16 +156,19 @@ impl Sender<'_> {
         let _way = self.pace.way(stamp.size).await?;
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
-        let put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
+        let mut put = Put { key: path.as_str().to_owned(), body, md5, guard: guard.clone(), enforce: self.enforce, about };
         if self.ends.stop.asked() {
             return Err(Once::Run(Error::Stopped));
+        }
+        if let Some(stored) = self.copied(path, &mut put).await? {
+            return Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0, copied: stamp.size });
         }
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
             Ok(stored) => {
                 let digests = if stored.damaged { Digests::of_etag(&stored.etag) } else { Digests::of_whole(md5) };
-                Ok(Written { stored, digests, kept: 0 })
+                Ok(Written { stored, digests, kept: 0, copied: 0 })
             }
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");
@@ -202,6 +211,8 @@ struct Written {
     digests: Digests,
     /// Bytes of it that an earlier run had sent.
     kept: u64,
+    /// Bytes of it that were copied in the bucket.
+    copied: u64,
 }
 
 /// Why one try ended.

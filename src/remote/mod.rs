@@ -11,6 +11,7 @@ mod canned;
 mod classify;
 pub mod connect;
 mod connector;
+pub mod copies;
 mod dial;
 pub mod error;
 pub mod examine;

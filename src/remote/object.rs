@@ -277,7 +277,7 @@ impl Bucket {
     /// Copies an object inside the bucket, if it still has `etag`, metadata included. A HEAD comes first, because not every store honours
     /// the condition, and another one after it: a store that does not know what a copy is takes the request for an empty object.
     pub async fn copy(&self, from: &str, etag: &ETag, to: &str) -> Result<(), Error> {
-        let source = format!("{}/{}", self.name(), percent_encode(&self.whole_key(from)));
+        let source = copy_source(self, from);
         let mut tries = self.tries("copy", from);
         let found = self.head(from).await?.ok_or_else(|| tries.wrong(Kind::NotFound, "it is not there"))?;
         if let Some(why) = Guard::Is(etag.clone(), found.size).broken_by(Some(&found)) {
@@ -352,6 +352,11 @@ pub(super) fn random_id() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes to every process");
     HEXLOWER.encode(&bytes)
+}
+
+/// An object as the header of a copy names it.
+pub(super) fn copy_source(bucket: &Bucket, key: &str) -> String {
+    format!("{}/{}", bucket.name(), percent_encode(&bucket.whole_key(key)))
 }
 
 /// As a header or a URL's path wants a key: everything but letters, digits, `-._~` and `/` is escaped.

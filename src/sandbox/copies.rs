@@ -13,12 +13,14 @@ use super::api::Api;
 use super::bucket::{Body, NewObject, Object, Part, broken};
 use super::condition;
 use super::content::{Content, Reader};
+use super::fault::{Copies, Profile};
 use super::journal::{About, Facts};
 use super::objects::{content_encoding, etag, may_write, metadata, refuse_version, timestamp};
 use super::receive::{Received, Taker};
 use super::seconds_now;
 use super::shelf::Shelf;
 use super::uploads::check_part_number;
+use crate::digest::digest_one;
 
 /// Most bytes that one request may copy.
 const MAX_COPY_BYTES: u64 = 5 << 30;
@@ -27,8 +29,7 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     let input = request.input;
     let profile = api.faults.profile();
     let source = source(api, &input.copy_source)?;
-    condition::may_read(&source.facts.etag, input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())
-        .map_err(|_| s3_error!(PreconditionFailed, "the source's ETag is another one"))?;
+    may_copy(&profile, &source, input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())?;
     if source.facts.bytes > MAX_COPY_BYTES {
         return Err(s3_error!(InvalidRequest, "the source is larger than the {MAX_COPY_BYTES} bytes that one request copies"));
     }
@@ -38,7 +39,7 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     if onto_itself && !replace {
         return Err(s3_error!(InvalidRequest, "a copy onto itself must change something"));
     }
-    let about = if replace {
+    let about = if replace && profile.copies != Copies::WithMetadata {
         About {
             metadata: metadata(input.metadata)?,
             content_type: input.content_type,
@@ -56,16 +57,21 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
         Some(md5) => md5.hex(),
         None => md5_of(source.content.read(0, source.facts.bytes)).await?,
     };
-    let etag = etag(&profile, || digest)?;
+    let is_empty = profile.copies == Copies::Empty;
+    let etag = etag(&profile, || if is_empty { digest_one(b"").hex() } else { digest })?;
     let body = match &source.content {
+        _ if is_empty => Body::Small(Vec::new()),
         Content::InLog { bytes, .. } => Body::Small(source.content.read(0, *bytes).read_to_end().map_err(broken)?),
         Content::Files(pieces) if Arc::ptr_eq(bucket.shelf(), api.store.bucket(source_bucket(&input.copy_source))?.shelf()) => {
             Body::Files(pieces.to_vec())
         }
         Content::Files(_) => duplicate(bucket.shelf(), source.content.read(0, source.facts.bytes)).await?.body,
     };
-    let facts = Facts { etag, listed_etag: None, modified: seconds_now(), about, ..source.facts.clone() };
+    let bytes = if is_empty { 0 } else { source.facts.bytes };
+    let facts = Facts { bytes, etag, listed_etag: None, modified: seconds_now(), about, ..source.facts.clone() };
     let (if_match, if_none_match) = (condition_in(&request.headers, "if-match")?, condition_in(&request.headers, "if-none-match")?);
+    let overwrites = profile.copies == Copies::Overwriting;
+    let (if_match, if_none_match) = (if_match.filter(|_| !overwrites), if_none_match.filter(|_| !overwrites));
     let stored = bucket.put(|objects, _| {
         may_write(&profile, objects, &input.key, if_match.as_ref(), if_none_match.as_ref())?;
         Ok(NewObject { key: input.key.clone(), facts, body, completes: None })
@@ -81,12 +87,15 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
 pub(super) async fn copy_part(api: &Api, request: S3Request<UploadPartCopyInput>) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let input = request.input;
     check_part_number(input.part_number)?;
+    let profile = api.faults.profile();
     let source = source(api, &input.copy_source)?;
-    condition::may_read(&source.facts.etag, input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())
-        .map_err(|_| s3_error!(PreconditionFailed, "the source's ETag is another one"))?;
+    may_copy(&profile, &source, input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())?;
     let range = match &input.copy_source_range {
-        Some(text) => Range::parse(text).map_err(|_| s3_error!(InvalidArgument, "not a range: {text}"))?.check(source.facts.bytes)?,
-        None => 0..source.facts.bytes,
+        _ if profile.copies == Copies::Empty => 0..0,
+        Some(text) if profile.copies != Copies::Whole => {
+            Range::parse(text).map_err(|_| s3_error!(InvalidArgument, "not a range: {text}"))?.check(source.facts.bytes)?
+        }
+        _ => 0..source.facts.bytes,
     };
     if range.end - range.start > MAX_COPY_BYTES {
         return Err(s3_error!(InvalidRequest, "one request copies at most {MAX_COPY_BYTES} bytes"));
@@ -101,6 +110,16 @@ pub(super) async fn copy_part(api: &Api, request: S3Request<UploadPartCopyInput>
     bucket.add_part(&input.upload_id, input.part_number, part)?;
     let result = CopyPartResult { e_tag: Some(ETag::Strong(md5)), last_modified: Some(timestamp(modified)), ..Default::default() };
     Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+}
+
+/// Whether the source still is what the request means.
+fn may_copy(profile: &Profile, source: &Object, if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> S3Result<()> {
+    match profile.copies {
+        Copies::Refused => Err(s3_error!(NotImplemented, "copies are not known here")),
+        Copies::Unconditional => Ok(()),
+        _ => condition::may_read(&source.facts.etag, if_match, if_none_match)
+            .map_err(|_| s3_error!(PreconditionFailed, "the source's ETag is another one")),
+    }
 }
 
 fn source(api: &Api, source: &CopySource) -> S3Result<Arc<Object>> {

@@ -106,6 +106,26 @@ impl Rule {
     }
 }
 
+/// What a store makes of CopyObject and UploadPartCopy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copies {
+    /// As S3 does.
+    #[default]
+    Made,
+    /// Neither is known: 501.
+    Refused,
+    /// The source is not read: what is made is empty.
+    Empty,
+    /// The source's ETag does not matter.
+    Unconditional,
+    /// What is there does not matter, whatever `If-Match` and `If-None-Match` say.
+    Overwriting,
+    /// The copy keeps the metadata of its source.
+    WithMetadata,
+    /// A part is all of its source, whatever the range says.
+    Whole,
+}
+
 /// How the store differs from AWS. The default does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
@@ -127,6 +147,8 @@ pub struct Profile {
     pub filesystem_backed: bool,
     /// All objects get an ETag that is no digest and does not look like one.
     pub opaque_etag: bool,
+    /// What becomes of copies inside the bucket.
+    pub copies: Copies,
     /// As with SSE-KMS: ETags are 32 hexadecimal digits that are no MD5, and GET and HEAD name the encryption.
     pub encrypted: bool,
 }

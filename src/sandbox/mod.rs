@@ -46,7 +46,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use events::{Events, Moment};
-pub use fault::{Action, Faults, Oddity, Profile, Rule};
+pub use fault::{Action, Copies, Faults, Oddity, Profile, Rule};
 pub use history::Version;
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};

@@ -112,7 +112,7 @@ impl Hazard {
         let sends = matches!(operation, "PutObject" | "UploadPart");
         let lists = operation == "ListObjectsV2";
         match self {
-            Hazard::ErrorIn200 => matches!(operation, "CompleteMultipartUpload" | "CopyObject" | "ListObjectsV2"),
+            Hazard::ErrorIn200 => matches!(operation, "CompleteMultipartUpload" | "CopyObject" | "UploadPartCopy" | "ListObjectsV2"),
             Hazard::RequestCut | Hazard::FlippedOnTheWay => sends,
             Hazard::Truncated | Hazard::Reset => operation == "GetObject" || lists,
             // A listing carries no digest: what changes its bytes without breaking it is another listing.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lsync::sandbox::{Action, Profile, Rule};
+use lsync::sandbox::{Action, Copies, Profile, Rule};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(crate) fn facts(ran: &Ran, area: &str) -> BTreeMap<String, Value> {
 }
 
 /// What AWS does.
-const AWS: [(&str, &str); 14] = [
+const AWS: [(&str, &str); 16] = [
     ("access", "\"write\""),
     ("conditional_writes", "\"honoured\""),
     ("Content_MD5", "true"),
@@ -36,9 +36,11 @@ const AWS: [(&str, &str); 14] = [
     ("a_beside_a/b", "true"),
     ("odd_keys", "\"honoured\""),
     ("metadata", "true"),
+    ("CopyObject", "\"honoured\""),
+    ("UploadPartCopy", "\"honoured\""),
 ];
 
-/// What a store of this profile is told to do, apart from what AWS does; within 15 requests, and with nothing left.
+/// What a store of this profile is told to do, apart from what AWS does; within 25 requests, and with nothing left.
 #[track_caller]
 fn tells(profile: Profile, but: &[(&str, Value)]) {
     let (s3, mount) = (S3::start(), Mount::with(&[("a", "a")]));
@@ -54,7 +56,7 @@ fn tells(profile: Profile, but: &[(&str, Value)]) {
     let asked = s3.log().take().requests;
     // One page tells that the bucket is there; these tell that it is not the mount itself.
     let probes: Vec<_> = asked.iter().filter(|(_, key)| !key.contains(".lsync/mount-")).skip(1).collect();
-    assert!((10..=15).contains(&probes.len()), "{} requests: {probes:?}", probes.len());
+    assert!((10..=25).contains(&probes.len()), "{} requests: {probes:?}", probes.len());
 }
 
 #[track_caller]
@@ -71,13 +73,23 @@ fn doctor_tells_what_each_kind_of_store_does() {
     tells(Profile { no_conditional_writes: true, ..Profile::default() }, &[("conditional_writes", json!("ignored"))]);
     tells(Profile { no_md5_check: true, ..Profile::default() }, &[("Content_MD5", json!(false))]);
     tells(Profile { opaque_multipart_etag: true, ..Profile::default() }, &etags("md5", "opaque"));
-    tells(Profile { opaque_single_etag: true, ..Profile::default() }, &etags("opaque", "composite"));
+    let no_copies = [("CopyObject", Value::Null)];
+    tells(Profile { opaque_single_etag: true, ..Profile::default() }, &[etags("opaque", "composite").as_slice(), &no_copies].concat());
     tells(Profile { answer_composite_list_other: true, ..Profile::default() }, &[("listed_ETag", json!(false))]);
     let plain = [("url_encoding", json!("ignored")), ("odd_keys", json!("ignored"))];
     let unknown = ["paging", "order_of_listings", "listed_ETag"].map(|name| (name, Value::Null));
     tells(Profile { no_url_encoding: true, ..Profile::default() }, &[plain.as_slice(), &unknown].concat());
-    let files = [("a_beside_a/b", json!(false)), ("ListMultipartUploads", Value::Null)];
-    tells(Profile { filesystem_backed: true, ..Profile::default() }, &files);
+    tells(Profile { filesystem_backed: true, ..Profile::default() }, &[("a_beside_a/b", json!(false))]);
+    let copies = |whole: &str, parts: &str| [("CopyObject", json!(whole)), ("UploadPartCopy", json!(parts))];
+    for (kind, whole, parts) in [
+        (Copies::Refused, "refused", "refused"),
+        (Copies::Empty, "ignored", "ignored"),
+        (Copies::Unconditional, "ignored", "honoured"),
+        (Copies::Overwriting, "unguarded", "honoured"),
+        (Copies::WithMetadata, "ignored", "honoured"),
+    ] {
+        tells(Profile { copies: kind, ..Profile::default() }, &copies(whole, parts));
+    }
 }
 
 #[test]
@@ -194,6 +206,6 @@ fn objects_that_may_not_be_removed_are_a_problem_and_named() {
     s3.faults().push(Rule { times: 99, ..Rule::once("DeleteObject", Action::Status(403, "AccessDenied")) });
     let ran = doctor(&s3, &mount, "").run().expect(3);
     let left = s3.all_keys();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 4, "{left:?}");
     assert!(ran.says("these objects could not be removed: .lsync/probe-"), "{}", ran.stdout);
 }

@@ -14,6 +14,7 @@ mod clean;
 mod complete;
 mod config_travels;
 mod containment;
+mod copies;
 mod damage;
 mod decide;
 mod doctor;

@@ -83,7 +83,7 @@ impl Numbers {
                 let before = self.flying.insert(path.clone(), Flying { bytes: *bytes, moved: 0 });
                 self.done.1 = self.done.1.saturating_sub(before.map_or(0, |file| file.moved));
             }
-            Event::Moved { path, bytes } => {
+            Event::Moved { path, bytes } | Event::Copied { path, bytes } => {
                 // What comes after the end of an item is late, and counted already.
                 if let Some(file) = self.flying.get_mut(path) {
                     file.moved += bytes;

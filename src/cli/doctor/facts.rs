@@ -7,6 +7,7 @@ use lsync::profile::{ETagKind, Profile, Support};
 use lsync::remote::examine::Examined;
 use serde_json::{Value, json};
 
+use super::copy_facts::copy_facts;
 use crate::cli::failure::chain;
 use crate::cli::render::Page;
 use crate::cli::text::{bytes, count, wrap};
@@ -237,6 +238,7 @@ pub(super) fn profile_facts(profile: &Profile) -> Vec<Fact> {
             ),
         }),
     );
+    facts.extend(copy_facts(profile));
     facts
 }
 
@@ -432,7 +434,7 @@ mod tests {
         let facts = profile_facts(&profile);
         assert!(facts[1].means.contains("`lsync upload --verify deep` reads it back"), "{}", facts[1].means);
         let unknown = facts.iter().filter(|fact| fact.value.is_null()).count();
-        assert_eq!((facts.len(), unknown), (13, 7));
+        assert_eq!((facts.len(), unknown), (15, 9));
         let text: String = facts.iter().map(|fact| fact.text(&page(80))).collect();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("  note     conditional writes   silently ignored: lsync looks again right before\n"), "{text}");

@@ -66,6 +66,9 @@ fn done(out: &mut String, report: &Report, took: Duration, page: &Page) {
     let mut parts = Vec::new();
     if moved > 0 {
         parts.push(format!("{}ed {}, {}", report.direction.verb(), items(moved), bytes(report.bytes)));
+        if report.copied_bytes > 0 {
+            parts.push(format!("copied {} in the bucket", bytes(report.copied_bytes)));
+        }
     }
     if counts.deleted > 0 {
         parts.push(format!("deleted {}", items(counts.deleted)));
@@ -206,6 +209,7 @@ mod tests {
                 ..Counts::default()
             },
             bytes: 10 << 30,
+            copied_bytes: 3 << 20,
             total_bytes: 1 << 40,
             generation: Some(8),
             failures: vec![
@@ -237,8 +241,8 @@ mod tests {
         let shown = text(&upload, 80, "/m/sub");
         fits(&shown, 80);
         insta::assert_snapshot!(shown, @"
-        Uploaded 1,205 items, 10.0 GiB, deleted 1 item, set the permissions of 1 item in
-        2 min (98.1 MiB/s).
+        Uploaded 1,205 items, 10.0 GiB, copied 3.0 MiB in the bucket, deleted 1 item,
+        set the permissions of 1 item in 2 min (98.1 MiB/s).
 
         2 items failed:
           checkpoints/a run with a rather long n…u{1b}[31mepoch-0042/optimizer-state.pt:
@@ -270,7 +274,7 @@ mod tests {
     #[test]
     fn a_single_item_is_told_in_the_singular() {
         let mut download = report(Direction::Download);
-        download.counts = Counts { downloaded: 1, ..Counts::default() };
+        (download.counts, download.copied_bytes) = (Counts { downloaded: 1, ..Counts::default() }, 0);
         (download.failures, download.problems) = (Vec::new(), download.problems[..1].to_vec());
         download.conflicts.truncate(1);
         download.protected.truncate(1);

@@ -9,7 +9,7 @@ use super::{Done, Work};
 use crate::digest::part_bytes_for;
 use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof, chain};
-use crate::engine::send::{BUFFERED_MAX, NotSent, Sender, guard_as_answered, not_sent};
+use crate::engine::send::{BUFFERED_MAX, NotSent, Originals, Sender, guard_as_answered, not_sent};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::uploads::Fate;
 use crate::engine::{Error, blocking};
@@ -204,7 +204,10 @@ impl Work<'_> {
     async fn send_all(&mut self, sends: Vec<ToSend>) {
         let ends = self.ends;
         let (pace, lanes, uploads) = (self.pace.clone(), self.lanes.clone(), self.uploads.clone());
-        let sender = Sender { ends, pace: &pace, enforce: self.enforce, uploads: &uploads, rest: self.rest, buffered_max: BUFFERED_MAX };
+        let sizes: Vec<u64> = sends.iter().map(|send| send.stamp.size).collect();
+        let originals = Originals::new(ends, &self.sight.view.entries, &sizes, &self.store);
+        let (enforce, rest, originals) = (self.enforce, self.rest, &originals);
+        let sender = Sender { ends, pace: &pace, enforce, uploads: &uploads, originals, rest, buffered_max: BUFFERED_MAX };
         let sender = &sender;
         let queue = stream::iter(sends)
             .then(|send| lanes.turn(send.stamp.size).map(|lane| (send, lane)))
@@ -224,7 +227,7 @@ impl Work<'_> {
         while let Some((send, sent)) = queue.next().await {
             match sent {
                 Ok(sent) => {
-                    let kept = sent.kept;
+                    let (kept, copied) = (sent.kept, sent.copied);
                     let entry = Entry { mode: send.mode, ..sent.entry };
                     let done = Done {
                         entry: Some(entry),
@@ -234,11 +237,15 @@ impl Work<'_> {
                         verb: Verb::Upload,
                     };
                     self.item_done(&send.path, done);
-                    // What an earlier run had sent, this one did not move.
-                    self.report.bytes -= kept;
+                    // What an earlier run had sent, and what the store itself copied, this one did not move.
+                    self.report.bytes -= kept + copied;
+                    self.report.copied_bytes += copied;
                 }
                 Err(why) => self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why),
             }
+        }
+        if let Some(learnt) = originals.learnt(&self.store) {
+            (self.store, self.store_is_new) = (learnt, true);
         }
     }
 

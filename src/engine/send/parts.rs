@@ -31,7 +31,8 @@ impl Sender<'_> {
     pub(super) async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<Written, Once> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         let source = Arc::new(blocking(move || Source::open(&mount, &at, &stamp)).await??);
-        let file = InParts { path, source, stamp, part_bytes, turns: Turns::new(), moved: Arc::default(), kept: AtomicU64::new(0) };
+        let (turns, moved, kept, copied) = (Turns::new(), Arc::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let file = InParts { path, source, stamp, part_bytes, turns, moved, kept, copied };
         if let Some(open) = self.uploads.take(path, stamp, part_bytes).await?
             && let Some((upload, open)) = self.go_on(&file, open).await?
         {
@@ -87,6 +88,7 @@ impl Sender<'_> {
                 // Parts that came through count no more: without all of them there is no object.
                 self.take_back(file.path, &file.moved, "not all of it could be sent");
                 file.kept.store(0, Ordering::Relaxed);
+                file.copied.store(0, Ordering::Relaxed);
                 open.parts = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
                 // Of a run that ends, nothing is left that holds nothing.
                 match goes_on(&e) && !(open.parts.is_empty() && self.ends.stop.asked()) {
@@ -111,7 +113,8 @@ impl Sender<'_> {
         }
         let held = if stored.damaged { etags.iter().filter_map(ETag::md5).collect() } else { md5s };
         let digests = Digests::of_parts(Parts { part_bytes: file.part_bytes, md5s: held });
-        Ok(Written { stored, digests, kept: file.kept.load(Ordering::Relaxed) })
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Ok(Written { stored, digests, kept: of(&file.kept), copied: of(&file.copied) })
     }
 
     /// All parts, and once more those that were damaged on their way to a store that does not check.
@@ -189,6 +192,9 @@ impl Sender<'_> {
             Ok(buffer)
         };
         let (body, md5) = self.pace.hashing.filled(bytes, read).await??;
+        if let Some(etag) = self.part_copied(part, md5).await? {
+            return Ok((etag, md5));
+        }
         Ok((self.send_part(part, Body::Whole(body), md5).await?, md5))
     }
 
@@ -196,6 +202,9 @@ impl Sender<'_> {
     async fn streamed(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
         let _turn = self.pace.part_turn_with(part.range.bytes, MEMORY_BYTES).await?;
         let md5 = part.range.md5(&self.ends.stop).await??;
+        if let Some(etag) = self.part_copied(part, md5).await? {
+            return Ok((etag, md5));
+        }
         let streamed = Streamed::new(part.range.clone(), md5);
         match self.send_part(part, streamed.body(), md5).await {
             Ok(etag) => {
@@ -220,25 +229,27 @@ impl Sender<'_> {
 }
 
 /// A file that goes in parts.
-struct InParts<'a> {
-    path: &'a RelPath,
+pub(super) struct InParts<'a> {
+    pub(super) path: &'a RelPath,
     source: Arc<Source>,
     stamp: Stamp,
     part_bytes: u64,
     turns: Turns,
     /// What has gone out for the file in all.
-    moved: Arc<AtomicU64>,
+    pub(super) moved: Arc<AtomicU64>,
     /// Bytes that an earlier run had sent.
     kept: AtomicU64,
+    /// Bytes that were copied in the bucket.
+    pub(super) copied: AtomicU64,
 }
 
 /// One part to send.
-struct Part<'a> {
-    file: &'a InParts<'a>,
-    upload: &'a Upload,
+pub(super) struct Part<'a> {
+    pub(super) file: &'a InParts<'a>,
+    pub(super) upload: &'a Upload,
     /// From 1.
-    number: u32,
-    range: Range,
+    pub(super) number: u32,
+    pub(super) range: Range,
 }
 
 /// Parts that the store took, by number.

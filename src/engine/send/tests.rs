@@ -27,6 +27,7 @@ const MIB: u64 = 1 << 20;
 struct Place {
     ends: Ends,
     uploads: Uploads,
+    originals: Originals<'static>,
     server: Server,
     temp: tempfile::TempDir,
 }
@@ -58,7 +59,8 @@ impl Place {
         let bucket = connect(&store, &Network::default()).await.unwrap();
         let mount = Arc::new(Mount::open(&root).unwrap());
         let ends = Ends { mount, bucket, observer, stop: Stop::default() };
-        Place { uploads: Uploads::new(&ends, "op"), ends, server, temp }
+        let originals = Originals::new(&ends, &[], &[], &crate::profile::Profile::default());
+        Place { uploads: Uploads::new(&ends, "op"), originals, ends, server, temp }
     }
 
     fn write(&self, content: &[u8]) {
@@ -102,6 +104,7 @@ fn sender<'a>(place: &'a Place, pace: &'a Pace, buffered_max: u64) -> Sender<'a>
         pace,
         enforce: Enforce::Conditional,
         uploads: &place.uploads,
+        originals: &place.originals,
         rest: Rest::new(std::time::Duration::ZERO, crate::local::state::Clock { now: 0, granularity: 1 }),
         buffered_max,
     }

@@ -10,6 +10,7 @@ use lsync::path::RelPath;
 use lsync::plan::{Choices, Direction, MaxDelete};
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
+use lsync::sandbox::{Copies, Profile};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
@@ -205,13 +206,37 @@ async fn step(bench: &Bench, world: &mut World, step: Step) {
     assert_eq!(bench.objects(), world.objects, "the bucket");
 }
 
-fn story(steps: &[Step]) {
+/// Stores that make of copies what S3 makes of them, and others: what they hold in the end must not differ.
+fn profile() -> impl Strategy<Value = Profile> {
+    use Copies::{Empty, Made, Overwriting, Refused, Unconditional, WithMetadata};
+    let copies = prop_oneof![3 => Just(Made), 2 => prop::sample::select(&[Refused, Empty, Unconditional, Overwriting, WithMetadata][..])];
+    (copies, prop::bool::weighted(0.2)).prop_map(|(copies, no_conditional_writes)| Profile {
+        copies,
+        no_conditional_writes,
+        ..Profile::default()
+    })
+}
+
+fn story(steps: &[Step], profile: Profile) {
     runtime().block_on(async {
         let bench = Bench::start().await;
+        bench.s3.faults().set_profile(profile);
         let mut world = World::default();
         for next in steps {
             step(&bench, &mut world, *next).await;
         }
+    });
+}
+
+#[test]
+fn the_same_content_at_another_path_is_copied_in_the_stories() {
+    runtime().block_on(async {
+        let (bench, mut world) = (Bench::start().await, World::default());
+        let run = Step::Run(Run { who: 0, upload: true, delete: false, overwrite: false, only: None, without: None });
+        for next in [Step::Write(0, "a", Node::File(0)), run, Step::Write(0, "b", Node::File(0)), run] {
+            step(&bench, &mut world, next).await;
+        }
+        assert!(bench.s3.log().take().requests.contains(&("CopyObject", "b".into())));
     });
 }
 
@@ -224,7 +249,7 @@ proptest! {
     })]
 
     #[test]
-    fn random_stories_end_as_on_plain_maps(steps in steps()) {
-        story(&steps);
+    fn random_stories_end_as_on_plain_maps(steps in steps(), profile in profile()) {
+        story(&steps, profile);
     }
 }
