@@ -50,7 +50,7 @@ pub enum Event {
         /// Bytes of this piece.
         bytes: u64,
     },
-    /// Content bytes of a file that need not move, because the store copied them; may be taken back as [`Event::Moved`].
+    /// Content bytes of a file that were copied at the destination, and need not move; may be taken back as [`Event::Moved`].
     Copied {
         /// Which.
         path: RelPath,

@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::arrived::{read_back, trusted};
 use super::hashing::is_small;
+use super::here::Here;
 use super::learn::metadata;
 use super::pace::{Buffer, Pace};
 use super::reading::{Reader, Shown};
@@ -34,6 +35,8 @@ pub(super) struct Fetcher<'a> {
     pub(super) twice: bool,
     /// The store's ETags of objects in parts are known to tell nothing.
     pub(super) opaque_parts: bool,
+    /// What need not be fetched, because the mount holds it.
+    pub(super) here: &'a Here<'a>,
 }
 
 /// A file that is in place.
@@ -47,6 +50,8 @@ pub(super) struct Fetched {
     pub(super) proof: Proof,
     /// Bytes that an earlier run had brought.
     pub(super) kept: u64,
+    /// Bytes that other files of the mount held.
+    pub(super) copied: u64,
 }
 
 /// Tries of a broken transfer: with the waits between them about a minute, for a store that throttles.
@@ -65,8 +70,8 @@ struct Asked<'a> {
     seen: Seen,
 }
 
-/// Digests, what proves them, the stamp of the new file, and how many bytes of it an earlier run had brought.
-type Brought = (Digests, Proof, Stamp, u64);
+/// Digests, what proves them, the stamp of the new file, and how many bytes of it an earlier run had brought and other files held.
+type Brought = (Digests, Proof, Stamp, [u64; 2]);
 
 impl Asked<'_> {
     /// The recorded mtime, else the object's metadata, else when it was written.
@@ -102,10 +107,10 @@ impl Fetcher<'_> {
     /// The same, for a store that answers `etag`.
     async fn brought(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Fetched, NotSent> {
         let source = asked.source;
-        let (digests, proof, stamp, kept) =
+        let (digests, proof, stamp, [kept, copied]) =
             if source.size <= SINGLE_REQUEST_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
-        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept })
+        Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })
     }
 
     /// Brings an object in ranges, perhaps with parts that an earlier run has brought.
@@ -119,7 +124,7 @@ impl Fetcher<'_> {
             }
             got => got,
         };
-        let Got { digests, proof, head, kept } = got.inspect_err(|why| {
+        let Got { digests, proof, head, kept, copied } = got.inspect_err(|why| {
             if let NotSent::Item(FailureKind::Integrity | FailureKind::Stale | FailureKind::NoSpace, _) = why {
                 temp.give_up();
             }
@@ -131,7 +136,7 @@ impl Fetcher<'_> {
             let temp = Arc::into_inner(temp).ok_or_else(|| PlaceError::Clash("its temporary is still in use".into()))?;
             workplace.place(&mount, temp, &at, &seen)
         });
-        Ok((digests, proof, placed.await?.map_err(not_placed)?, kept))
+        Ok((digests, proof, placed.await?.map_err(not_placed)?, [kept, copied]))
     }
 
     /// Reads an object once more, and compares: what a way damages comes the same way hardly twice.
@@ -184,25 +189,32 @@ impl Fetcher<'_> {
                 let len = range_bytes.min(source.size - offset);
                 let expected = aligned.and(known.as_ref()).and_then(|parts| parts.md5s.get(usize::try_from(index).ok()?).copied());
                 if let Some(md5) = self.range_there(path, index, offset, len, expected, temp).await? {
-                    return Ok((md5, None, len));
+                    return Ok((md5, None, len, 0));
+                }
+                if let Some(md5) = expected
+                    && self.range_here(path, offset, len, md5, temp).await?
+                {
+                    temp.part_done(index, md5).map_err(not_placed)?;
+                    return Ok((md5, None, 0, len));
                 }
                 let (md5, head) = self.one_range(path, etag, source.size, offset, len, expected, temp).await?;
                 temp.part_done(index, md5).map_err(not_placed)?;
-                Ok::<_, NotSent>((md5, Some(head), 0))
+                Ok::<_, NotSent>((md5, Some(head), 0, 0))
             })
             .buffered(RANGES_IN_FLIGHT);
-        let (mut md5s, mut head, mut kept) = (Vec::new(), None, 0);
+        let (mut md5s, mut head, mut kept, mut copied) = (Vec::new(), None, 0, 0);
         while let Some(range) = ranges.next().await {
-            let (md5, got, was_there) = range?;
+            let (md5, got, was_there, was_here) = range?;
             md5s.push(md5);
             head = got.or(head);
             kept += was_there;
+            copied += was_here;
         }
         drop(ranges);
         let arrived = Parts { part_bytes: range_bytes, md5s };
         if let (Some(parts), Some(_)) = (known, aligned) {
             return if **parts == arrived {
-                Ok(Got { digests: Digests::of_parts(arrived), proof: Proof::Strong, head, kept })
+                Ok(Got { digests: Digests::of_parts(arrived), proof: Proof::Strong, head, kept, copied })
             } else {
                 Err(NotSent::Item(FailureKind::Integrity, "its parts do not match the manifest's digests".into()))
             };
@@ -214,7 +226,7 @@ impl Fetcher<'_> {
                            `lsync doctor` finds that out";
                 Err(NotSent::Item(FailureKind::Integrity, why.into()))
             }
-            (digests, proof) => Ok(Got { digests, proof, head, kept }),
+            (digests, proof) => Ok(Got { digests, proof, head, kept, copied }),
         }
     }
 
@@ -359,6 +371,8 @@ struct Got {
     head: Option<Head>,
     /// Bytes that an earlier run had brought.
     kept: u64,
+    /// Bytes that other files of the mount held.
+    copied: u64,
 }
 
 /// Digests of parts that fit a buffer; foreign part sizes may be huge.

@@ -12,6 +12,7 @@ mod doubt;
 mod examine;
 mod fetch;
 mod hashing;
+mod here;
 mod lanes;
 mod learn;
 mod lease;

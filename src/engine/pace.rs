@@ -82,7 +82,7 @@ impl Pace {
 
     /// The same for a part of `bytes` of which no more than `memory` are held at once.
     pub(super) async fn part_turn_with(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
-        let large = (bytes >= LARGE_BYTES).then_some(&self.parts);
+        let large = (memory >= LARGE_BYTES).then_some(&self.parts);
         self.stop.or(self.next_turn(large, bytes, memory)).await.ok_or(Error::Stopped)?
     }
 
@@ -95,13 +95,7 @@ impl Pace {
         };
         let memory = self.memory_kib.acquire_many(kib).await.map_err(closed)?;
         let slot = self.slots.acquire().await.map_err(closed)?;
-        if let Some(rate) = self.bytes_per_second {
-            let mut next = self.next.lock().await;
-            let start = (*next).max(Instant::now());
-            *next = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            drop(next);
-            tokio::time::sleep_until(start).await;
-        }
+        self.wait_for(bytes).await;
         Ok(Permit { _slot: slot, _large: large, _memory: memory })
     }
 
@@ -113,6 +107,20 @@ impl Pace {
         let _ready = self.hashing.ready();
         let way = self.stop.or(self.way.acquire()).await.ok_or(Error::Stopped)?;
         way.map(Some).map_err(|_| Error::Worker("the run's bounds are gone".into()))
+    }
+
+    /// Waits until so many bytes may move, for who has its turn and did not know whether it would move any.
+    pub(super) async fn room_for(&self, bytes: u64) -> Result<(), Error> {
+        self.stop.or(self.wait_for(bytes)).await.ok_or(Error::Stopped)
+    }
+
+    async fn wait_for(&self, bytes: u64) {
+        let Some(rate) = self.bytes_per_second.filter(|_| bytes > 0) else { return };
+        let mut next = self.next.lock().await;
+        let start = (*next).max(Instant::now());
+        *next = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        drop(next);
+        tokio::time::sleep_until(start).await;
     }
 
     /// A buffer with room for `bytes`; what it holds is of no meaning.

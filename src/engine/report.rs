@@ -157,7 +157,7 @@ pub struct Report {
     pub counts: Counts,
     /// Content bytes that this run moved.
     pub bytes: u64,
-    /// Content bytes that the store copied, so that they did not have to move.
+    /// Content bytes that were copied at the destination, which held them already: they did not move.
     pub copied_bytes: u64,
     /// Content bytes in scope at the source.
     pub total_bytes: u64,

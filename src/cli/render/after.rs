@@ -67,7 +67,11 @@ fn done(out: &mut String, report: &Report, took: Duration, page: &Page) {
     if moved > 0 {
         parts.push(format!("{}ed {}, {}", report.direction.verb(), items(moved), bytes(report.bytes)));
         if report.copied_bytes > 0 {
-            parts.push(format!("copied {} in the bucket", bytes(report.copied_bytes)));
+            let place = match report.direction {
+                Direction::Upload => "bucket",
+                Direction::Download => "mount",
+            };
+            parts.push(format!("copied {} in the {place}", bytes(report.copied_bytes)));
         }
     }
     if counts.deleted > 0 {

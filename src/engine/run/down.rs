@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::engine::fetch::{Fetcher, not_placed};
+use crate::engine::here::Here;
 use crate::engine::report::{FailureKind, Proof, chain};
 use crate::engine::room::check_room;
 use crate::engine::send::NotSent;
@@ -106,7 +107,8 @@ impl Work<'_> {
         let (pace, lanes) = (self.pace.clone(), self.lanes.clone());
         let multipart_etag = self.sight.store.as_ref().and_then(|store| store.multipart_etag);
         let (twice, opaque_parts) = (self.sight.manifest_unreadable, multipart_etag == Some(ETagKind::Opaque));
-        let fetcher = Fetcher { ends, pace: &pace, workplace, twice, opaque_parts };
+        let here = Here::new(&self.sight.local, &transfers);
+        let fetcher = Fetcher { ends, pace: &pace, workplace, twice, opaque_parts, here: &here };
         let fetcher = &fetcher;
         let queue = stream::iter(transfers)
             .then(|transfer| lanes.turn(transfer.source.bytes()).map(move |lane| (transfer, lane)))
@@ -128,7 +130,7 @@ impl Work<'_> {
             match fetched {
                 Ok(fetched) => {
                     self.tree_done(transfer);
-                    let kept = fetched.kept;
+                    let (kept, copied) = (fetched.kept, fetched.copied);
                     let done = Done {
                         entry: Some(fetched.entry),
                         stamp: Some(fetched.stamp),
@@ -137,8 +139,9 @@ impl Work<'_> {
                         verb: Verb::Download,
                     };
                     self.item_done(&transfer.path, done);
-                    // What an earlier run had brought, this one did not move.
-                    self.report.bytes -= kept;
+                    // What an earlier run had brought, and what the mount held, this one did not move.
+                    self.report.bytes -= kept + copied;
+                    self.report.copied_bytes += copied;
                 }
                 Err(why) => self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), why),
             }
