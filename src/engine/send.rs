@@ -160,8 +160,8 @@ impl Sender<'_> {
         if self.ends.stop.asked() {
             return Err(Once::Run(Error::Stopped));
         }
-        if let Some(stored) = self.copied(path, &mut put).await? {
-            return Ok(Written { stored, digests: Digests::of_whole(md5), kept: 0, copied: stamp.size });
+        if let Some(written) = Box::pin(self.copied(path, stamp, &mut put)).await? {
+            return Ok(written);
         }
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));

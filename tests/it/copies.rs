@@ -144,15 +144,19 @@ fn of_a_large_file_only_the_parts_are_sent_that_changed() {
 /// Whatever the store makes of copies, what it holds in the end is right, and what it cannot do is not asked for again.
 #[track_caller]
 fn copies_otherwise(copies: Copies, no_conditional_writes: bool, sends_whole: bool, sends_parts: bool) {
-    let (s3, mount) = agreed(&[("small", 1000), ("large", LARGE)]);
+    let (s3, mount) = agreed(&[("small", 1000), ("middle", 2 * MIB), ("large", LARGE)]);
     s3.faults().set_profile(Profile { copies, no_conditional_writes, ..Profile::default() });
     // What was learnt before is about another store.
     mount.remove(".lsync");
     lsync(&s3, &mount, "upload --yes").run().expect(0);
-    mount.write("small-twin", noise(1000)).write("large-twin", noise(LARGE));
+    mount.write("small-twin", noise(1000)).write("middle-twin", noise(2 * MIB)).write("large-twin", noise(LARGE));
     let (_, asked, ..) = upload(&s3, &mount, "");
     let sent = |operation: &str| asked.get(operation).copied().unwrap_or(0);
-    assert_eq!((sent("PutObject"), sent("UploadPart")), (usize::from(sends_whole), if sends_parts { 3 } else { 0 }), "{asked:?}");
+    // What is large enough for it is made of one copied part where it cannot be copied whole.
+    let puts = usize::from(sends_whole) + usize::from(sends_whole && sends_parts);
+    assert_eq!((sent("PutObject"), sent("UploadPart")), (puts, if sends_parts { 3 } else { 0 }), "{asked:?}");
+    let etag = s3.get_object(&s3.store.bucket, "middle-twin").expect("an object").1;
+    assert_eq!(etag.ends_with("-1"), sends_whole && !sends_parts, "{etag}");
     mount.write("third-twin", noise(LARGE)).write("small-third", noise(1000));
     let (_, asked, ..) = upload(&s3, &mount, "");
     let copied = ["CopyObject", "UploadPartCopy"].map(|operation| asked.contains_key(operation));
@@ -315,6 +319,41 @@ fn what_made_room_is_no_original() {
     fs::rename(mount.path("y/z"), mount.path("tmp")).expect("renamed");
     fs::remove_dir(mount.path("y")).expect("empty");
     fs::rename(mount.path("tmp"), mount.path("y")).expect("renamed");
+    upload(&s3, &mount, "");
+    same_on_both_sides(&s3, &mount);
+}
+
+/// An object of one copied part is as well guarded and as well known as one that was sent.
+#[test]
+fn an_object_of_one_copied_part_is_ours_whatever_becomes_of_the_answer() {
+    let middle = |operation, action| Rule { key_contains: Some("twin".into()), ..Rule::once(operation, action) };
+    for (rule, sent) in [
+        (middle("CompleteMultipartUpload", Action::DropAnswer), 0),
+        (middle("CompleteMultipartUpload", Action::Ok200Error("InternalError")), 0),
+        (middle("CompleteMultipartUpload", Action::Status(400, "InvalidPart")), 1),
+        (middle("CreateMultipartUpload", Action::Status(403, "AccessDenied")), 1),
+        (middle("UploadPartCopy", Action::Status(404, "NoSuchKey")), 1),
+    ] {
+        let (s3, mount) = agreed(&[("middle", 2 * MIB)]);
+        s3.faults().set_profile(Profile { copies: Copies::Overwriting, ..Profile::default() });
+        mount.write("twin", noise(2 * MIB));
+        s3.faults().push(rule);
+        let (_, asked, ..) = upload(&s3, &mount, "");
+        assert_eq!((s3.faults().pending(), asked.get("PutObject").copied().unwrap_or(0)), (0, sent), "{asked:?}");
+        same_on_both_sides(&s3, &mount);
+    }
+    // Killed before it is an object: the next run gives it up.
+    let (s3, mount) = agreed(&[("middle", 2 * MIB)]);
+    s3.faults().set_profile(Profile { copies: Copies::Overwriting, ..Profile::default() });
+    mount.write("twin", noise(2 * MIB));
+    for action in [Action::Hold, Action::DropAnswer] {
+        s3.faults().push(middle("CompleteMultipartUpload", action));
+        let run = lsync(&s3, &mount, "upload --yes").start();
+        s3.until_all_hit();
+        run.signal(Signal::KILL);
+        run.wait().expect(-9);
+        s3.faults().release();
+    }
     upload(&s3, &mount, "");
     same_on_both_sides(&s3, &mount);
 }

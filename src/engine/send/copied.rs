@@ -10,16 +10,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::parts::Part;
-use super::{Once, Sender};
-use crate::digest::{ETag, Md5, SINGLE_REQUEST_MAX, part_bytes_for};
+use super::{Once, Sender, Written};
+use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, part_bytes_for};
+use crate::engine::uploads::Begin;
 use crate::engine::{Ends, Error};
+use crate::entry::Stamp;
 use crate::event::Event;
 use crate::path::RelPath;
 use crate::profile::{Profile, Support};
 use crate::remote::copies::{CopyProbe, Original, Twin};
 use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
+use crate::remote::multipart::Upload;
 use crate::remote::object::{Guard, NONCE, Put, Stored};
 use crate::view::Remote;
+
+/// From this size on three requests without content are worth more than one with it.
+const ONE_PART_MIN: u64 = 1 << 20;
 
 /// What the bucket holds, by digest, as far as something that is to be sent may be the same; and what its copies are worth.
 pub(in crate::engine) struct Originals<'a> {
@@ -43,14 +49,14 @@ impl<'a> Originals<'a> {
     pub(in crate::engine) fn new(ends: &Ends, objects: &'a [(RelPath, Remote)], sizes: &[u64], store: &Profile) -> Originals<'a> {
         let in_one: HashSet<u64> = sizes.iter().copied().filter(|size| (1..=SINGLE_REQUEST_MAX).contains(size)).collect();
         let in_parts: HashSet<u64> = sizes.iter().filter_map(|size| part_bytes_for(*size)).collect();
-        let (whole_off, parts_off) = (in_one.is_empty() || !store.may_copy(), in_parts.is_empty() || !store.may_copy_parts());
+        let (whole_off, parts_off) = (!store.may_copy(), !store.may_copy_parts());
         let (mut wholes, mut parts) = (HashMap::new(), HashMap::new());
         for (at, (_, remote)) in objects.iter().enumerate().filter(|_| !(whole_off && parts_off)) {
             let Some(file) = remote.entry.file().filter(|_| remote.object.is_some()) else { continue };
-            if let Some(md5) = file.digests.whole.filter(|_| !whole_off && in_one.contains(&file.size)) {
+            if let Some(md5) = file.digests.whole.filter(|_| in_one.contains(&file.size)) {
                 wholes.entry(md5).or_insert(at);
             }
-            if let Some(known) = file.digests.parts.as_deref().filter(|known| !parts_off && in_parts.contains(&known.part_bytes)) {
+            if let Some(known) = file.digests.parts.as_deref().filter(|known| in_parts.contains(&known.part_bytes)) {
                 for (index, md5) in (0..).zip(&known.md5s) {
                     parts.entry(*md5).or_insert((at, index));
                 }
@@ -77,14 +83,14 @@ impl<'a> Originals<'a> {
 
     /// An object that holds this content and is not the one at `key` itself.
     fn whole(&self, key: &str, size: u64, md5: Md5) -> Option<(usize, Original)> {
-        let at = *self.wholes.get(&md5).filter(|_| !self.whole_off.load(Ordering::Relaxed))?;
+        let at = *self.wholes.get(&md5)?;
         let (original, of_size) = self.original(at)?;
         (of_size == size && original.key != key).then_some((at, original))
     }
 
     /// An object that holds this content in a range.
     fn part(&self, bytes: u64, md5: Md5) -> Option<(usize, Original, Range<u64>)> {
-        let (at, index) = *self.parts.get(&md5).filter(|_| !self.parts_off.load(Ordering::Relaxed))?;
+        let (at, index) = *self.parts.get(&md5).filter(|_| self.may_copy_parts())?;
         let (original, size) = self.original(at)?;
         let part_bytes = self.objects[at].1.entry.file()?.digests.parts.as_ref()?.part_bytes;
         let start = index.checked_mul(part_bytes)?;
@@ -103,6 +109,9 @@ impl<'a> Originals<'a> {
 
     /// Whether whole objects may be copied here: known, or asked with a few small requests.
     async fn may_copy_wholes(&self) -> bool {
+        if self.whole_off.load(Ordering::Relaxed) {
+            return false;
+        }
         let known = self.store().clone();
         let is_known = known.copies.is_some() && (!known.is_conditional() || known.conditional_copies.is_some());
         let ask = async || {
@@ -132,6 +141,18 @@ impl<'a> Originals<'a> {
         }
     }
 
+    fn may_copy_parts(&self) -> bool {
+        !self.parts_off.load(Ordering::Relaxed)
+    }
+
+    /// After a part that was not copied.
+    fn part_not_copied(&self, at: usize, why: &RemoteError) {
+        if matches!(why.kind, RemoteKind::Unsupported | RemoteKind::Protocol) {
+            self.parts_are(Support::Refused);
+        }
+        self.not_copied(at, why, &self.parts_off);
+    }
+
     fn parts_are(&self, support: Support) {
         self.store().part_copies.get_or_insert(support);
         if support != Support::Honoured {
@@ -150,19 +171,30 @@ impl<'a> Originals<'a> {
 
 impl Sender<'_> {
     /// Makes the object of one that holds the same. `None`: it is to be put, as `put` says then.
-    pub(super) async fn copied(&self, path: &RelPath, put: &mut Put) -> Result<Option<Stored>, Once> {
+    pub(super) async fn copied(&self, path: &RelPath, stamp: Stamp, put: &mut Put) -> Result<Option<Written>, Once> {
         let (originals, size) = (self.originals, put.body.len() as u64);
         let Some((at, of)) = originals.whole(&put.key, size, put.md5) else { return Ok(None) };
-        if !originals.may_copy_wholes().await {
-            return Ok(None);
+        let written = if originals.may_copy_wholes().await {
+            self.whole_copied(at, of, put).await?
+        } else if size >= ONE_PART_MIN && originals.may_copy_parts() {
+            self.one_part_copied(at, &of, path, stamp, put).await?
+        } else {
+            None
+        };
+        if written.is_some() {
+            self.ends.tell(Event::Copied { path: path.clone(), bytes: size });
         }
+        Ok(written)
+    }
+
+    async fn whole_copied(&self, at: usize, of: Original, put: &mut Put) -> Result<Option<Written>, Once> {
+        let (originals, size) = (self.originals, put.body.len() as u64);
         let (guard, about) = (put.guard.clone(), put.about.clone());
         let twin = Twin { of, key: put.key.clone(), size, guard, enforce: put.enforce, about };
         let copy = Box::pin(self.ends.bucket.copy_whole(&twin));
         match self.ends.stop.or_soon(copy).await.ok_or(Once::Run(Error::Stopped))? {
             Ok(stored) if stored.etag.md5() == Some(put.md5) => {
-                self.ends.tell(Event::Copied { path: path.clone(), bytes: size });
-                Ok(Some(stored))
+                Ok(Some(Written { stored, digests: Digests::of_whole(put.md5), kept: 0, copied: size }))
             }
             Ok(other) => {
                 // A store that answers so once is not asked again, and what it made is replaced, under another nonce.
@@ -178,6 +210,47 @@ impl Sender<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Where copies of whole objects are not guarded as they should be: an upload of one part, of which an object is made, under the guard of
+    /// every upload, only when the part is what it should be.
+    async fn one_part_copied(&self, at: usize, of: &Original, path: &RelPath, stamp: Stamp, put: &Put) -> Result<Option<Written>, Once> {
+        let (upload, open) = match self.uploads.begin(path, stamp, stamp.size, put.about.clone()).await {
+            Ok(begun) => begun,
+            Err(Begin::Run(e)) => return Err(e.into()),
+            Err(Begin::Remote(e)) => {
+                self.originals.not_copied(at, &e, &self.originals.parts_off);
+                return Ok(None);
+            }
+        };
+        let made = self.one_part(at, of, &upload, put).await;
+        match &made {
+            Ok(Some(_)) => self.uploads.over(&upload.nonce)?,
+            Ok(None) | Err(_) => self.uploads.give_up_and_tell(&open).await?,
+        }
+        let composite = Parts { part_bytes: stamp.size, md5s: vec![put.md5] }.composite();
+        let digests = Digests { composite: Some(Box::new((composite, 1))), ..Digests::of_whole(put.md5) };
+        Ok(made?.map(|stored| Written { stored, digests, kept: 0, copied: stamp.size }))
+    }
+
+    async fn one_part(&self, at: usize, of: &Original, upload: &Upload, put: &Put) -> Result<Option<Stored>, Once> {
+        let (stop, bucket, size) = (&self.ends.stop, &self.ends.bucket, put.body.len() as u64);
+        let copy = Box::pin(bucket.copy_part(upload, 1, of, None));
+        let etag = match stop.or(copy).await.ok_or(Once::Run(Error::Stopped))? {
+            Ok(etag) if etag.md5() == Some(put.md5) => etag,
+            Ok(_) => {
+                self.originals.parts_are(Support::Ignored);
+                return Ok(None);
+            }
+            Err(e) => {
+                self.originals.part_not_copied(at, &e);
+                return Ok(None);
+            }
+        };
+        self.uploads.part(&upload.nonce, 1, put.md5, &etag)?;
+        let complete = Box::pin(bucket.complete_upload(upload, std::slice::from_ref(&etag), size, &put.guard, put.enforce));
+        // Why it failed, if it did, shows when the same content is put under the same guard and nonce.
+        Ok(stop.or_soon(complete).await.ok_or(Once::Run(Error::Stopped))?.ok())
     }
 
     /// Makes a part of one that is the same. `None`: it is to be sent.
@@ -199,10 +272,7 @@ impl Sender<'_> {
             }
             Err(e) if e.kind == RemoteKind::Stopped => Err(e.into()),
             Err(e) => {
-                if matches!(e.kind, RemoteKind::Unsupported | RemoteKind::Protocol) {
-                    originals.parts_are(Support::Refused);
-                }
-                originals.not_copied(at, &e, &originals.parts_off);
+                originals.part_not_copied(at, &e);
                 Ok(None)
             }
         }

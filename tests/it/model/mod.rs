@@ -189,7 +189,9 @@ async fn step(bench: &Bench, world: &mut World, step: Step) {
                 (Ok(report), End::Told(expected)) => {
                     assert_eq!(told(&report, expected.copies.clone()), expected);
                     let after = bench.copies(&run);
-                    for id in 0..3 {
+                    // "… is first copied to `.lsync/history/<op>/` where CopyObject works".
+                    let cannot = run.upload && matches!(bench.s3.faults().profile().copies, Copies::Refused | Copies::Empty);
+                    for id in (0..3).filter(|_| !cannot) {
                         let owed = expected.copies.iter().filter(|copy| **copy == id).count();
                         let (had, has) = (before[usize::from(id)], after[usize::from(id)]);
                         assert!(has >= had + owed, "{owed} copies of content {id} are owed; there were {had}, and now {has}");
