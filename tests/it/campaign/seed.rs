@@ -1,7 +1,7 @@
 //! What a seed means: the store, the past, the command and the storm. Does nothing.
 
 use lsync::plan::{Choices, Direction};
-use lsync::sandbox::{Hazard, Profile, Storm};
+use lsync::sandbox::{Copies, Hazard, Profile, Storm};
 
 use crate::support::seed::Seed;
 
@@ -47,7 +47,7 @@ impl Story {
         Story {
             seed,
             store,
-            profile,
+            profile: Profile { copies: copies(seed), ..profile },
             direction,
             has_past,
             delete: has_past && dice.once_in(3),
@@ -65,6 +65,14 @@ impl Story {
     pub(super) fn is_upload(&self) -> bool {
         self.direction == Direction::Upload
     }
+}
+
+/// What the store makes of copies; mostly what S3 makes of them. From dice of its own: what else a seed means stays as it was before there
+/// were copies.
+fn copies(seed: u64) -> Copies {
+    use Copies::{Empty, Made, Overwriting, Refused, Unconditional, Whole, WithMetadata};
+    let mut dice = Seed::new(!seed);
+    if dice.below(3) > 0 { Made } else { *dice.pick(&[Refused, Empty, Unconditional, Overwriting, WithMetadata, Whole]) }
 }
 
 /// One kind of fault, often, and every second time one that damages bodies; or all kinds, more rarely.

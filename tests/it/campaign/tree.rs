@@ -65,13 +65,41 @@ pub(super) fn edit(dice: &mut Seed, mount: &Mount) {
     if mount.tree().iter().all(|node| node.kind != "file") {
         write(dice, mount, "a");
     }
+    double(&mut Seed::new(!dice.number()), mount);
+}
+
+/// Copies and renames some, and changes a large file in place. With dice of its own: what else a seed means stays as it is without.
+fn double(dice: &mut Seed, mount: &Mount) {
+    for _ in 0..dice.below(3) {
+        let (from, to) = (*dice.pick(&NAMES), *dice.pick(&NAMES));
+        let renamed = dice.once_in(2);
+        if from != to && mount.has(from) {
+            put(mount, to, std::fs::read(mount.path(from)).expect("a file"));
+            if renamed {
+                mount.remove(from);
+            }
+        }
+    }
+    if mount.has("big/model.bin") && dice.once_in(2) {
+        let mut content = std::fs::read(mount.path("big/model.bin")).expect("a file");
+        let at = usize::try_from(dice.below(content.len() as u64)).expect("it is an index");
+        content[at] ^= 1;
+        put(mount, "big/model.bin", content);
+    }
+    if mount.has("big/model.bin") && dice.once_in(2) {
+        put(mount, "big/twin.bin", std::fs::read(mount.path("big/model.bin")).expect("a file"));
+    }
 }
 
 fn write(dice: &mut Seed, mount: &Mount, name: &str) {
     let size = if name.starts_with("big/") { *dice.pick(&LARGE) } else { *dice.pick(&SIZES) };
     let content = bytes(dice, size);
+    put(mount, name, content);
+}
+
+fn put(mount: &Mount, name: &str, content: Vec<u8>) {
     // A file's time travels with its content alone: the same content has the same time.
-    let time = content.iter().take(8).fold(size as u64, |time, byte| time << 7 ^ u64::from(*byte));
+    let time = content.iter().take(8).fold(content.len() as u64, |time, byte| time << 7 ^ u64::from(*byte));
     mount.write(name, content).mtime(name, 1_700_000_000_000_000_000 + (time >> 5));
 }
 
