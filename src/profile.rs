@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_may_be_tried_and_what_is_not_honoured_may_not() {
+        let check =
+            |profile: Profile, expected: (bool, bool)| assert_eq!((profile.may_copy(), profile.may_copy_parts()), expected, "{profile:?}");
+        let aws = Profile { conditional_writes: Some(Support::Honoured), single_etag: Some(ETagKind::Md5), ..Profile::default() };
+        check(Profile::default(), (true, true));
+        check(aws.clone(), (true, true));
+        check(Profile { copies: Some(Support::Ignored), ..aws.clone() }, (false, true));
+        check(Profile { conditional_copies: Some(Support::Ignored), ..aws.clone() }, (false, true));
+        check(
+            Profile { conditional_copies: Some(Support::Ignored), conditional_writes: Some(Support::Ignored), ..aws.clone() },
+            (true, true),
+        );
+        check(Profile { single_etag: Some(ETagKind::Opaque), ..aws.clone() }, (false, true));
+        check(Profile { part_copies: Some(Support::Refused), ..aws }, (true, false));
+    }
+
+    #[test]
     fn kinds_of_etags_are_told_by_the_content() {
         let md5 = digest_one(b"abc");
         assert_eq!(ETagKind::of_single(&ETag::Hex(md5), md5), ETagKind::Md5);

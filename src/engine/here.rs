@@ -30,7 +30,7 @@ impl<'a> Here<'a> {
         let wanted: HashSet<u64> =
             transfers.iter().filter_map(|transfer| transfer.source.file()?.digests.parts.as_ref()).map(|parts| parts.part_bytes).collect();
         let mut parts = HashMap::new();
-        for (at, (_, local)) in local.iter().enumerate().filter(|_| !wanted.is_empty()) {
+        for (at, (_, local)) in local.iter().enumerate().take(if wanted.is_empty() { 0 } else { local.len() }) {
             let Some(known) = known(&local.entry).filter(|known| wanted.contains(&known.part_bytes)) else { continue };
             for (index, md5) in (0..).zip(&known.md5s) {
                 parts.entry(*md5).or_insert((at, index));

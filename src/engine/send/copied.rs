@@ -51,7 +51,8 @@ impl<'a> Originals<'a> {
         let in_parts: HashSet<u64> = sizes.iter().filter_map(|size| part_bytes_for(*size)).collect();
         let (whole_off, parts_off) = (!store.may_copy(), !store.may_copy_parts());
         let (mut wholes, mut parts) = (HashMap::new(), HashMap::new());
-        for (at, (_, remote)) in objects.iter().enumerate().filter(|_| !(whole_off && parts_off)) {
+        let nothing = in_one.is_empty() && in_parts.is_empty() || whole_off && parts_off;
+        for (at, (_, remote)) in objects.iter().enumerate().take(if nothing { 0 } else { objects.len() }) {
             let Some(file) = remote.entry.file().filter(|_| remote.object.is_some()) else { continue };
             if let Some(md5) = file.digests.whole.filter(|_| in_one.contains(&file.size)) {
                 wholes.entry(md5).or_insert(at);
@@ -276,5 +277,52 @@ impl Sender<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests {
+    use super::*;
+    use crate::digest::digest_one;
+    use crate::engine::send::tests::Place;
+    use crate::entry::{Entry, File, Kind};
+
+    const MIB: u64 = 1 << 20;
+
+    fn object(path: &str, size: u64, digests: Digests) -> (RelPath, Remote) {
+        let etag = ETag::parse(&format!("etag of {path}"));
+        let file = File { size, digests, etag: Some(etag.clone()), mtime: None };
+        let entry = Entry { kind: Kind::File(file), mode: None };
+        (RelPath::new(path).unwrap(), Remote { entry, last_modified: None, object: Some((etag, size)) })
+    }
+
+    /// "An equal size to an object that is listed now and known by (etag, size) with a digest."
+    #[tokio::test]
+    async fn an_original_has_the_size_and_the_digest_and_is_another_object() {
+        let place = Place::new(std::sync::Arc::new(|_| {})).await;
+        let (x, y, z) = (digest_one(b"x"), digest_one(b"y"), digest_one(b"z"));
+        let parts = |md5s: &[Md5]| Digests::of_parts(Parts { part_bytes: 8 * MIB, md5s: md5s.to_vec() });
+        let objects = [
+            object("a", 3, Digests::of_whole(x)),
+            object("b", 4, Digests::of_whole(y)),
+            object("large", 17 * MIB, parts(&[x, y, z])),
+            object("other", 17 * MIB, Digests::of_parts(Parts { part_bytes: 5 * MIB, md5s: vec![digest_one(b"5"); 4] })),
+        ];
+        let of = |sizes: &[u64], store: &Profile| Originals::new(&place.ends, &objects, sizes, store);
+        let unknown = Profile::default();
+        let originals = of(&[3, 20 * MIB], &unknown);
+        let whole = |key: &str, size, md5| originals.whole(key, size, md5).map(|(_, of)| of.key);
+        assert_eq!(whole("new", 3, x).as_deref(), Some("a"));
+        assert_eq!((whole("a", 3, x), whole("new", 4, x), whole("new", 4, y), whole("new", 3, z)), (None, None, None, None));
+        let part = |bytes, md5| originals.part(bytes, md5).map(|(_, of, range)| (of.key, range));
+        assert_eq!(part(8 * MIB, y), Some(("large".into(), 8 * MIB..16 * MIB)));
+        assert_eq!(part(MIB, z), Some(("large".into(), 16 * MIB..17 * MIB)));
+        assert_eq!((part(8 * MIB, z), part(MIB, y), part(5 * MIB, digest_one(b"5"))), (None, None, None));
+        originals.gone().insert(2);
+        assert_eq!(part(8 * MIB, y), None);
+        assert!(of(&[0, 5], &unknown).wholes.is_empty() && of(&[3], &unknown).parts.is_empty());
+        let refused = Profile { part_copies: Some(Support::Refused), ..unknown };
+        assert!(of(&[20 * MIB], &refused).part(8 * MIB, y).is_none());
     }
 }

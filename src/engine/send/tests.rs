@@ -24,8 +24,8 @@ use crate::sandbox::{Action, Options, Rule, Server};
 const MIB: u64 = 1 << 20;
 
 /// A mount, a server with a bucket, and what a run has.
-struct Place {
-    ends: Ends,
+pub(super) struct Place {
+    pub(super) ends: Ends,
     uploads: Uploads,
     originals: Originals<'static>,
     server: Server,
@@ -33,7 +33,7 @@ struct Place {
 }
 
 impl Place {
-    async fn new(observer: Observer) -> Place {
+    pub(super) async fn new(observer: Observer) -> Place {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().join("mount");
         fs::create_dir(&root).unwrap();
