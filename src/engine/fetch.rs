@@ -70,8 +70,16 @@ struct Asked<'a> {
     seen: Seen,
 }
 
-/// Digests, what proves them, the stamp of the new file, and how many bytes of it an earlier run had brought and other files held.
-type Brought = (Digests, Proof, Stamp, [u64; 2]);
+/// An object that is in place.
+struct Brought {
+    digests: Digests,
+    proof: Proof,
+    stamp: Stamp,
+    /// Bytes that an earlier run had brought.
+    kept: u64,
+    /// Bytes that other files of the mount held.
+    copied: u64,
+}
 
 impl Asked<'_> {
     /// The recorded mtime, else the object's metadata, else when it was written.
@@ -107,7 +115,7 @@ impl Fetcher<'_> {
     /// The same, for a store that answers `etag`.
     async fn brought(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Fetched, NotSent> {
         let source = asked.source;
-        let (digests, proof, stamp, [kept, copied]) =
+        let Brought { digests, proof, stamp, kept, copied } =
             if source.size <= SINGLE_REQUEST_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })
@@ -136,7 +144,7 @@ impl Fetcher<'_> {
             let temp = Arc::into_inner(temp).ok_or_else(|| PlaceError::Clash("its temporary is still in use".into()))?;
             workplace.place(&mount, temp, &at, &seen)
         });
-        Ok((digests, proof, placed.await?.map_err(not_placed)?, [kept, copied]))
+        Ok(Brought { digests, proof, stamp: placed.await?.map_err(not_placed)?, kept, copied })
     }
 
     /// Reads an object once more, and compares: what a way damages comes the same way hardly twice.

@@ -52,11 +52,11 @@ impl Fetcher<'_> {
             };
             drop(turn);
             match written.map_err(not_placed)? {
-                Some((digests, proof, Went::Placed(stamp))) => return Ok((digests, proof, stamp, [0, 0])),
+                Some((digests, proof, Went::Placed(stamp))) => return Ok(Brought { digests, proof, stamp, kept: 0, copied: 0 }),
                 Some((digests, proof, Went::Written(temp))) => {
                     self.is_there_again(path, size, etag, &digests).await?;
                     let stamp = blocking(move || place(temp)).await?.map_err(not_placed)?;
-                    return Ok((digests, proof, stamp, [0, 0]));
+                    return Ok(Brought { digests, proof, stamp, kept: 0, copied: 0 });
                 }
                 None => {
                     let why = "its digest does not match".into();
