@@ -3,8 +3,8 @@
 //!
 //! By Little's law so many transfers of such a latency are such a rate: a window is one transfer per lane, and the rate follows from their
 //! mean latency. Twice as many lanes stay when they brought a good part of twice the rate. Nothing is tried where the rate is what a
-//! processor can do anyway, as on loopback, where more lanes only cost. When the rate falls by half (the store throttles, or others use the
-//! line), half of the lanes go again.
+//! processor can do anyway, as on loopback, where more lanes only cost. When the rate falls by half and stays there (the store
+//! throttles, or others use the line), half of the lanes go again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tokio::time::Instant;
 const FIRST: usize = 48;
 /// The most lanes that pay anywhere.
 const MOST: usize = 512;
-/// Twice as many lanes must be so much faster.
-const GAIN: f64 = 1.25;
+/// More lanes must bring this share of what they could: twice as many must be 1.4 times as fast.
+const GAIN: f64 = 0.4;
 /// Transfers a second that are enough.
 const ENOUGH: f64 = 6000.0;
 /// How long what was found holds.
-const HOLDS: Duration = Duration::from_secs(10);
+const HOLDS: Duration = Duration::from_secs(2);
 /// What is larger measures the line and not its latency, and needs no more lanes than there are at first.
 const SMALL_BYTES: u64 = 1 << 20;
 
@@ -85,8 +85,8 @@ struct Measured {
     tried_against: Option<(usize, f64)>,
     /// The best rate of late.
     best: f64,
-    /// The rate when lanes were taken away: more go while that costs nothing.
-    fell_to: Option<f64>,
+    /// Windows in a row that were slow.
+    slow: u32,
     holds_until: Instant,
 }
 
@@ -164,7 +164,7 @@ impl Measured {
             latency: Duration::ZERO,
             tried_against: None,
             best: 0.0,
-            fell_to: None,
+            slow: 0,
             holds_until: now,
         }
     }
@@ -183,25 +183,27 @@ impl Measured {
         let rate = self.lanes as f64 / mean.max(1e-6);
         (self.done, self.latency) = (0, Duration::ZERO);
         match self.tried_against.take() {
-            Some((before, rate_before)) if rate < rate_before * GAIN => {
+            Some((before, rate_before)) if rate < rate_before * (1.0 + GAIN * (self.lanes as f64 / before as f64 - 1.0)) => {
                 self.best = rate_before;
                 self.change(before, now);
             }
-            None if rate < self.best / 2.0 && self.lanes > self.first => self.fall(rate, now),
-            None if self.fell_to.take().is_some_and(|before| rate > before * 0.8) && self.lanes > self.first => self.fall(rate, now),
+            None if rate < self.best / 2.0 && self.lanes > self.first => {
+                self.slow += 1;
+                self.best *= 0.98;
+                // One may have met a pause that is over.
+                if self.slow > 1 {
+                    self.change((self.lanes / 2).max(self.first), now);
+                }
+            }
             _ => {
+                self.slow = 0;
                 self.best = rate.max(self.best * 0.9);
                 if rate < ENOUGH && self.lanes < self.most && now >= self.holds_until {
-                    self.tried_against = Some((self.lanes, rate));
+                    self.tried_against = Some((self.lanes, self.best));
                     self.change((self.lanes * 2).min(self.most), now);
                 }
             }
         }
-    }
-
-    fn fall(&mut self, rate: f64, now: Instant) {
-        (self.best, self.fell_to) = (rate, Some(rate));
-        self.change((self.lanes / 2).max(self.first), now);
     }
 
     fn change(&mut self, lanes: usize, now: Instant) {
@@ -284,7 +286,7 @@ mod tests {
                 let more = wanted > measured.lanes;
                 (measured.done, measured.latency) = (measured.lanes, Duration::from_secs(1000));
                 measured.best = if more { 0.0 } else { f64::MAX };
-                (measured.tried_against, measured.holds_until) = (None, Instant::now());
+                (measured.tried_against, measured.holds_until, measured.slow) = (None, Instant::now(), 1);
             }
             lane.done();
             while lanes.locked().too_many > 0 {

@@ -70,8 +70,10 @@ impl Bucket {
     /// Whether conditions that do not hold are refused, of a key where an object is.
     pub(super) async fn refuses_wrong_conditions(&self, key: &str) -> Result<Option<Support>, Error> {
         let other = ETag::Hex(digest_one(b"something else"));
-        for guard in [Guard::Absent, Guard::Is(other, 0)] {
-            match self.try_guarded(key, guard).await? {
+        // Neither is to change anything, so that one need not wait for the other.
+        let (absent, changed) = tokio::join!(self.try_guarded(key, Guard::Absent), self.try_guarded(key, Guard::Is(other, 0)));
+        for tried in [absent, changed] {
+            match tried? {
                 Tried::Held => {}
                 Tried::Stored(_) => return Ok(Some(Support::Ignored)),
                 Tried::Refused => return Ok(Some(Support::Refused)),
