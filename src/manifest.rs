@@ -118,13 +118,6 @@ pub enum Unreadable {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    n: String,
-    #[serde(flatten)]
-    record: Record,
-}
-
-#[derive(Serialize, Deserialize)]
 struct End {
     end: u64,
     md5: String,
@@ -158,7 +151,7 @@ impl Manifest {
         let mut out = Vec::with_capacity(512 + self.entries.len() * 200);
         write_line(&mut out, &self.header);
         for (path, entry) in &self.entries {
-            write_line(&mut out, &Line { n: path.as_str().to_owned(), record: Record::from(entry) });
+            write_line(&mut out, &Record::named(path, entry));
         }
         let md5 = digest_one(&out).hex();
         write_line(&mut out, &End { end: self.entries.len() as u64, md5 });
@@ -179,9 +172,9 @@ impl Manifest {
         let mut entries = Tree::new();
         if last > first + 1 {
             for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
-                let line: Line = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
-                let path = RelPath::new(&line.n).map_err(|e| Unreadable::Damaged(format!("{:?}: {e}", line.n)))?;
-                let entry = line.record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {:?}", line.n)))?;
+                let record: Record<'_> = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
+                let path = RelPath::new(record.name()).map_err(|e| Unreadable::Damaged(format!("{:?}: {e}", record.name())))?;
+                let entry = record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {:?}", path.as_str())))?;
                 if entries.last().is_some_and(|(before, _)| *before >= path) {
                     return Err(damaged("its entries are not in order"));
                 }

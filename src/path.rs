@@ -1,6 +1,8 @@
 //! Relative paths as the mount and the bucket share them, and how names are shown to a person. Touches no disk.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Longest name of one path segment, in bytes, that file systems of this kind hold.
@@ -14,7 +16,9 @@ pub const RESERVED: &str = ".lsync";
 ///
 /// Invariants: UTF-8, not empty, no leading or trailing `/`; no segment is empty, `.`, `..`, holds NUL or is longer than
 /// [`MAX_SEGMENT_BYTES`]. So joining it to a directory never leaves that directory lexically. Ordered by bytes, as S3 lists.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Copies share one text, and are known to be equal without reading it.
+#[derive(Clone)]
 pub struct RelPath(Arc<str>);
 
 /// Why a name cannot be a [`RelPath`]; reads as a fragment after the shown name.
@@ -107,6 +111,32 @@ fn check(text: &str) -> Result<(), BadPath> {
         }
     }
     Ok(())
+}
+
+impl PartialEq for RelPath {
+    fn eq(&self, other: &RelPath) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for RelPath {}
+
+impl PartialOrd for RelPath {
+    fn partial_cmp(&self, other: &RelPath) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &RelPath) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl Hash for RelPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
 }
 
 impl fmt::Display for RelPath {

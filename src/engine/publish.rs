@@ -6,7 +6,7 @@ use super::run::Work;
 use super::send::random_bits;
 use super::{Error, blocking};
 use crate::digest::digest_one;
-use crate::entry::{Entry, Kind, Local, Tree, below};
+use crate::entry::{Entry, Kind, Local, Tree, with_something_below};
 use crate::local::lock::{host_name, now};
 use crate::manifest::{self, Header, KEPT, Manifest, Name};
 use crate::path::RelPath;
@@ -140,7 +140,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
 
 /// What the manifest says of a path that holds the same on both sides.
 fn agreed(local: &Local, bucket: &Remote) -> Entry {
-    let mut entry = bucket.entry.clone();
+    let mut entry = Entry::clone(&bucket.entry);
     entry.mode = bucket.entry.mode.or(local.entry.mode);
     if let (Kind::File(theirs), Some(ours)) = (&mut entry.kind, local.entry.file()) {
         theirs.digests.learn(&ours.digests);
@@ -164,12 +164,11 @@ fn replace(tree: &mut Tree, entries: Tree) {
 /// what lies below.
 fn drop_what_became_a_directory(work: &Work<'_>, tree: &mut Tree) {
     let is_lost = |path: &RelPath| work.sight.view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
-    let full: Vec<RelPath> = tree
-        .iter()
-        .filter(|(path, entry)| (entry.kind == Kind::Dir || is_lost(path)) && !below(tree, path.as_str()).is_empty())
-        .map(|(path, _)| path.clone())
-        .collect();
-    tree.retain(|(path, _)| full.binary_search(path).is_err());
+    let full = with_something_below(tree, tree).into_iter().map(|at| &tree[at]);
+    let full: Vec<RelPath> = full.filter(|(path, entry)| entry.kind == Kind::Dir || is_lost(path)).map(|(path, _)| path.clone()).collect();
+    if !full.is_empty() {
+        tree.retain(|(path, _)| full.binary_search(path).is_err());
+    }
 }
 
 /// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.

@@ -8,7 +8,7 @@ use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
 use crate::diff::{is_another_version, mode_agreed};
-use crate::entry::{Entry, Kind, Stamp, find};
+use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
 use crate::local::mount::Looked;
@@ -17,6 +17,7 @@ use crate::local::store;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
+use crate::view::Remote;
 
 /// What comes with the items.
 pub(super) struct Change {
@@ -38,18 +39,23 @@ pub(super) struct Clocks {
 
 /// True when paths that are the same on both sides would change the base.
 pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
+    let (here, there, known) = (InOrder::new(&sight.local), InOrder::new(&sight.view.entries), InOrder::new(&sight.state.entries));
     plan.same.iter().any(|path| {
-        let known = find(&sight.state.entries, path.as_str());
-        agreed_base(sight, path, known).is_some_and(|new| known.and_then(|k| k.base.as_deref()) != Some(&new))
+        let (Some((_, local)), Some((_, bucket))) = (here.find(path.as_str()), there.find(path.as_str())) else { return false };
+        let known = known.find(path.as_str()).map(|(_, known)| known);
+        known.and_then(|k| k.base.as_deref()) != Some(&agreed(local, bucket, known, sight.umask))
     })
 }
 
 /// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
 pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
-    let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
+    Some(agreed(sight.local(path.as_str())?, sight.bucket(path.as_str())?, known, sight.umask))
+}
+
+fn agreed(local: &Local, bucket: &Remote, known: Option<&Known>, umask: u32) -> Entry {
     let old = known.and_then(|k| k.base.as_deref());
     let before = old.filter(|old| bucket.entry.mode.is_some() || !is_another_version(old, &bucket.entry)).and_then(|old| old.mode);
-    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, before, sight.umask);
+    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, before, umask);
     let mut entry = Entry { kind: local.entry.kind.clone(), mode };
     if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
         file.etag.clone_from(&theirs.etag);
@@ -61,7 +67,7 @@ pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) 
             file.mtime = old.mtime.or(file.mtime);
         }
     }
-    Some(entry)
+    entry
 }
 
 /// Saves. Racy stamps are not trusted; files that this run itself placed are looked at again once their stamps cannot hide a change.

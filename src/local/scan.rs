@@ -1,9 +1,13 @@
 //! Walks the mount and tells what lies there. Reads no file content, follows no link, never leaves the device.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::mount::{LocalError, Mount};
+use super::state::Known;
 use super::walk::Walker;
+use crate::digest::Digests;
+use crate::entry::{Entry, Stamp};
 use crate::filter::{BadPattern, Filter, Patterns};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
@@ -62,12 +66,39 @@ pub struct Walk<'a> {
     pub patterns: &'a Patterns,
     /// The rules of an earlier walk, instead of the patterns and of the `.syncignore` files that lie there now.
     pub rules: Option<&'a Filter>,
+    /// What is known about a path, for what comes to be found there; asked in the order of the paths in each directory.
+    pub recall: &'a dyn Fn(&str) -> Option<Recalled<'a>>,
     /// Only these paths and what lies below; empty: the whole mount. `.syncignore` files above them still count.
     pub scope: &'a [RelPath],
     /// Called with (entries, bytes) so far, every few hundred entries.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
     /// Asked now and then; true stops the walk.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What is known about a path before it is walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Recalled<'a> {
+    /// The path itself.
+    pub path: &'a RelPath,
+    /// What the file has for digests while it carries this stamp.
+    pub seen: Option<(Stamp, &'a Digests)>,
+    /// An entry that it may still be.
+    pub entry: Option<&'a Arc<Entry>>,
+}
+
+impl<'a> Recalled<'a> {
+    /// From the state.
+    #[must_use]
+    pub fn of_state((path, known): &'a (RelPath, Known)) -> Recalled<'a> {
+        Recalled { path, seen: known.seen.as_ref().map(|(stamp, digests)| (*stamp, digests)), entry: known.base.as_ref() }
+    }
+
+    /// From an earlier walk.
+    #[must_use]
+    pub fn of_walk((path, local): &'a (RelPath, Local)) -> Recalled<'a> {
+        Recalled { path, seen: local.stamp.zip(local.entry.file().map(|file| &file.digests)), entry: Some(&local.entry) }
+    }
 }
 
 /// Walks the mount. Blocking: call it off the I/O runtime.
@@ -108,7 +139,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::entry::{Kind, Stamp};
+    use crate::entry::Kind;
     use crate::filter::Scope;
 
     /// Makes `a/` directories, `a -> b` links and files of as many bytes as their name has.
@@ -141,7 +172,7 @@ mod tests {
 
     fn walked(root: &Path, patterns: &Patterns, scope: &[&str]) -> Result<Scan, ScanError> {
         let scope: Vec<RelPath> = scope.iter().map(|p| RelPath::new(p).unwrap()).collect();
-        let walk = Walk { patterns, rules: None, scope: &scope, progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns, rules: None, recall: &|_| None, scope: &scope, progress: &|_, _| {}, stop: &|| false };
         scan(&Mount::open(root).unwrap(), &walk)
     }
 
@@ -341,7 +372,7 @@ mod tests {
         let mount = Mount::open(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
         let none = patterns(&[]);
-        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, recall: &|_| None, scope: &[], progress: &|_, _| {}, stop: &|| false };
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
         fs::create_dir(&root).unwrap();
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
@@ -353,7 +384,7 @@ mod tests {
         let mount = Mount::open(temp.path()).unwrap();
         let (none, told) = (patterns(&[]), std::sync::Mutex::new((0, 0)));
         let progress = |entries, bytes| *told.lock().unwrap() = (entries, bytes);
-        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &progress, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, recall: &|_| None, scope: &[], progress: &progress, stop: &|| false };
         scan(&mount, &walk).unwrap();
         assert_eq!(*told.lock().unwrap(), (2, 4));
         let walk = Walk { stop: &|| true, ..walk };

@@ -24,7 +24,8 @@
 //! The last line is `{"end": N, "md5": "…"}`: the count of paths and the MD5 of every byte before that line. Anything that does not
 //! fit makes the whole file absent, never a shorter state.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
 pub use super::clock::Clock;
@@ -37,6 +38,9 @@ use crate::digest::{Digests, ETag, digest_one};
 use crate::entry::{Entry, Nanos};
 use crate::manifest::Name;
 use crate::path::{RESERVED, RelPath};
+
+/// Bytes: few round trips to a network file system.
+const READ_AT_ONCE: usize = 256 << 10;
 
 /// Everything remembered about one (bucket, prefix).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,10 +126,10 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
     let name = file_name(&remote);
     let absent =
         |why: &dyn std::fmt::Display| Some(format!("{RESERVED}/{name}: {why}: treated as absent; nothing is deleted because of it"));
-    match internal::read(&dir, &name) {
+    match internal::open_to_read(&dir, &name) {
         Ok(None) => {}
         Err(e) => loaded.warning = absent(&e),
-        Ok(Some(bytes)) => match state_codec::decode(bucket, prefix, &bytes) {
+        Ok(Some(file)) => match state_codec::decode(bucket, prefix, &mut BufReader::with_capacity(READ_AT_ONCE, file)) {
             Ok(state) => loaded.state = state,
             Err(Unreadable::Newer(version)) => {
                 let ours = state_codec::FORMAT;
@@ -151,8 +155,8 @@ pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<
     let covered = journal::covered(mount, &remote, state)?;
     let dir = mount.make_internal("")?;
     let name = file_name(&remote);
-    let bytes = state_codec::encode(bucket, prefix, &covered, state);
-    internal::replace(&dir, &name, &bytes).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
+    let write = |file: &mut File| state_codec::encode(bucket, prefix, &covered, state, file);
+    internal::replace_by(&dir, &name, write).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
     journal::remove_headless(mount)?;
     journal::remove(mount, &covered)
 }

@@ -1,19 +1,23 @@
 //! The bytes of a state file and of one path's line. Pure: values in, bytes out, and back; the format is described at [`super::state`].
 
 use std::borrow::Cow;
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::mount::Stamp;
 use super::state::{Known, LastRun, State};
-use crate::digest::{Digests, ETag, digest_one};
+use crate::digest::{Digests, ETag, Stream};
 use crate::entry::{DigestRecord, Nanos, Record};
 use crate::manifest::{self, Name, write_line};
 use crate::path::RelPath;
 
 /// The newest format that this version reads and the one that it writes.
 pub(super) const FORMAT: u32 = 1;
+
+/// How much is written at once.
+const PIECE: usize = 128 << 10;
 
 /// Why a state file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,10 +77,10 @@ struct End {
 struct Line<'a> {
     #[serde(borrow)]
     n: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    b: Option<Record>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p: Option<Record>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    b: Option<Record<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    p: Option<Record<'a>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     u: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,12 +101,12 @@ struct Foreign {
     d: DigestRecord,
 }
 
-/// The bytes of the file. Entries must be sorted by path; those of which nothing is known are left out.
+/// Writes the file. Entries must be sorted by path; those of which nothing is known are left out.
 /// `journals` stands in for the state's own list.
-pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024 + state.entries.len() * 240);
+pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State, out: &mut dyn Write) -> io::Result<()> {
+    let (mut md5, mut lines) = (Stream::default(), Vec::with_capacity(PIECE + 1024));
     write_line(
-        &mut out,
+        &mut lines,
         &Header {
             lsync: "state".into(),
             v: FORMAT,
@@ -122,49 +126,66 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
     let mut end = 0;
     for (path, known) in &state.entries {
         if *known != Known::default() {
-            encode_line(&mut out, path, known);
+            encode_line(&mut lines, path, known);
             end += 1;
         }
+        if lines.len() >= PIECE {
+            md5.update(&lines);
+            out.write_all(&lines)?;
+            lines.clear();
+        }
     }
-    let md5 = digest_one(&out).hex();
-    write_line(&mut out, &End { end, md5 });
-    out
+    md5.update(&lines);
+    write_line(&mut lines, &End { end, md5: md5.finish().hex() });
+    out.write_all(&lines)
 }
 
-/// Reads [`encode`]; the remote, the checksum, the count and the order are verified.
-pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, Unreadable> {
-    let cut = || damaged("it is cut off");
-    let body = bytes.strip_suffix(b"\n").ok_or_else(cut)?;
-    let first = body.iter().position(|b| *b == b'\n').ok_or_else(cut)?;
-    let version: Version = serde_json::from_slice(&body[..first]).map_err(|_| damaged("the first line is no header"))?;
+/// Reads [`encode`], line by line; the remote, the checksum, the count and the order are verified.
+pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Result<State, Unreadable> {
+    let (mut first, mut md5) = (Vec::new(), Stream::default());
+    next_line(source, &mut first)?;
+    let first_line = first.strip_suffix(b"\n").ok_or_else(cut_off)?;
+    let version: Version = serde_json::from_slice(first_line).map_err(|_| damaged("the first line is no header"))?;
     if version.lsync != "state" {
         return Err(damaged("it is not a state file"));
     }
     if version.v > FORMAT {
         return Err(Unreadable::Newer(version.v));
     }
-    let last = body.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let end: End = serde_json::from_slice(&body[last..]).map_err(|_| cut())?;
-    if digest_one(&bytes[..last]).hex() != end.md5 {
-        return Err(damaged("its checksum does not match"));
-    }
-    let header: Header = serde_json::from_slice(&body[..first]).map_err(|_| damaged("the first line is no header"))?;
-    if (header.bucket.as_str(), header.prefix.as_str()) != (bucket, prefix) {
-        return Err(Unreadable::Foreign(header.bucket, header.prefix));
-    }
-    let mut entries: Vec<(RelPath, Known)> = Vec::with_capacity(usize::try_from(end.end).unwrap_or(0).min(bytes.len() / 16));
-    if last > first + 1 {
-        for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
-            let entry = decode_line(line).ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + 2)))?;
+    let header: Header = serde_json::from_slice(first_line).map_err(|_| damaged("the first line is no header"))?;
+    let is_foreign = (header.bucket.as_str(), header.prefix.as_str()) != (bucket, prefix);
+    md5.update(&first);
+    let mut entries: Vec<(RelPath, Known)> = Vec::new();
+    // The last line is no entry: only the next one shows that a line is not the last.
+    let (mut line, mut next) = (Vec::new(), Vec::new());
+    next_line(source, &mut line)?;
+    loop {
+        next_line(source, &mut next)?;
+        if next.is_empty() {
+            break;
+        }
+        md5.update(&line);
+        let entry = line.strip_suffix(b"\n").and_then(|line| if is_foreign { None } else { Some(decode_line(line)) });
+        if let Some(entry) = entry {
+            let entry = entry.ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + 2)))?;
             if entries.last().is_some_and(|(before, _)| *before >= entry.0) {
                 return Err(damaged("its entries are not in order"));
             }
             entries.push(entry);
         }
+        std::mem::swap(&mut line, &mut next);
+    }
+    let end: End = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok()).ok_or_else(cut_off)?;
+    if md5.finish().hex() != end.md5 {
+        return Err(damaged("its checksum does not match"));
+    }
+    if is_foreign {
+        return Err(Unreadable::Foreign(header.bucket, header.prefix));
     }
     if entries.len() as u64 != end.end {
         return Err(damaged("its count does not match"));
     }
+    entries.shrink_to_fit();
     Ok(State {
         lineage: header.lineage,
         generation: header.generation,
@@ -177,6 +198,17 @@ pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, 
         owed: header.owed,
         entries,
     })
+}
+
+/// The next line with its newline; nothing at the end.
+fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<(), Unreadable> {
+    line.clear();
+    source.read_until(b'\n', line).map_err(|e| damaged(&e.to_string()))?;
+    Ok(())
+}
+
+fn cut_off() -> Unreadable {
+    damaged("it is cut off")
 }
 
 fn damaged(what: &str) -> Unreadable {
@@ -239,8 +271,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::digest::{Md5, Parts};
+    use crate::digest::{Md5, Parts, digest_one};
     use crate::entry::{Entry, File, Kind};
+
+    fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State) -> Vec<u8> {
+        let mut out = Vec::new();
+        super::encode(bucket, prefix, journals, state, &mut out).unwrap();
+        out
+    }
+
+    fn decode(bucket: &str, prefix: &str, mut bytes: &[u8]) -> Result<State, Unreadable> {
+        super::decode(bucket, prefix, &mut bytes)
+    }
 
     fn path(text: &str) -> RelPath {
         RelPath::new(text).unwrap()

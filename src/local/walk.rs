@@ -6,12 +6,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::beneath::{Dir, Status, in_the_way};
 use super::mount::{LocalError, Mount};
-use super::scan::{Ignored, Local, Scan, ScanError, Walk};
+use super::scan::{Ignored, Local, Recalled, Scan, ScanError, Walk};
+use crate::digest::Digests;
 use crate::entry::{Entry, File, Kind};
 use crate::filter::{BadPattern, Filter, SYNCIGNORE, Scope};
 use crate::path::{BadPath, RESERVED, RelPath};
@@ -24,9 +26,9 @@ const BREATH: u64 = 256;
 /// Most [`Ignored::samples`].
 const SAMPLES: usize = 100;
 
-pub(super) struct Walker<'a> {
+pub(super) struct Walker<'a, 'w> {
     mount: &'a Mount,
-    walk: &'a Walk<'a>,
+    walk: &'a Walk<'w>,
     found: Scan,
     /// Directories in scope that were not read yet, with their permission bits.
     waiting: Vec<(RelPath, u32)>,
@@ -34,10 +36,12 @@ pub(super) struct Walker<'a> {
     met: u64,
     /// Bytes of the entries so far.
     bytes: u64,
+    /// The path that is looked at.
+    text: String,
 }
 
-impl<'a> Walker<'a> {
-    pub(super) fn new(mount: &'a Mount, walk: &'a Walk<'a>) -> Result<Walker<'a>, ScanError> {
+impl<'a, 'w> Walker<'a, 'w> {
+    pub(super) fn new(mount: &'a Mount, walk: &'a Walk<'w>) -> Result<Walker<'a, 'w>, ScanError> {
         let found = Scan {
             entries: Vec::new(),
             problems: Vec::new(),
@@ -47,12 +51,13 @@ impl<'a> Walker<'a> {
             filter: walk.rules.map_or_else(|| Filter::new(walk.patterns), |rules| Ok(rules.clone()))?,
             read_dirs: 0,
         };
-        Ok(Walker { mount, walk, found, waiting: Vec::new(), met: 0, bytes: 0 })
+        Ok(Walker { mount, walk, found, waiting: Vec::new(), met: 0, bytes: 0, text: String::new() })
     }
 
     pub(super) fn finish(self) -> Scan {
         (self.walk.progress)(self.found.entries.len() as u64, self.bytes);
         let mut found = self.found;
+        found.entries.shrink_to_fit();
         found.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         found.ignored.keys.sort_unstable();
@@ -107,7 +112,7 @@ impl<'a> Walker<'a> {
                         self.found.hollow.push(path);
                         continue;
                     }
-                    let entry = Entry { kind: Kind::Dir, mode: Some(mode) };
+                    let entry = Arc::new(Entry { kind: Kind::Dir, mode: Some(mode) });
                     self.found.entries.push((path, Local { entry, stamp: None }));
                 }
                 Ok(names) => {
@@ -174,15 +179,21 @@ impl<'a> Walker<'a> {
 
     fn name(&mut self, dir: &Dir, parent: Option<&str>, name: &OsStr) -> Result<(), ScanError> {
         self.breathe()?;
-        let joined = |name: &str| parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
         let status = dir.status(name);
-        let Some(path) = name.to_str().and_then(|name| RelPath::new(&joined(name)).ok()) else {
+        self.text.clear();
+        self.text.extend(parent.into_iter().flat_map(|parent| [parent, "/"]).chain([&*name.to_string_lossy()]));
+        let recalled = name.to_str().and_then(|_| (self.walk.recall)(&self.text));
+        let path = match recalled {
+            Some(recalled) => Some(recalled.path.clone()),
+            None => name.to_str().and_then(|_| RelPath::new(&self.text).ok()),
+        };
+        let Some(path) = path else {
             let is_dir = status.is_ok_and(|status| status.is_some_and(|status| status.kind == FileType::Directory));
-            self.not_representable(&joined(&name.to_string_lossy()), is_dir, name.to_str().is_some());
+            self.not_representable(&self.text.clone(), is_dir, name.to_str().is_some());
             return Ok(());
         };
         match status {
-            Ok(Some(status)) => self.thing(dir, path, &status),
+            Ok(Some(status)) => self.thing(dir, path, &status, recalled),
             // It went away since its name was read.
             Ok(None) => Ok(()),
             Err(e) => {
@@ -194,7 +205,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn thing(&mut self, dir: &Dir, path: RelPath, status: &Status) -> Result<(), ScanError> {
+    fn thing(&mut self, dir: &Dir, path: RelPath, status: &Status, recalled: Option<Recalled<'_>>) -> Result<(), ScanError> {
         let is_dir = status.kind == FileType::Directory;
         match self.found.filter.scope_of_child(&path, is_dir) {
             Scope::In => {}
@@ -210,8 +221,7 @@ impl<'a> Walker<'a> {
         match status.kind {
             FileType::RegularFile => {
                 self.bytes += status.stamp.size;
-                let file = File { size: status.stamp.size, mtime: Some(status.stamp.mtime), ..File::default() };
-                let entry = Entry { kind: Kind::File(file), mode: Some(status.mode) };
+                let entry = file(status, recalled);
                 self.found.entries.push((path, Local { entry, stamp: Some(status.stamp) }));
             }
             FileType::Directory if status.device != self.mount.device() => self.another_device(&path),
@@ -227,7 +237,7 @@ impl<'a> Walker<'a> {
     fn link(&mut self, dir: &Dir, path: RelPath) {
         match dir.read_link(path.name()).map(OsString::into_string) {
             Ok(Ok(target)) => {
-                let entry = Entry { kind: Kind::Link(target.into()), mode: None };
+                let entry = Arc::new(Entry { kind: Kind::Link(target.into()), mode: None });
                 self.found.entries.push((path, Local { entry, stamp: None }));
             }
             Ok(Err(_)) => self.problem(&path, false, "the target of the link is not UTF-8".into()),
@@ -352,6 +362,29 @@ impl<'a> Walker<'a> {
         let (name, exclude) = (path.as_str().to_owned(), Some(exclude_line(path.as_str())));
         self.found.problems.push(Problem { name, path: Some(path.clone()), below, side: Side::Local, why, exclude });
     }
+}
+
+/// A file as it is found, with the digests that are recalled of it; what is recalled itself, where it still is that.
+fn file(status: &Status, recalled: Option<Recalled<'_>>) -> Arc<Entry> {
+    let stamp = status.stamp;
+    let seen = recalled.and_then(|recalled| recalled.seen).filter(|(recorded, _)| *recorded == stamp);
+    let (Some(recalled), Some((_, digests))) = (recalled, seen) else {
+        let file = File { size: stamp.size, mtime: Some(stamp.mtime), ..File::default() };
+        return Arc::new(Entry { kind: Kind::File(file), mode: Some(status.mode) });
+    };
+    let still = recalled.entry.filter(|entry| {
+        let is_content = |file: &File| {
+            // An ETag that is a digest of this content says no more than the digests do.
+            let by_etag = |etag| digests.same(&Digests::of_etag(etag)) == Some(true);
+            file.size == stamp.size && file.digests == *digests && file.etag.as_ref().is_none_or(by_etag)
+        };
+        let is_file = |file: &File| is_content(file) && file.mtime == Some(stamp.mtime);
+        entry.mode == Some(status.mode) && entry.file().is_some_and(is_file)
+    });
+    still.cloned().unwrap_or_else(|| {
+        let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests: digests.clone(), etag: None };
+        Arc::new(Entry { kind: Kind::File(file), mode: Some(status.mode) })
+    })
 }
 
 /// Links and special files have no content bytes.

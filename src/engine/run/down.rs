@@ -175,7 +175,7 @@ impl Work<'_> {
         match placed {
             Ok(()) => {
                 self.tree_done(transfer);
-                let entry = Some(transfer.source.clone());
+                let entry = Some(Entry::clone(&transfer.source));
                 let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download };
                 self.item_done(&transfer.path, done);
             }
@@ -200,7 +200,7 @@ impl Work<'_> {
                         _ => None,
                     };
                     let bucket_etag = self.sight.bucket(update.path.as_str()).and_then(|r| r.entry.file()).and_then(|f| f.etag.clone());
-                    let mut entry = Entry { mode: Some(mode), ..local.entry.clone() };
+                    let mut entry = Entry { mode: Some(mode), ..Entry::clone(&local.entry) };
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
@@ -278,7 +278,7 @@ async fn tree_check(ends: &crate::engine::Ends, transfer: &Transfer) -> Result<(
         let stop = move || stop.asked();
         // Nothing is left out, not even by default: what is ignored must not be moved away either.
         let patterns = Patterns { exclude: vec!["!*".into()], include_config: true, ..Patterns::default() };
-        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &[path], progress: &|_, _| {}, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, recall: &|_| None, scope: &[path], progress: &|_, _| {}, stop: &stop })
     })
     .await?
     .map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;

@@ -67,7 +67,7 @@ impl Work<'_> {
         self.send_all(sends).await;
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
-                let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
+                let entry = Entry { mode: Some(update.mode), ..Entry::clone(&bucket.entry) };
                 let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
                 self.item_done(&update.path, done);
             }
