@@ -124,7 +124,7 @@ pub struct Local {
 }
 
 /// Paths and what lies there, sorted by path, each path once.
-pub type Tree = Vec<(RelPath, Entry)>;
+pub type Tree = Vec<(RelPath, Arc<Entry>)>;
 
 /// The entry at a path of a sorted list.
 #[must_use]

@@ -10,6 +10,7 @@
 //! is a manifest that no listed manifest names as parent.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +179,7 @@ impl Manifest {
                 if entries.last().is_some_and(|(before, _)| *before >= path) {
                     return Err(damaged("its entries are not in order"));
                 }
-                entries.push((path, entry));
+                entries.push((path, Arc::new(entry)));
             }
         }
         if entries.len() as u64 != end.end {
@@ -212,10 +213,10 @@ pub fn merge(mut heads: Vec<(Name, Tree)>, ancestor: Option<&Tree>, listed: &dyn
     let paths: BTreeSet<&RelPath> = heads.iter().flat_map(|(_, tree)| tree).map(|(path, _)| path).collect();
     let (mut tree, mut conflicts) = (Tree::new(), Vec::new());
     for path in paths {
-        let versions: Vec<Option<&Entry>> = heads.iter().map(|(_, tree)| find(tree, path.as_str())).collect();
-        let was = ancestor.map(|tree| find(tree, path.as_str()));
+        let versions: Vec<Option<&Entry>> = heads.iter().map(|(_, tree)| find(tree, path.as_str()).map(|entry| &**entry)).collect();
+        let was = ancestor.map(|tree| find(tree, path.as_str()).map(|entry| &**entry));
         let (entry, differ) = merge_one(&versions, was, &|entry| entry.file().is_some() && listed(path, entry));
-        tree.extend(entry.map(|entry| (path.clone(), entry)));
+        tree.extend(entry.map(|entry| (path.clone(), Arc::new(entry))));
         if differ {
             conflicts.push(path.clone());
         }
@@ -280,9 +281,9 @@ mod tests {
                 bytes: 3,
             },
             entries: vec![
-                (RelPath::new("a.txt").unwrap(), file(b"abc")),
-                (RelPath::new("empty").unwrap(), Entry { kind: Kind::Dir, mode: Some(0o755) }),
-                (RelPath::new("l\n").unwrap(), Entry { kind: Kind::Link("a.txt".into()), mode: None }),
+                (RelPath::new("a.txt").unwrap(), file(b"abc").into()),
+                (RelPath::new("empty").unwrap(), Entry { kind: Kind::Dir, mode: Some(0o755) }.into()),
+                (RelPath::new("l\n").unwrap(), Entry { kind: Kind::Link("a.txt".into()), mode: None }.into()),
             ],
         }
     }
@@ -348,8 +349,8 @@ mod tests {
     fn of_several_heads_the_entry_that_is_listed_holds() {
         let (old, new) = (Name::new(2, [1; 16]), Name::new(2, [2; 16]));
         let path = |p: &str| RelPath::new(p).unwrap();
-        let file = |size| Entry { kind: Kind::File(File { size, ..File::default() }), mode: None };
-        let link = |to: &str| Entry { kind: Kind::Link(to.into()), mode: None };
+        let file = |size| Arc::new(Entry { kind: Kind::File(File { size, ..File::default() }), mode: None });
+        let link = |to: &str| Arc::new(Entry { kind: Kind::Link(to.into()), mode: None });
         let one = vec![(path("f"), file(1)), (path("l"), link("x")), (path("only"), file(9))];
         let two = vec![(path("f"), file(2)), (path("l"), link("y"))];
         let heads = vec![(old, one), (new, two)];
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn of_several_heads_the_mode_that_was_changed_holds() {
         let check = |old: u32, new: u32, was: Option<u32>, expected: (u32, bool)| {
-            let tree = |mode| vec![(RelPath::new("f").unwrap(), Entry { kind: Kind::File(File::default()), mode: Some(mode) })];
+            let tree = |mode| vec![(RelPath::new("f").unwrap(), Entry { kind: Kind::File(File::default()), mode: Some(mode) }.into())];
             let heads = vec![(Name::new(2, [1; 16]), tree(old)), (Name::new(2, [2; 16]), tree(new))];
             let ancestor = was.map(tree);
             let (merged, conflicts) = merge(heads, ancestor.as_ref(), &|_, _| true);

@@ -1,6 +1,6 @@
 //! Writes down what a run has learnt and done: merged per path into the state on disk, under the lock, never replaced from memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::doubt::COARSE;
@@ -75,11 +75,14 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
     let placed = placed_again(work, &change).await?;
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
     let journal = work.journal.clone();
+    // What becomes of these is set below; what else this run has noted stands.
+    let set = work.done.iter().filter(|(_, done)| done.verb != Verb::Update && !work.only_a_manifest_tells(done));
+    let taken: HashSet<RelPath> = set.map(|(path, _)| path.clone()).collect();
     let Loaded { mut state, .. } = blocking(move || -> Result<Loaded, Error> {
         if let Some(journal) = journal {
             journal.sync()?;
         }
-        Ok(state::load(&mount, bucket.name(), bucket.prefix().as_str())?)
+        Ok(state::load_beside(&mount, bucket.name(), bucket.prefix().as_str(), &|path| taken.contains(path))?)
     })
     .await??;
     apply(work, &change, &placed, &mut state);
@@ -172,8 +175,8 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         }
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
-        known.base = work.agreed(path, done).map(Arc::new);
-        let file = done.entry.as_ref().and_then(Entry::file);
+        known.base = work.agreed(path, done);
+        let file = done.entry.as_ref().and_then(|entry| entry.file());
         let stamp = match done.verb {
             Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
@@ -192,8 +195,8 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
             let known = entries.entry(path.clone()).or_default();
             // One entry in memory for both where they are equal.
             known.published = match &known.base {
-                Some(base) if **base == *entry => Some(base.clone()),
-                _ => Some(Arc::new(entry.clone())),
+                Some(base) if base == entry => Some(base.clone()),
+                _ => Some(entry.clone()),
             };
         }
         state.lineage = Some(made.header.lineage.clone());

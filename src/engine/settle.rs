@@ -112,7 +112,7 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
         let new = |guard, may_send| Late { path: path.clone(), entry: local.entry.clone(), stamp: local.stamp, guard, may_send };
         match (work.done.get(path), work.sight.local(path.as_str())) {
             (Some(done), _) => {
-                let sent = done.entry.as_ref();
+                let sent = done.entry.as_deref();
                 if !is_as_sent(local, sent, done.stamp, work.sight.local(path.as_str())) {
                     let guard = match sent.and_then(Entry::file).and_then(|f| Some((f.etag.clone()?, f.size))) {
                         Some((etag, size)) => Guard::Is(etag, size),
@@ -184,7 +184,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
         }
     }
     let mut proofs = Proofs::default();
-    let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
+    let mut checks: Vec<&RelPath> = Vec::new();
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
         // Rules that came or went during the run count from the next one on.
@@ -194,8 +194,8 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
         // Where only permission bits were published, the object is the one that was there.
         match work.done.get(path).filter(|done| done.verb != Verb::Update) {
             Some(done) => {
-                if let Some(entry) = &done.entry {
-                    checks.push((path.clone(), entry.clone(), done.nonce.clone()));
+                if done.entry.is_some() {
+                    checks.push(path);
                 }
             }
             None => {
@@ -213,18 +213,25 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
             }
         }
     }
-    for (path, entry, nonce) in checks {
-        match check_sent(work, closing, &path, &entry, nonce.as_deref()).await {
+    for path in checks {
+        let Some((entry, nonce)) = work.done.get(path).and_then(|done| Some((done.entry.clone()?, done.nonce.as_deref()))) else {
+            continue;
+        };
+        match check_sent(work, closing, path, &entry, nonce).await {
             Ok((proof, listed_etag)) => {
                 proofs.add(proof, entry.bytes());
-                if let Some(done) = work.done.get_mut(&path) {
+                let as_known = entry.file().and_then(|file| file.etag.as_ref()) == listed_etag.as_ref();
+                drop(entry);
+                if let Some(done) = work.done.get_mut(path) {
                     done.proof = proof;
-                    if let (Some(etag), Some(Kind::File(file))) = (listed_etag, done.entry.as_mut().map(|e| &mut e.kind)) {
+                    if let (Some(etag), Some(entry)) = (listed_etag.filter(|_| !as_known), &mut done.entry)
+                        && let Kind::File(file) = &mut Arc::make_mut(entry).kind
+                    {
                         file.etag = Some(etag);
                     }
                 }
             }
-            Err(Verdict::Item(why)) => work.fail(&path, FailureKind::Failed, why),
+            Err(Verdict::Item(why)) => work.fail(path, FailureKind::Failed, why),
             Err(Verdict::Run(e)) => {
                 work.end(e);
                 return None;

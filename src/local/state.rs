@@ -120,6 +120,11 @@ impl Known {
 /// file: what cannot be read is absent, with a warning. But a state written by a newer lsync is an error, because it must not be
 /// overwritten, and so is a `.lsync/` that cannot be opened.
 pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalError> {
+    load_beside(mount, bucket, prefix, &|_| false)
+}
+
+/// [`load`] for a caller that sets the base and the hash cache of some paths itself: what this process has noted of those is passed over.
+pub fn load_beside(mount: &Mount, bucket: &str, prefix: &str, taken: &dyn Fn(&RelPath) -> bool) -> Result<Loaded, LocalError> {
     let remote = remote_id(bucket, prefix);
     let mut loaded = Loaded::default();
     let Some(dir) = mount.open_internal("")? else { return Ok(loaded) };
@@ -142,7 +147,7 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
             Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
         },
     }
-    journal::fold(mount, &remote, &mut loaded.state)?;
+    journal::fold(mount, &remote, &mut loaded.state, taken)?;
     Ok(loaded)
 }
 
@@ -202,7 +207,11 @@ mod tests {
 
     fn note(name: &str, base: Option<Entry>) -> Journalled {
         let stamp = Stamp { size: 1, mtime: 2, ctime: 3, inode: 4 };
-        Journalled { path: path(name), seen: base.is_some().then(|| (stamp, Digests::of_whole(digest_one(name.as_bytes())))), base }
+        Journalled {
+            path: path(name),
+            seen: base.is_some().then(|| (stamp, Digests::of_whole(digest_one(name.as_bytes())))),
+            base: base.map(Arc::new),
+        }
     }
 
     fn state_file(root: &Path) -> std::path::PathBuf {

@@ -130,7 +130,7 @@ impl Work<'_> {
                     self.tree_done(transfer);
                     let kept = fetched.kept;
                     let done = Done {
-                        entry: Some(fetched.entry),
+                        entry: Some(fetched.entry.into()),
                         stamp: Some(fetched.stamp),
                         nonce: None,
                         proof: fetched.proof,
@@ -175,7 +175,7 @@ impl Work<'_> {
         match placed {
             Ok(()) => {
                 self.tree_done(transfer);
-                let entry = Some(Entry::clone(&transfer.source));
+                let entry = Some(transfer.source.clone());
                 let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download };
                 self.item_done(&transfer.path, done);
             }
@@ -204,7 +204,10 @@ impl Work<'_> {
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
-                    self.item_done(&update.path, Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update });
+                    self.item_done(
+                        &update.path,
+                        Done { entry: Some(entry.into()), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update },
+                    );
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
             }
