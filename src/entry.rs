@@ -2,10 +2,10 @@
 //! base and manifest share. Compares; reads nothing.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -159,22 +159,22 @@ pub fn with_something_below<T, U>(sorted: &[(RelPath, T)], other: &[(RelPath, U)
 #[derive(Debug)]
 pub struct InOrder<'a, T> {
     sorted: &'a [(RelPath, T)],
-    /// Where the next one is looked for first.
-    at: Cell<usize>,
+    /// Where the next one is looked for first. It only saves time, whatever several threads make of it.
+    at: AtomicUsize,
 }
 
 impl<'a, T> InOrder<'a, T> {
     /// Of a list that is sorted by path.
     #[must_use]
     pub fn new(sorted: &'a [(RelPath, T)]) -> InOrder<'a, T> {
-        InOrder { sorted, at: Cell::new(0) }
+        InOrder { sorted, at: AtomicUsize::new(0) }
     }
 
     /// What the list has at a path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&'a (RelPath, T)> {
         let before = |(p, _): &(RelPath, T)| p.as_str() < path;
-        let (mut from, mut step) = (self.at.get(), 1);
+        let (mut from, mut step) = (self.at.load(Ordering::Relaxed), 1);
         let mut to = from;
         if self.sorted[..from].last().is_some_and(|last| !before(last)) {
             from = 0;
@@ -185,7 +185,7 @@ impl<'a, T> InOrder<'a, T> {
         let to = self.sorted.len().min(to);
         let at = from + self.sorted[from..to].partition_point(before);
         let found = self.sorted.get(at).filter(|(p, _)| p.as_str() == path);
-        self.at.set(at + usize::from(found.is_some()));
+        self.at.store(at + usize::from(found.is_some()), Ordering::Relaxed);
         found
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::digest_one;
 use crate::entry::{Entry, Record, Tree, find};
-use crate::path::RelPath;
+use crate::path::{Batch, RelPath};
 
 /// The newest format that this version reads and the one that it writes.
 pub const FORMAT: u32 = 1;
@@ -24,6 +24,8 @@ pub const FORMAT: u32 = 1;
 pub const FOLDER: &str = ".lsync/manifests/";
 /// How many of the newest manifests stay, beside the heads.
 pub const KEPT: usize = 20;
+/// How many paths lie together in memory.
+const BATCH: usize = 512;
 
 /// Name of a manifest object below [`FOLDER`]: generation and nonce.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,17 +172,23 @@ impl Manifest {
         if digest_one(&bytes[..last]).hex() != end.md5 {
             return Err(damaged("its checksum does not match"));
         }
-        let mut entries = Tree::new();
+        let (mut entries, mut paths, mut read) = (Tree::new(), Batch::default(), Vec::new());
         if last > first + 1 {
             for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
                 let record: Record<'_> = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
-                let path = RelPath::new(record.name()).map_err(|e| Unreadable::Damaged(format!("{:?}: {e}", record.name())))?;
-                let entry = record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {:?}", path.as_str())))?;
-                if entries.last().is_some_and(|(before, _)| *before >= path) {
-                    return Err(damaged("its entries are not in order"));
+                if !paths.push(record.name()) {
+                    return Err(Unreadable::Damaged(format!("{:?} is no path", record.name())));
                 }
-                entries.push((path, Arc::new(entry)));
+                let entry = record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {}", read.len() + 1)))?;
+                read.push(Arc::new(entry));
+                if read.len() == BATCH {
+                    entries.extend(paths.paths().flatten().zip(read.drain(..)));
+                }
             }
+        }
+        entries.extend(paths.paths().flatten().zip(read));
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err(damaged("its entries are not in order"));
         }
         if entries.len() as u64 != end.end {
             return Err(damaged("its count does not match"));

@@ -12,7 +12,7 @@ use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
 use crate::local::mount::Looked;
-use crate::local::state::{self, Clock, Known, LastRun, Loaded, State};
+use crate::local::state::{self, Clock, Known, LastRun, Loaded, Seen, State};
 use crate::local::store;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
@@ -157,7 +157,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     }
     for (path, (stamp, digests)) in &sight.learnt.seen {
         let known = entries.entry(path.clone()).or_default();
-        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| (*stamp, digests.clone()));
+        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| Seen::new(*stamp, digests.clone()));
     }
     for (path, foreign) in &sight.learnt.foreign {
         entries.entry(path.clone()).or_default().foreign = Some(Box::new(foreign.clone()));
@@ -176,13 +176,13 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
         known.base = work.agreed(path, done);
-        let file = done.entry.as_ref().and_then(|entry| entry.file());
+        let file = done.entry.as_ref().filter(|entry| entry.file().is_some());
         let stamp = match done.verb {
             Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
         };
         match (file, stamp) {
-            (Some(file), Some(stamp)) => known.seen = Some((stamp, file.digests.clone())),
+            (Some(entry), Some(stamp)) => known.seen = Some(Seen::of(stamp, entry)),
             _ if done.verb == Verb::Update => {}
             _ => known.seen = None,
         }

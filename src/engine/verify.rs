@@ -213,7 +213,7 @@ impl Verifying<'_> {
             }
             if let (Some(stamp), Some(file), true) = (local.stamp, agreed.file(), same != Some(false)) {
                 let seen = find(&sight.state.entries, path.as_str()).and_then(|known| known.seen.as_ref());
-                let trusted = seen.is_some_and(|(recorded, _)| *recorded == stamp);
+                let trusted = seen.is_some_and(|seen| seen.stamp == stamp);
                 files.push(ToHash { path: path.clone(), stamp, file: file.clone(), remembered: same == Some(true), trusted });
             }
         }

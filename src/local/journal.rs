@@ -21,7 +21,7 @@ use super::beneath::Dir;
 use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
-use super::state::{Known, State, remote_id};
+use super::state::{Known, Seen, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
 use super::touched::Touched;
 use crate::digest::Digests;
@@ -97,7 +97,8 @@ impl Journal {
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
     pub fn note(&self, done: &Journalled) -> Result<(), LocalError> {
         let base = done.base.clone();
-        let known = Known { published: base.clone(), base, seen: done.seen.clone(), foreign: None, removed: false };
+        let seen = done.seen.clone().map(|(stamp, digests)| Seen::new(stamp, digests));
+        let known = Known { published: base.clone(), base, seen, foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
         self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))

@@ -35,7 +35,7 @@ pub use super::journal::{Journal, Journalled};
 use super::mount::{LocalError, Mount, Stamp};
 use super::state_codec::{self, Unreadable};
 use crate::digest::{Digests, ETag, digest_one};
-use crate::entry::{Entry, Nanos};
+use crate::entry::{self, Entry, Kind, Nanos};
 use crate::manifest::Name;
 use crate::path::{RESERVED, RelPath};
 
@@ -76,12 +76,51 @@ pub struct Known {
     /// What the published manifests (merged) say; equal to `base` in nearly all cases, and then stored once.
     pub published: Option<Arc<Entry>>,
     /// The hash cache: digests of the local file while it carries this stamp.
-    pub seen: Option<(Stamp, Digests)>,
+    pub seen: Option<Seen>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
     pub foreign: Option<Box<(ETag, Digests, Option<Nanos>)>>,
     /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
     pub removed: bool,
 }
+
+/// One entry of the hash cache. In nearly all cases the digests are the base's, and then kept once.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The file's stamp when it was read.
+    pub stamp: Stamp,
+    /// An entry that has the digests.
+    entry: Arc<Entry>,
+}
+
+impl Seen {
+    /// With digests of its own.
+    #[must_use]
+    pub fn new(stamp: Stamp, digests: Digests) -> Seen {
+        let file = entry::File { size: stamp.size, digests, ..entry::File::default() };
+        Seen { stamp, entry: Arc::new(Entry { kind: Kind::File(file), mode: None }) }
+    }
+
+    /// With the digests of a file's entry.
+    #[must_use]
+    pub fn of(stamp: Stamp, entry: &Arc<Entry>) -> Seen {
+        Seen { stamp, entry: entry.clone() }
+    }
+
+    /// What the file holds while it carries the stamp.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        static NONE: Digests = Digests { whole: None, parts: None, composite: None };
+        self.entry.file().map_or(&NONE, |file| &file.digests)
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Seen) -> bool {
+        self.stamp == other.stamp && self.digests() == other.digests()
+    }
+}
+
+impl Eq for Seen {}
 
 /// A finished run, for the "last sync" line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +221,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::entry::{File, Kind};
+    use crate::entry::File;
     use crate::local::owner::Owner;
 
     fn mount() -> (tempfile::TempDir, Mount) {

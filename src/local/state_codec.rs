@@ -7,17 +7,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::mount::Stamp;
-use super::state::{Known, LastRun, State};
-use crate::digest::{Digests, ETag, Stream};
+use super::state::{Known, LastRun, Seen, State};
+use crate::digest::{ETag, Stream};
 use crate::entry::{DigestRecord, Nanos, Record};
 use crate::manifest::{self, Name, write_line};
-use crate::path::RelPath;
+use crate::path::{Batch, RelPath};
 
 /// The newest format that this version reads and the one that it writes.
 pub(super) const FORMAT: u32 = 1;
 
 /// How much is written at once.
 const PIECE: usize = 128 << 10;
+/// How many paths lie together in memory.
+const BATCH: usize = 512;
 
 /// Why a state file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,7 +157,7 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
     let header: Header = serde_json::from_slice(first_line).map_err(|_| damaged("the first line is no header"))?;
     let is_foreign = (header.bucket.as_str(), header.prefix.as_str()) != (bucket, prefix);
     md5.update(&first);
-    let mut entries: Vec<(RelPath, Known)> = Vec::new();
+    let (mut entries, mut batch) = (Vec::new(), (Batch::default(), Vec::new()));
     // The last line is no entry: only the next one shows that a line is not the last.
     let (mut line, mut next) = (Vec::new(), Vec::new());
     next_line(source, &mut line)?;
@@ -165,16 +167,17 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
             break;
         }
         md5.update(&line);
-        let entry = line.strip_suffix(b"\n").and_then(|line| if is_foreign { None } else { Some(decode_line(line)) });
-        if let Some(entry) = entry {
-            let entry = entry.ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + 2)))?;
-            if entries.last().is_some_and(|(before, _)| *before >= entry.0) {
-                return Err(damaged("its entries are not in order"));
+        if let Some(line) = line.strip_suffix(b"\n").filter(|_| !is_foreign) {
+            let fields = decode_fields(line).filter(|(name, _)| batch.0.push(name));
+            let (_, known) = fields.ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + batch.1.len() + 2)))?;
+            batch.1.push(known);
+            if batch.1.len() == BATCH {
+                take(&mut entries, &mut batch)?;
             }
-            entries.push(entry);
         }
         std::mem::swap(&mut line, &mut next);
     }
+    take(&mut entries, &mut batch)?;
     let end: End = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok()).ok_or_else(cut_off)?;
     if md5.finish().hex() != end.md5 {
         return Err(damaged("its checksum does not match"));
@@ -200,6 +203,17 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
     })
 }
 
+/// Appends what was read, each after the one before.
+fn take(entries: &mut Vec<(RelPath, Known)>, (paths, known): &mut (Batch, Vec<Known>)) -> Result<(), Unreadable> {
+    for (path, known) in paths.paths().flatten().zip(known.drain(..)) {
+        if entries.last().is_some_and(|(before, _)| *before >= path) {
+            return Err(damaged("its entries are not in order"));
+        }
+        entries.push((path, known));
+    }
+    Ok(())
+}
+
 /// The next line with its newline; nothing at the end.
 fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<(), Unreadable> {
     line.clear();
@@ -223,8 +237,8 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
         b: known.base.as_deref().map(Record::from),
         p: known.published.as_deref().filter(|entry| Some(*entry) != known.base.as_deref()).map(Record::from),
         u: known.base.is_some() && known.published.is_none(),
-        s: known.seen.as_ref().map(|(stamp, _)| (stamp.size, stamp.mtime, stamp.ctime, stamp.inode)),
-        d: known.seen.as_ref().map(|(_, digests)| digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
+        s: known.seen.as_ref().map(|seen| (seen.stamp.size, seen.stamp.mtime, seen.stamp.ctime, seen.stamp.inode)),
+        d: known.seen.as_ref().map(Seen::digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
         f: known.foreign.as_deref().map(|(etag, digests, mtime)| Foreign { e: etag.written(), t: *mtime, d: digests.into() }),
         r: known.removed,
     };
@@ -233,8 +247,12 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
 
 /// Reads [`encode_line`] (without the newline); `None` when a field is missing or not of its form.
 pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
+    let (name, known) = decode_fields(line)?;
+    Some((RelPath::new(&name).ok()?, known))
+}
+
+fn decode_fields(line: &[u8]) -> Option<(Cow<'_, str>, Known)> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
-    let path = RelPath::new(&line.n).ok()?;
     let base = some_or_bad(line.b, Record::read)?.map(Arc::new);
     let published = match (line.p, line.u) {
         (Some(_), true) => return None,
@@ -246,15 +264,15 @@ pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
         (None, None) => None,
         (None, Some(_)) => return None,
         (Some((size, mtime, ctime, inode)), own) => {
-            let digests: Digests = match own {
-                Some(record) => record.read()?,
-                None => base.as_ref()?.file()?.digests.clone(),
-            };
-            Some((Stamp { size, mtime, ctime, inode }, digests))
+            let stamp = Stamp { size, mtime, ctime, inode };
+            Some(match own {
+                Some(record) => Seen::new(stamp, record.read()?),
+                None => Seen::of(stamp, base.as_ref().filter(|base| base.file().is_some())?),
+            })
         }
     };
     let foreign = some_or_bad(line.f, |f| Some(Box::new((ETag::parse(&f.e), f.d.read()?, f.t))))?;
-    Some((path, Known { base, published, seen, foreign, removed: line.r }))
+    Some((line.n, Known { base, published, seen, foreign, removed: line.r }))
 }
 
 /// `None` only when a value is there and cannot be read.
@@ -271,7 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::digest::{Md5, Parts, digest_one};
+    use crate::digest::{Digests, Md5, Parts, digest_one};
     use crate::entry::{Entry, File, Kind};
 
     fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State) -> Vec<u8> {
@@ -310,14 +328,14 @@ mod tests {
             newest: None,
             owed: false,
             entries: vec![
-                (path("a.txt"), Known { seen: Some((stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
-                (path("changed"), Known { seen: Some((stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
+                (path("a.txt"), Known { seen: Some(Seen::new(stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
+                (path("changed"), Known { seen: Some(Seen::new(stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
                 (path("empty"), known(&Entry { kind: Kind::Dir, mode: Some(0o755) })),
                 (
                     path("foreign"),
                     Known { foreign: Some(Box::new((ETag::parse("weird"), Digests::default(), Some(7)))), ..Known::default() },
                 ),
-                (path("hashed"), Known { seen: Some((stamp, Digests::default())), ..Known::default() }),
+                (path("hashed"), Known { seen: Some(Seen::new(stamp, Digests::default())), ..Known::default() }),
                 (path("l\n"), Known { published: None, ..known(&Entry { kind: Kind::Link("a \"b\"".into()), mode: None }) }),
                 (path("newer"), Known { published: Some(Arc::new(file(b"abcd", None))), ..known(&abc) }),
                 (path("theirs"), Known { published: Some(Arc::new(abc)), ..Known::default() }),
@@ -423,7 +441,7 @@ mod tests {
             let (base, other, foreign) = (base.map(Arc::new), other.map(Arc::new), foreign.map(Box::new));
             let published = if same_published { base.clone() } else { other };
             let agreed = base.as_deref().and_then(Entry::file).filter(|_| same_seen).map(|file| file.digests.clone());
-            let seen = seen.map(|(stamp, digests)| (stamp, agreed.unwrap_or(digests)));
+            let seen = seen.map(|(stamp, digests)| Seen::new(stamp, agreed.unwrap_or(digests)));
             Known { base, published, seen, foreign, removed: same_seen }
         })
     }
