@@ -115,7 +115,14 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
     let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
-        if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
+        let (bucket, prefix) = (bucket.name(), bucket.prefix().as_str());
+        // The whole file is read only where its first line says something else: it may be damaged, and was absent then too.
+        let is_as_seen = || {
+            Ok::<_, Error>(
+                state::last_run(&mount, bucket, prefix) == last_run || state::load(&mount, bucket, prefix)?.state.last == last_run,
+            )
+        };
+        if moves && !is_as_seen()? {
             return Err(Error::PlanStale);
         }
         left::clear(&mount, &op)?;

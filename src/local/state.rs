@@ -162,6 +162,14 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
     load_beside(mount, bucket, prefix, &|_| false)
 }
 
+/// The last run, as the file's first line tells it, and nothing else of it; `None` also where that cannot be read.
+#[must_use]
+pub fn last_run(mount: &Mount, bucket: &str, prefix: &str) -> Option<LastRun> {
+    let dir = mount.open_internal("").ok()??;
+    let file = internal::open_to_read(&dir, &file_name(&remote_id(bucket, prefix))).ok()??;
+    state_codec::decode_last(bucket, prefix, &mut BufReader::new(file))
+}
+
 /// [`load`] for a caller that sets the base and the hash cache of some paths itself: what this process has noted of those is passed over.
 pub fn load_beside(mount: &Mount, bucket: &str, prefix: &str, taken: &dyn Fn(&RelPath) -> bool) -> Result<Loaded, LocalError> {
     let remote = remote_id(bucket, prefix);
@@ -294,6 +302,19 @@ mod tests {
         let loaded = load(&mount, "b", "").unwrap();
         assert_eq!((loaded.state, loaded.warning), (State::default(), None));
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_last_run_is_told_by_the_first_line() {
+        let (temp, mount) = mount();
+        assert_eq!(last_run(&mount, "b", ""), None);
+        let last = Some(LastRun { command: "upload".into(), host: "h".into(), time: 7, generation: 3 });
+        save(&mount, "b", "", &State { last: last.clone(), ..state(&["a"]) }).unwrap();
+        assert_eq!((last_run(&mount, "b", ""), last_run(&mount, "b", "p/")), (last.clone(), None));
+        let file = state_file(temp.path());
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.split_inclusive('\n').next().unwrap()).unwrap();
+        assert_eq!((last_run(&mount, "b", ""), load(&mount, "b", "").unwrap().state.last), (last, None));
     }
 
     #[test]

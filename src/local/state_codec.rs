@@ -203,6 +203,15 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
     })
 }
 
+/// The last run, from the first line alone.
+pub(super) fn decode_last(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Option<LastRun> {
+    let mut first = Vec::new();
+    next_line(source, &mut first).ok()?;
+    let header: Header = serde_json::from_slice(first.strip_suffix(b"\n")?).ok()?;
+    let Last { command, host, time, generation } = header.last.filter(|_| header.bucket == bucket && header.prefix == prefix)?;
+    Some(LastRun { command, host, time, generation })
+}
+
 /// Appends what was read, each after the one before.
 fn take(entries: &mut Vec<(RelPath, Known)>, (paths, known): &mut (Batch, Vec<Known>)) -> Result<(), Unreadable> {
     for (path, known) in paths.paths().flatten().zip(known.drain(..)) {
