@@ -33,7 +33,8 @@ impl Md5 {
     /// Reads [`Md5::hex`]; `None` for anything but 32 lower-case digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Md5> {
-        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(Md5)
+        let mut md5 = [0; 16];
+        (text.len() == 32 && HEXLOWER.decode_mut(text.as_bytes(), &mut md5).is_ok()).then_some(Md5(md5))
     }
 
     /// Reads [`Md5::base64`].

@@ -6,6 +6,7 @@
 //! The last pattern that matches a path decides, over this sequence: the defaults, the `.syncignore` files from the mount's own down to
 //! the deepest, `[sync] exclude`, `--exclude`. What lies below an ignored directory is ignored whatever matches it, as in git.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ignore::Match;
@@ -124,6 +125,12 @@ impl Filter {
         Scope::In
     }
 
+    /// [`Filter::scope`] for many paths: the directories above are looked at once for all that lie in one directory and come in a row.
+    #[must_use]
+    pub fn in_order(&self) -> InOrder<'_> {
+        InOrder { filter: self, above: RefCell::new((String::new(), Scope::In)) }
+    }
+
     /// Whether an empty directory, which is in scope as a way to what lies below, travels itself: it too must match an include pattern.
     #[must_use]
     pub fn includes_empty_dir(&self, path: &RelPath) -> bool {
@@ -144,12 +151,48 @@ impl Filter {
             let deeper = path.rmatch_indices('/').find_map(|(at, _)| decided(self.syncignores.get(&path[..at])?, &path[at + 1..]));
             deeper.or_else(|| decided(self.syncignores.get("")?, path))
         };
-        decided(&self.exclude, path).or_else(in_mount).or_else(|| decided(&self.defaults, path)).unwrap_or(false)
+        let by_default = || if may_be_default(path) { decided(&self.defaults, path) } else { None };
+        decided(&self.exclude, path).or_else(in_mount).or_else(by_default).unwrap_or(false)
     }
 
     fn includes(&self, path: &str) -> bool {
         self.include.is_empty() || self.include.matched_path_or_any_parents(path, false).is_ignore()
     }
+}
+
+/// See [`Filter::in_order`].
+#[derive(Debug)]
+pub struct InOrder<'a> {
+    filter: &'a Filter,
+    /// The directory of the path before, and what it makes of what lies in it.
+    above: RefCell<(String, Scope)>,
+}
+
+impl InOrder<'_> {
+    /// What [`Filter::scope`] says.
+    #[must_use]
+    pub fn scope(&self, path: &RelPath, is_dir: bool) -> Scope {
+        let (dir, mut above) = (path.parent().unwrap_or(""), self.above.borrow_mut());
+        if above.0 != dir {
+            let ignored = || dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]).any(|at| self.filter.ignores(&dir[..at], true));
+            above.1 = match dir {
+                _ if dir.split('/').any(|segment| segment == RESERVED) => Scope::Reserved,
+                _ if !dir.is_empty() && ignored() => Scope::Ignored,
+                _ => Scope::In,
+            };
+            dir.clone_into(&mut above.0);
+        }
+        match above.1 {
+            Scope::In => self.filter.scope_of_child(path, is_dir),
+            _ if path.name() == RESERVED => Scope::Reserved,
+            scope => scope,
+        }
+    }
+}
+
+/// True for the paths that a default can match, by how their names begin: most are told apart without asking the patterns.
+fn may_be_default(path: &str) -> bool {
+    path.rsplit('/').next().unwrap_or(path).starts_with(['.', '_'])
 }
 
 /// What people, and editors on their own, append to the name of a copy that they put beside a file.
@@ -243,6 +286,19 @@ mod tests {
     fn scoped(filter: &Filter, path: &str, expected: Scope) {
         let rel = RelPath::new(path.trim_end_matches('/')).unwrap();
         assert_eq!(filter.scope(&rel, path.ends_with('/')), expected, "{path:?}");
+        let in_order = filter.in_order();
+        // Twice, and after another directory.
+        for _ in 0..2 {
+            assert_eq!(in_order.scope(&rel, path.ends_with('/')), expected, "{path:?}");
+        }
+        let _ = in_order.scope(&RelPath::new("another/.venv/name").unwrap(), false);
+        assert_eq!(in_order.scope(&rel, path.ends_with('/')), expected, "{path:?}");
+    }
+
+    #[test]
+    fn defaults_are_told_by_how_they_begin() {
+        assert!(DEFAULT_IGNORES.iter().all(|line| may_be_default(line.trim_end_matches('/'))), "they name no other names");
+        assert!(may_be_default("a/.nfs1") && !may_be_default(".venv/a") && !may_be_default("a"));
     }
 
     #[track_caller]

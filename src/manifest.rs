@@ -10,12 +10,13 @@
 //! is a manifest that no listed manifest names as parent.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::digest_one;
 use crate::entry::{Entry, Record, Tree, find};
-use crate::path::RelPath;
+use crate::path::{Batch, RelPath};
 
 /// The newest format that this version reads and the one that it writes.
 pub const FORMAT: u32 = 1;
@@ -23,6 +24,8 @@ pub const FORMAT: u32 = 1;
 pub const FOLDER: &str = ".lsync/manifests/";
 /// How many of the newest manifests stay, beside the heads.
 pub const KEPT: usize = 20;
+/// How many paths lie together in memory.
+const BATCH: usize = 512;
 
 /// Name of a manifest object below [`FOLDER`]: generation and nonce.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,13 +121,6 @@ pub enum Unreadable {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    n: String,
-    #[serde(flatten)]
-    record: Record,
-}
-
-#[derive(Serialize, Deserialize)]
 struct End {
     end: u64,
     md5: String,
@@ -158,7 +154,7 @@ impl Manifest {
         let mut out = Vec::with_capacity(512 + self.entries.len() * 200);
         write_line(&mut out, &self.header);
         for (path, entry) in &self.entries {
-            write_line(&mut out, &Line { n: path.as_str().to_owned(), record: Record::from(entry) });
+            write_line(&mut out, &Record::named(path, entry));
         }
         let md5 = digest_one(&out).hex();
         write_line(&mut out, &End { end: self.entries.len() as u64, md5 });
@@ -176,17 +172,23 @@ impl Manifest {
         if digest_one(&bytes[..last]).hex() != end.md5 {
             return Err(damaged("its checksum does not match"));
         }
-        let mut entries = Tree::new();
+        let (mut entries, mut paths, mut read) = (Tree::new(), Batch::default(), Vec::new());
         if last > first + 1 {
             for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
-                let line: Line = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
-                let path = RelPath::new(&line.n).map_err(|e| Unreadable::Damaged(format!("{:?}: {e}", line.n)))?;
-                let entry = line.record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {:?}", line.n)))?;
-                if entries.last().is_some_and(|(before, _)| *before >= path) {
-                    return Err(damaged("its entries are not in order"));
+                let record: Record<'_> = serde_json::from_slice(line).map_err(|e| Unreadable::Damaged(e.to_string()))?;
+                if !paths.push(record.name()) {
+                    return Err(Unreadable::Damaged(format!("{:?} is no path", record.name())));
                 }
-                entries.push((path, entry));
+                let entry = record.read().ok_or_else(|| Unreadable::Damaged(format!("the entry {}", read.len() + 1)))?;
+                read.push(Arc::new(entry));
+                if read.len() == BATCH {
+                    entries.extend(paths.paths().flatten().zip(read.drain(..)));
+                }
             }
+        }
+        entries.extend(paths.paths().flatten().zip(read));
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err(damaged("its entries are not in order"));
         }
         if entries.len() as u64 != end.end {
             return Err(damaged("its count does not match"));
@@ -219,10 +221,10 @@ pub fn merge(mut heads: Vec<(Name, Tree)>, ancestor: Option<&Tree>, listed: &dyn
     let paths: BTreeSet<&RelPath> = heads.iter().flat_map(|(_, tree)| tree).map(|(path, _)| path).collect();
     let (mut tree, mut conflicts) = (Tree::new(), Vec::new());
     for path in paths {
-        let versions: Vec<Option<&Entry>> = heads.iter().map(|(_, tree)| find(tree, path.as_str())).collect();
-        let was = ancestor.map(|tree| find(tree, path.as_str()));
+        let versions: Vec<Option<&Entry>> = heads.iter().map(|(_, tree)| find(tree, path.as_str()).map(|entry| &**entry)).collect();
+        let was = ancestor.map(|tree| find(tree, path.as_str()).map(|entry| &**entry));
         let (entry, differ) = merge_one(&versions, was, &|entry| entry.file().is_some() && listed(path, entry));
-        tree.extend(entry.map(|entry| (path.clone(), entry)));
+        tree.extend(entry.map(|entry| (path.clone(), Arc::new(entry))));
         if differ {
             conflicts.push(path.clone());
         }
@@ -287,9 +289,9 @@ mod tests {
                 bytes: 3,
             },
             entries: vec![
-                (RelPath::new("a.txt").unwrap(), file(b"abc")),
-                (RelPath::new("empty").unwrap(), Entry { kind: Kind::Dir, mode: Some(0o755) }),
-                (RelPath::new("l\n").unwrap(), Entry { kind: Kind::Link("a.txt".into()), mode: None }),
+                (RelPath::new("a.txt").unwrap(), file(b"abc").into()),
+                (RelPath::new("empty").unwrap(), Entry { kind: Kind::Dir, mode: Some(0o755) }.into()),
+                (RelPath::new("l\n").unwrap(), Entry { kind: Kind::Link("a.txt".into()), mode: None }.into()),
             ],
         }
     }
@@ -355,8 +357,8 @@ mod tests {
     fn of_several_heads_the_entry_that_is_listed_holds() {
         let (old, new) = (Name::new(2, [1; 16]), Name::new(2, [2; 16]));
         let path = |p: &str| RelPath::new(p).unwrap();
-        let file = |size| Entry { kind: Kind::File(File { size, ..File::default() }), mode: None };
-        let link = |to: &str| Entry { kind: Kind::Link(to.into()), mode: None };
+        let file = |size| Arc::new(Entry { kind: Kind::File(File { size, ..File::default() }), mode: None });
+        let link = |to: &str| Arc::new(Entry { kind: Kind::Link(to.into()), mode: None });
         let one = vec![(path("f"), file(1)), (path("l"), link("x")), (path("only"), file(9))];
         let two = vec![(path("f"), file(2)), (path("l"), link("y"))];
         let heads = vec![(old, one), (new, two)];
@@ -376,7 +378,7 @@ mod tests {
     #[test]
     fn of_several_heads_the_mode_that_was_changed_holds() {
         let check = |old: u32, new: u32, was: Option<u32>, expected: (u32, bool)| {
-            let tree = |mode| vec![(RelPath::new("f").unwrap(), Entry { kind: Kind::File(File::default()), mode: Some(mode) })];
+            let tree = |mode| vec![(RelPath::new("f").unwrap(), Entry { kind: Kind::File(File::default()), mode: Some(mode) }.into())];
             let heads = vec![(Name::new(2, [1; 16]), tree(old)), (Name::new(2, [2; 16]), tree(new))];
             let ancestor = was.map(tree);
             let (merged, conflicts) = merge(heads, ancestor.as_ref(), &|_, _| true);

@@ -1,6 +1,8 @@
 //! Relative paths as the mount and the bucket share them, and how names are shown to a person. Touches no disk.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Longest name of one path segment, in bytes, that file systems of this kind hold.
@@ -14,8 +16,15 @@ pub const RESERVED: &str = ".lsync";
 ///
 /// Invariants: UTF-8, not empty, no leading or trailing `/`; no segment is empty, `.`, `..`, holds NUL or is longer than
 /// [`MAX_SEGMENT_BYTES`]. So joining it to a directory never leaves that directory lexically. Ordered by bytes, as S3 lists.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RelPath(Arc<str>);
+///
+/// Copies share one text, and are known to be equal without reading it.
+#[derive(Clone)]
+pub struct RelPath {
+    /// Of this path alone, or of a [`Batch`].
+    texts: Arc<String>,
+    at: u32,
+    bytes: u32,
+}
 
 /// Why a name cannot be a [`RelPath`]; reads as a fragment after the shown name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +56,14 @@ impl RelPath {
     /// The checked constructor.
     pub fn new(text: &str) -> Result<RelPath, BadPath> {
         check(text)?;
-        Ok(RelPath(text.into()))
+        let bytes = u32::try_from(text.len()).map_err(|_| BadPath::LongSegment)?;
+        Ok(RelPath { texts: Arc::new(text.to_owned()), at: 0, bytes })
     }
 
     /// The path as text, segments separated by `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.texts[self.at as usize..][..self.bytes as usize]
     }
 
     /// All ancestors, nearest first: `a/b/c` gives `a/b`, `a`.
@@ -65,25 +75,73 @@ impl RelPath {
     /// The last segment.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or(&self.0)
+        self.as_str().rsplit('/').next().unwrap_or(self.as_str())
     }
 
     /// The path of the directory that holds it; `None` at the top of the mount.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
-        self.0.rsplit_once('/').map(|(parent, _)| parent)
+        self.as_str().rsplit_once('/').map(|(parent, _)| parent)
     }
 
     /// True when a segment is [`RESERVED`]: never synced in either direction.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.0.split('/').any(|segment| segment == RESERVED)
+        self.as_str().split('/').any(|segment| segment == RESERVED)
+    }
+
+    fn is_copy_of(&self, other: &RelPath) -> bool {
+        Arc::ptr_eq(&self.texts, &other.texts) && self.at == other.at && self.bytes == other.bytes
     }
 
     /// True for `dir` itself and for everything below it (`a` is not above `ab`).
     #[must_use]
     pub fn is_at_or_below(&self, dir: &str) -> bool {
-        is_at_or_below(&self.0, dir)
+        is_at_or_below(self.as_str(), dir)
+    }
+}
+
+/// Makes many paths that lie together in memory: an allocation for each would take more room than its text.
+#[derive(Debug, Default)]
+pub struct Batch {
+    texts: String,
+    /// Where each ends; `None` for what is no path.
+    ends: Vec<Option<u32>>,
+}
+
+impl Batch {
+    /// How many texts were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True when none was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Adds a text; false when it is no path.
+    pub fn push(&mut self, text: &str) -> bool {
+        let end = check(text).ok().and_then(|()| u32::try_from(self.texts.len() + text.len()).ok());
+        if end.is_some() {
+            self.texts.push_str(text);
+        }
+        self.ends.push(end);
+        end.is_some()
+    }
+
+    /// The paths of all texts, in order, and `None` for those that are none. The batch is empty again.
+    pub fn paths(&mut self) -> impl Iterator<Item = Option<RelPath>> + use<> {
+        let Batch { mut texts, ends } = std::mem::take(self);
+        texts.shrink_to_fit();
+        let (texts, mut at) = (Arc::new(texts), 0);
+        ends.into_iter().map(move |end| {
+            let path = RelPath { texts: texts.clone(), at, bytes: end? - at };
+            at += path.bytes;
+            Some(path)
+        })
     }
 }
 
@@ -109,21 +167,47 @@ fn check(text: &str) -> Result<(), BadPath> {
     Ok(())
 }
 
+impl PartialEq for RelPath {
+    fn eq(&self, other: &RelPath) -> bool {
+        self.is_copy_of(other) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for RelPath {}
+
+impl PartialOrd for RelPath {
+    fn partial_cmp(&self, other: &RelPath) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &RelPath) -> Ordering {
+        if self.is_copy_of(other) { Ordering::Equal } else { self.as_str().cmp(other.as_str()) }
+    }
+}
+
+impl Hash for RelPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Shown(&self.0).fmt(f)
+        Shown(self.as_str()).fmt(f)
     }
 }
 
 impl fmt::Debug for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
+        write!(f, "{:?}", self.as_str())
     }
 }
 
 impl std::borrow::Borrow<str> for RelPath {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -203,6 +287,18 @@ mod tests {
         for fine in ["a", "a/b", "...", "..a", "a..b", "a b", "é", "a\\b", &"n".repeat(255)] {
             assert_eq!(RelPath::new(fine).map(|p| p.as_str().to_owned()), Ok(fine.to_owned()));
         }
+    }
+
+    #[test]
+    fn paths_of_a_batch_are_like_those_made_alone() {
+        let mut batch = Batch::default();
+        let texts = ["a/b", "../x", "é", "a/b", "", "c"];
+        assert_eq!(texts.map(|text| batch.push(text)), [true, false, true, true, false, true]);
+        assert_eq!((batch.len(), batch.is_empty()), (6, false));
+        let made: Vec<_> = batch.paths().collect();
+        assert_eq!(made, texts.map(|text| RelPath::new(text).ok()));
+        assert_eq!(made[0].cmp(&made[3]), Ordering::Equal);
+        assert!(batch.is_empty() && batch.paths().next().is_none());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub use build::build;
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 
+use std::sync::Arc;
+
 use crate::diff::Since;
 use crate::digest::ETag;
 use crate::entry::{Entry, Stamp};
@@ -129,7 +131,7 @@ pub struct Transfer {
     /// Where.
     pub path: RelPath,
     /// What the source holds.
-    pub source: Entry,
+    pub source: Arc<Entry>,
     /// The permission bits that the path has at the destination afterwards, where known.
     pub mode: Option<u32>,
     /// The stamp of a local source file.

@@ -1,8 +1,10 @@
 //! What the bucket holds, path by path: a listing read together with the published manifest, the base and what HEADs have told.
 //! Pure; names what is not representable as problems.
 
+use std::sync::Arc;
+
 use crate::digest::{Digests, ETag};
-use crate::entry::{Entry, File, Kind, Nanos};
+use crate::entry::{Entry, File, InOrder, Kind, Nanos, with_something_below};
 use crate::filter::Scope;
 use crate::manifest::{self, Name};
 use crate::path::{MAX_SEGMENT_BYTES, RESERVED, RelPath};
@@ -24,21 +26,35 @@ pub struct Listed {
 /// What the bucket holds at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The entry. A file carries the ETag that is listed, and the digests that are known for it.
-    pub entry: Entry,
+    /// The entry: what is remembered itself, where that is what is listed. A file carries the ETag that is listed, and the digests that
+    /// are known for it.
+    pub entry: Arc<Entry>,
     /// When the object was written, by the server's clock; `None` for what only a manifest carries.
     pub last_modified: Option<Nanos>,
+    /// The ETag of the empty object that stands for an empty directory, at the path with a `/` behind.
+    pub marker: Option<Box<ETag>>,
+}
+
+impl Remote {
     /// The ETag and size of the object that stands at this very path or, for an empty directory, at the path with a `/` behind.
-    pub object: Option<(ETag, u64)>,
+    #[must_use]
+    pub fn object(&self) -> Option<(&ETag, u64)> {
+        match &self.entry.kind {
+            Kind::File(file) => file.etag.as_ref().map(|etag| (etag, file.size)),
+            Kind::Link(_) | Kind::Dir => self.marker.as_deref().map(|etag| (etag, 0)),
+        }
+    }
 }
 
 /// What is remembered about one path, for [`read`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Remembered<'a> {
+    /// The path itself.
+    pub path: Option<&'a RelPath>,
     /// What both sides last agreed on.
-    pub base: Option<&'a Entry>,
+    pub base: Option<&'a Arc<Entry>>,
     /// What the published manifests say.
-    pub published: Option<&'a Entry>,
+    pub published: Option<&'a Arc<Entry>>,
     /// What a HEAD said of an object while it lists this ETag.
     pub foreign: Option<&'a (ETag, Digests, Option<Nanos>)>,
 }
@@ -73,12 +89,13 @@ pub struct View {
 pub fn read<'a>(
     listing: &[Listed],
     remembered: &dyn Fn(&str) -> Remembered<'a>,
-    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Entry)>,
+    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Arc<Entry>)>,
     scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
 ) -> View {
-    let mut view = View::default();
+    let mut view = View { entries: Vec::with_capacity(listing.len()), ..View::default() };
     for object in listing {
-        if object.key.split('/').any(|segment| segment == RESERVED) {
+        // Nearly all keys lack the word.
+        if object.key.contains(RESERVED) && object.key.split('/').any(|segment| segment == RESERVED) {
             note_own(&mut view, &object.key);
             continue;
         }
@@ -91,7 +108,9 @@ pub fn read<'a>(
     }
     view.left_out.sort_unstable();
     // Markers sort apart from their paths: `a/` comes after `a-b`.
-    view.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    if !view.entries.is_sorted_by(|a, b| a.0 < b.0) {
+        view.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    }
     view.entries.dedup_by(|later, first| later.0 == first.0 && later.1.entry.file().is_none());
     drop_markers_of_full_directories(&mut view.entries);
     report_files_above_files(&mut view);
@@ -115,7 +134,8 @@ fn read_object<'a>(
 ) {
     let marker = object.key.ends_with('/') && object.size == 0;
     let text = if marker { &object.key[..object.key.len() - 1] } else { &object.key };
-    let path = match RelPath::new(text) {
+    let known = remembered(text);
+    let path = match known.path.map_or_else(|| RelPath::new(text), |path| Ok(path.clone())) {
         Ok(path) => path,
         Err(why) => return bad_key(view, &object.key, &why.to_string(), scope),
     };
@@ -130,15 +150,13 @@ fn read_object<'a>(
         }
         Some(Scope::In) => {}
     }
-    let known = remembered(path.as_str());
-    let entry = if marker {
+    let (entry, marker) = if marker {
         let mode = known.published.filter(|e| e.kind == Kind::Dir).and_then(|e| e.mode);
-        Entry { kind: Kind::Dir, mode }
+        (Arc::new(Entry { kind: Kind::Dir, mode }), Some(Box::new(object.etag.clone())))
     } else {
-        file_entry(object, known)
+        (file_entry(object, known), None)
     };
-    let remote = Remote { entry, last_modified: Some(object.last_modified), object: Some((object.etag.clone(), object.size)) };
-    view.entries.push((path, remote));
+    view.entries.push((path, Remote { entry, last_modified: Some(object.last_modified), marker }));
 }
 
 /// Most names of ignored paths that a view keeps.
@@ -160,9 +178,15 @@ fn note_ignored(view: &mut View, path: &RelPath, size: u64, scope: &dyn Fn(&RelP
 }
 
 /// The base by (etag, size), else the manifest by (etag, size), else what was read of it or what a HEAD said, and what the ETag says.
-fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
-    let is_listed = |e: &&Entry| e.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag));
+fn file_entry(object: &Listed, known: Remembered<'_>) -> Arc<Entry> {
+    let is_listed = |e: &&Arc<Entry>| e.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag));
     let (base, published) = (known.base.filter(is_listed), known.published.filter(is_listed));
+    match (base, published) {
+        // It tells all of what follows.
+        (Some(base), Some(published)) if Arc::ptr_eq(base, published) => return base.clone(),
+        (Some(only), None) | (None, Some(only)) => return only.clone(),
+        _ => {}
+    }
     let mut file = File { size: object.size, mtime: None, digests: Digests::default(), etag: Some(object.etag.clone()) };
     for source in [base, published].into_iter().flatten() {
         if let Some(recorded) = source.file() {
@@ -182,7 +206,7 @@ fn file_entry(object: &Listed, known: Remembered<'_>) -> Entry {
     }
     // Modes live in manifests; the base's is what both sides agreed on, not what the bucket says now.
     let mode = published.or(base).and_then(|e| e.mode);
-    Entry { kind: Kind::File(file), mode }
+    Arc::new(Entry { kind: Kind::File(file), mode })
 }
 
 /// A key that is no path is a problem, unless a pattern leaves out the directory that its valid beginning names, or what stands for its
@@ -227,23 +251,18 @@ fn stand_in(segment: &str) -> Option<RelPath> {
 
 /// `x/` stands for an empty directory only while nothing lies below it.
 fn drop_markers_of_full_directories(entries: &mut Vec<(RelPath, Remote)>) {
-    let full: Vec<bool> = (0..entries.len())
-        .map(|at| entries[at].1.entry.kind == Kind::Dir && !crate::entry::below(&entries[at + 1..], entries[at].0.as_str()).is_empty())
-        .collect();
-    let mut full = full.into_iter();
-    entries.retain(|_| !full.next().unwrap_or(false));
+    let mut full = with_something_below(entries, entries);
+    full.retain(|at| entries[*at].1.entry.kind == Kind::Dir);
+    let (mut full, mut at) = (full.into_iter().peekable(), 0..);
+    if full.peek().is_some() {
+        entries.retain(|_| full.next_if_eq(&at.next().unwrap_or(0)).is_none());
+    }
 }
 
 /// S3 holds `a` and `a/b`; a mount cannot. Neither is touched.
 fn report_files_above_files(view: &mut View) {
-    let clashing: Vec<RelPath> = view
-        .entries
-        .iter()
-        .enumerate()
-        .filter(|(at, (path, _))| !crate::entry::below(&view.entries[at + 1..], path.as_str()).is_empty())
-        .map(|(_, (path, _))| path.clone())
-        .collect();
-    for path in clashing {
+    for at in with_something_below(&view.entries, &view.entries) {
+        let path = view.entries[at].0.clone();
         let why = format!("the bucket holds {path} and also objects below {path}/, which no mount can; rename or remove one of them");
         let exclude = Some(exclude_line(path.as_str()));
         let name = path.as_str().to_owned();
@@ -254,23 +273,21 @@ fn report_files_above_files(view: &mut View) {
 /// Links and empty directories, where no object says otherwise; and which files have vanished.
 fn add_what_only_manifests_carry<'a>(
     view: &mut View,
-    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Entry)>,
+    published: &mut dyn Iterator<Item = (&'a RelPath, &'a Arc<Entry>)>,
     scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
 ) {
-    let mut extra = Vec::new();
+    let (mut extra, listed) = (Vec::new(), InOrder::new(&view.entries));
     for (path, entry) in published {
-        if scope(path, entry.kind == Kind::Dir) != Some(Scope::In) {
+        if listed.find(path.as_str()).is_some() || scope(path, entry.kind == Kind::Dir) != Some(Scope::In) {
             continue;
         }
-        let listed = crate::entry::find(&view.entries, path.as_str()).is_some();
         match &entry.kind {
-            _ if listed => {}
             Kind::File(_) => view.vanished.push(path.clone()),
             Kind::Link(_) | Kind::Dir => {
                 let below = !crate::entry::below(&view.entries, path.as_str()).is_empty();
                 let above = path.ancestors().any(|dir| crate::entry::find(&view.entries, dir).is_some());
                 if !below && !above {
-                    extra.push((path.clone(), Remote { entry: entry.clone(), last_modified: None, object: None }));
+                    extra.push((path.clone(), Remote { entry: entry.clone(), last_modified: None, marker: None }));
                 }
             }
         }
@@ -295,8 +312,8 @@ mod tests {
     }
 
     fn view_of(listing: &[Listed], published: &[(RelPath, Entry)]) -> View {
-        let published: Vec<_> = published.to_vec();
-        let leaked: &'static [(RelPath, Entry)] = Box::leak(published.into_boxed_slice());
+        let published: Vec<_> = published.iter().map(|(path, entry)| (path.clone(), Arc::new(entry.clone()))).collect();
+        let leaked: &'static [(RelPath, Arc<Entry>)] = Box::leak(published.into_boxed_slice());
         read(
             listing,
             &|p| Remembered { published: crate::entry::find(leaked, p), ..Remembered::default() },
@@ -383,7 +400,7 @@ mod tests {
     fn the_base_tells_an_opaque_etags_digest_while_it_is_listed() {
         let opaque = ETag::parse("whatever");
         let recorded = File { size: 1, mtime: Some(9), digests: Digests::of_whole(digest_one(b"1")), etag: Some(opaque.clone()) };
-        let base: &'static Entry = Box::leak(Box::new(Entry { kind: Kind::File(recorded), mode: Some(0o600) }));
+        let base: &'static Arc<Entry> = Box::leak(Box::new(Arc::new(Entry { kind: Kind::File(recorded), mode: Some(0o600) })));
         let listing = [Listed { key: "f".into(), size: 1, etag: opaque, last_modified: 0 }];
         let all = |_: &RelPath, _| Some(Scope::In);
         let view = read(&listing, &|_| Remembered { base: Some(base), ..Remembered::default() }, &mut std::iter::empty(), &all);

@@ -9,7 +9,7 @@ use super::report::FailureKind;
 use super::run::Work;
 use crate::diff::Want;
 use crate::digest::Digests;
-use crate::entry::{Entry, Nanos, Stamp};
+use crate::entry::{Nanos, Stamp};
 use crate::event::Verb;
 use crate::local::hash::ReadError;
 use crate::path::RelPath;
@@ -61,7 +61,7 @@ pub(super) async fn read_racy_again(work: &mut Work<'_>) -> Result<(), Error> {
 fn racy(work: &Work<'_>) -> Vec<(RelPath, Stamp, Digests)> {
     let sent = work.done.iter().filter(|(_, done)| done.verb == Verb::Upload).filter_map(|(path, done)| {
         let stamp = done.stamp.filter(|stamp| work.clocks.sending.is_racy(stamp))?;
-        Some((path.clone(), stamp, done.entry.as_ref().and_then(Entry::file)?.digests.clone()))
+        Some((path.clone(), stamp, done.entry.as_ref()?.file()?.digests.clone()))
     });
     let compared = work.sight.learnt.seen.iter().filter_map(|(path, (stamp, digests))| {
         let in_doubt = work.clocks.hashing.is_racy(stamp) && !work.done.contains_key(path);

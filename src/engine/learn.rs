@@ -2,6 +2,7 @@
 //! objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
@@ -33,20 +34,6 @@ type Told = (ETag, Digests, Option<Nanos>);
 
 /// Files hashed at once: one per core of a small machine, and enough to hide a network file system's latency.
 const HASHERS: usize = 4;
-
-/// Fills in the digests that the hash cache has for files that carry the recorded stamp.
-pub(super) fn from_cache(local: &mut [(RelPath, Local)], state: &State) {
-    let mut known = state.entries.iter().peekable();
-    for (path, local) in local {
-        while known.next_if(|(p, _)| *p < *path).is_some() {}
-        let Some((_, known)) = known.next_if(|(p, _)| *p == *path) else { continue };
-        if let (Some(stamp), Some((recorded, digests)), Kind::File(file)) = (local.stamp, &known.seen, &mut local.entry.kind)
-            && stamp == *recorded
-        {
-            file.digests.clone_from(digests);
-        }
-    }
-}
 
 /// Files that the hash cache does not know are read sooner or later: those that may not be read are problems from the start, so that the
 /// plan says so and nothing takes their place.
@@ -81,8 +68,8 @@ fn rows<T>(sight: &Sight, pick: impl Fn(Triple<'_>) -> Option<T>) -> Vec<(At, T)
         local_at += usize::from(row.local.is_some());
         bucket_at += usize::from(row.bucket.is_some());
         let triple = Triple {
-            local: row.local.map(|l| &l.entry),
-            bucket: row.bucket.map(|r| &r.entry),
+            local: row.local.map(|l| &*l.entry),
+            bucket: row.bucket.map(|r| &*r.entry),
             base: row.base.and_then(|known| known.base.as_deref()),
         };
         if row.local.is_some()
@@ -115,7 +102,7 @@ pub(super) async fn from_metadata(ends: &Ends, ask: &Ask, sight: &mut Sight) -> 
     let ours = if asked.is_empty() { BTreeMap::new() } else { sent_whole(ends).await? };
     for (at, head) in heads(ends, ask, asked).await? {
         let (path, remote) = &mut sight.view.entries[at];
-        let Kind::File(file) = &mut remote.entry.kind else { continue };
+        let Kind::File(file) = &mut Arc::make_mut(&mut remote.entry).kind else { continue };
         if file.etag.as_ref() != Some(&head.etag) {
             // A store that lists other ETags than it answers, or it was replaced since the listing: then the guard will see it.
             if let (Some(etag), Some(agreed)) = (file.etag.clone(), answered_as(&sight.state, path, &head)) {
@@ -155,7 +142,7 @@ pub(super) async fn from_encrypted(ends: &Ends, ask: &Ask, sight: &mut Sight) ->
     });
     let asked = doubtful.iter().filter_map(|(at, ())| at.bucket).map(|at| (at, sight.view.entries[at].0.as_str().to_owned())).collect();
     for (at, head) in heads(ends, ask, asked).await? {
-        let Kind::File(file) = &mut sight.view.entries[at].1.entry.kind else { continue };
+        let Kind::File(file) = &mut Arc::make_mut(&mut sight.view.entries[at].1.entry).kind else { continue };
         if head.etag_is_no_digest && file.etag.as_ref() == Some(&head.etag) {
             file.digests = metadata(&head).0;
         }
@@ -257,9 +244,9 @@ pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Res
         match hashed? {
             Ok(kinds) => {
                 let other = bucket.map(|b| sight.view.entries[b].1.entry.clone());
-                let (path, local) = &mut sight.local[at];
-                let digests = choose(kinds, other.as_ref());
-                if let Kind::File(file) = &mut local.entry.kind {
+                let (path, local) = &mut Arc::make_mut(&mut sight.local)[at];
+                let digests = choose(kinds, other.as_deref());
+                if let Kind::File(file) = &mut Arc::make_mut(&mut local.entry).kind {
                     file.digests.learn(&digests);
                     sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
                 }
@@ -319,7 +306,7 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
         let bucket_at = at.bucket.expect("the row above has a bucket side");
         let (path, remote) = &sight.view.entries[bucket_at];
         let path = path.clone();
-        let Some((etag, size)) = remote.object.clone() else { continue };
+        let Some((etag, size)) = remote.object().map(|(etag, size)| (etag.clone(), size)) else { continue };
         let Some(stamp) = sight.local[at.local].1.stamp else { continue };
         let want = Want { whole: true, part_bytes: Vec::new() };
         let hashed = match hash(ends, path.clone(), stamp, want).await? {
@@ -327,11 +314,11 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
             Ok(_) | Err(_) => continue,
         };
         let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs.first()).await?;
-        if let Kind::File(file) = &mut sight.local[at.local].1.entry.kind {
+        if let Kind::File(file) = &mut Arc::make_mut(&mut Arc::make_mut(&mut sight.local)[at.local].1.entry).kind {
             file.digests.learn(&hashed);
             sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
         }
-        if let Kind::File(file) = &mut sight.view.entries[bucket_at].1.entry.kind {
+        if let Kind::File(file) = &mut Arc::make_mut(&mut sight.view.entries[bucket_at].1.entry).kind {
             let digests = Digests::of_whole(whole);
             file.digests.learn(&digests);
             sight.learnt.foreign.push((path, (etag, digests, file.mtime)));

@@ -43,7 +43,7 @@ pub(super) fn remembered(state: &State) -> Marks {
 /// What the bucket is thought to hold after an upload: what it held, and what the mount holds.
 pub(super) fn expected(sight: &Sight) -> Marks {
     let here = sight.local.iter().filter(|(_, local)| local.stamp.is_some()).map(|(path, _)| path.as_str());
-    let there = sight.view.entries.iter().filter(|(_, remote)| remote.object.is_some()).map(|(path, _)| path.as_str());
+    let there = sight.view.entries.iter().filter(|(_, remote)| remote.object().is_some()).map(|(path, _)| path.as_str());
     let mut all: Vec<&str> = here.chain(there).collect();
     // Two sorted parts: a stable sort merges them.
     all.sort();

@@ -1,6 +1,7 @@
 //! Looks at both sides: walks the mount, lists the bucket and loads what is remembered, at once; then learns the digests that the
 //! decisions need. Writes nothing that stays: to learn which names the mount takes for one, it makes a file there and removes it again.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
@@ -9,11 +10,11 @@ use tokio::sync::oneshot;
 use super::listing::{self, list};
 use super::near::near;
 use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
-use crate::entry::{Entry, Kind, Local, find};
+use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::lock::now;
-use crate::local::scan::{Ignored, Scan, Walk, scan};
+use crate::local::scan::{Ignored, Recalled, Scan, Walk, scan};
 use crate::local::state::{self, LastRun, Loaded, State};
 use crate::local::store;
 use crate::local::umask::umask;
@@ -31,7 +32,7 @@ const HEADS: usize = 8;
 /// Everything that was seen, at one time.
 pub struct Sight {
     /// The mount, with all digests that are known.
-    pub local: Vec<(RelPath, Local)>,
+    pub local: Arc<Vec<(RelPath, Local)>>,
     /// The bucket.
     pub view: View,
     /// What is remembered, with the manifests that are new since folded in (in memory only).
@@ -87,11 +88,10 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     let store = known_store(ends).await?;
     let (known, marks) = oneshot::channel();
     let marks = async { marks.await.unwrap_or_default() };
-    let (scanned, loaded, listing) = tokio::join!(walk(ends, ask), load(ends, known), list(ends, ask, marks));
+    let (walked, listing) = tokio::join!(load_and_walk(ends, ask, known), list(ends, ask, marks));
     // The bucket's error first: a wrong secret is what the user must hear of, whatever else is wrong.
     let listing = listing?;
-    let Loaded { mut state, warning } = loaded?;
-    let scan = scanned?;
+    let (Loaded { mut state, warning }, scan) = walked?;
     let last_run = state.last.clone();
     if let Some(warning) = warning {
         ends.tell(Event::Warning(warning));
@@ -107,7 +107,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
     }
     let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
-    let Scan { entries: mut local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
+    let Scan { entries: local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
@@ -138,15 +138,13 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         began: Instant::now(),
         store,
         last_run,
-        local: Vec::new(),
+        local: Arc::new(local),
         state,
     };
     for path in &ask.paths {
-        must_exist(ends, path, &local, &sight)?;
+        must_exist(ends, path, &sight.local, &sight)?;
     }
-    learn::from_cache(&mut local, &sight.state);
-    sight.problems.extend(learn::unreadable(ends, &local).await?);
-    sight.local = local;
+    sight.problems.extend(learn::unreadable(ends, &sight.local).await?);
     learn::from_metadata(ends, ask, &mut sight).await?;
     sight.began = Instant::now();
     learn::by_hashing(ends, ask, &mut sight).await?;
@@ -157,15 +155,24 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     Ok(sight)
 }
 
-async fn walk(ends: &Ends, ask: &Ask) -> Result<Scan, Error> {
-    let (mount, observer, stop) = (ends.mount.clone(), ends.observer.clone(), ends.stop.clone());
+/// One after the other: what is remembered tells the walk which files it knows already. Tells as soon as it is there what the bucket is
+/// thought to hold.
+async fn load_and_walk(ends: &Ends, ask: &Ask, known: oneshot::Sender<Marks>) -> Result<(Loaded, Scan), Error> {
+    let (mount, bucket, observer, stop) = (ends.mount.clone(), ends.bucket.clone(), ends.observer.clone(), ends.stop.clone());
     let (patterns, paths) = (ask.patterns.clone(), ask.paths.clone());
-    let walked = blocking(move || {
+    let walked = blocking(move || -> Result<_, Error> {
+        let loaded = state::load(&mount, bucket.name(), bucket.prefix().as_str())?;
+        // An error means that the listing was over before.
+        let _ = known.send(listing::remembered(&loaded.state));
+        let known = InOrder::new(&loaded.state.entries);
+        let recall = |path: &str| known.find(path).map(Recalled::of_state);
         let progress = move |entries, bytes| observer(Event::Scanned { entries, bytes });
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &paths, progress: &progress, stop: &stop })
+        let walk = Walk { patterns: &patterns, rules: None, recall: &recall, scope: &paths, progress: &progress, stop: &stop };
+        let scan = scan(&mount, &walk)?;
+        Ok((loaded, scan))
     });
-    Ok(walked.await??)
+    walked.await?
 }
 
 /// What is known about the store, told to the client too.
@@ -179,28 +186,18 @@ async fn known_store(ends: &Ends) -> Result<Option<Profile>, Error> {
     Ok(known)
 }
 
-/// Loads what is remembered, and tells as soon as it is there what the bucket is thought to hold.
-async fn load(ends: &Ends, known: oneshot::Sender<Marks>) -> Result<Loaded, Error> {
-    let (mount, bucket) = (ends.mount.clone(), ends.bucket.clone());
-    let load = move || -> Result<Loaded, Error> {
-        let loaded = state::load(&mount, bucket.name(), bucket.prefix().as_str())?;
-        // An error means that the listing was over before.
-        let _ = known.send(listing::remembered(&loaded.state));
-        Ok(loaded)
-    };
-    blocking(load).await?
-}
-
 pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
+    let (known, rules) = (InOrder::new(&state.entries), filter.in_order());
     let remembered = |path: &str| {
-        find(&state.entries, path).map_or_else(Remembered::default, |known| Remembered {
-            base: known.base.as_deref(),
-            published: known.published.as_deref(),
+        known.find(path).map_or_else(Remembered::default, |(path, known)| Remembered {
+            path: Some(path),
+            base: known.base.as_ref(),
+            published: known.published.as_ref(),
             foreign: known.foreign.as_deref(),
         })
     };
-    let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| filter.scope(path, is_dir)) };
-    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_deref()?)));
+    let scope = |path: &RelPath, is_dir: bool| -> Option<Scope> { ask.reaches(path).then(|| rules.scope(path, is_dir)) };
+    let mut published = state.entries.iter().filter_map(|(path, known)| Some((path, known.published.as_ref()?)));
     let mut view = view::read(listing, &remembered, &mut published, &scope);
     view.entries.retain(|(path, remote)| remote.entry.kind != Kind::Dir || filter.includes_empty_dir(path));
     view
@@ -232,8 +229,9 @@ fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Probl
         return Vec::new();
     }
     let here = local.iter().map(|(path, _)| (path, Side::Local));
-    let there = view.entries.iter().map(|(path, _)| (path, Side::Bucket)).filter(|(path, _)| find(local, path.as_str()).is_none());
+    let there = view.entries.iter().map(|(path, _)| (path, Side::Bucket));
     let blank = here.chain(there).filter(|(path, _)| path.as_str().trim().is_empty());
+    let blank = blank.filter(|(path, side)| *side == Side::Local || find(local, path.as_str()).is_none());
     blank
         .map(|(path, side)| Problem {
             name: path.as_str().to_owned(),
@@ -248,6 +246,9 @@ fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Probl
 
 /// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
 fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
+    if view.left_out.is_empty() {
+        return Vec::new();
+    }
     let covered = |path: &RelPath| {
         let start = format!("{path}/", path = path.as_str());
         let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());

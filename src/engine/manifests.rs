@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::future::ready;
-use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -283,8 +282,8 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree, later: bool) {
         }
         known.published = match (published, &known.base) {
             // One entry in memory for both where they are equal.
-            (Some(entry), Some(base)) if entry == **base => Some(base.clone()),
-            (published, _) => published.map(Arc::new),
+            (Some(entry), Some(base)) if entry == *base => Some(base.clone()),
+            (published, _) => published,
         };
         if known != Known::default() {
             merged.push((path, known));
@@ -295,6 +294,8 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree, later: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::entry::Kind;
 
@@ -336,10 +337,10 @@ mod tests {
             entries: vec![(path("foreign"), known(false)), (path("gone"), known(true)), (path("stays"), known(true))],
             ..State::default()
         };
-        take_over(&mut state, "a", vec![(path("new"), dir()), (path("stays"), dir())], true);
+        take_over(&mut state, "a", vec![(path("new"), dir().into()), (path("stays"), dir().into())], true);
         let removed: Vec<_> = state.entries.iter().map(|(p, k)| (p.as_str(), k.removed, k.base.is_some())).collect();
         assert_eq!(removed, [("foreign", false, true), ("gone", true, true), ("new", false, false), ("stays", false, true)]);
-        take_over(&mut state, "b", vec![(path("stays"), dir())], true);
+        take_over(&mut state, "b", vec![(path("stays"), dir().into())], true);
         assert!(state.entries.iter().all(|(_, known)| known.base.is_none() && !known.removed));
     }
 }

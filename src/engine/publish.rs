@@ -1,12 +1,14 @@
 //! Publishes a manifest: the whole tree as this run leaves it, as a new object, read back; then prunes what is old.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::run::Work;
 use super::send::random_bits;
 use super::{Error, blocking};
-use crate::digest::digest_one;
-use crate::entry::{Entry, Kind, Local, Tree, below};
+use crate::digest::{Md5, digest_one};
+use crate::entry::{Entry, InOrder, Kind, Local, Tree, with_something_below};
 use crate::local::lock::{host_name, now};
 use crate::manifest::{self, Header, KEPT, Manifest, Name};
 use crate::path::RelPath;
@@ -54,26 +56,27 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         content_type: Some("application/jsonl; charset=utf-8".into()),
         metadata: vec![("md5chksum".into(), md5.base64()), ("lsync-mount".into(), mount_id.to_owned())],
     };
+    // Not kept: of a million files it is 200 MB, and its digest tells as much.
+    let body_bytes = body.len();
     // The name is random: nobody else's object can stand there.
-    let put = Put { key: key.clone(), body: body.clone(), md5, guard: Guard::Any, enforce: Enforce::Head, about };
+    let put = Put { key: key.clone(), body, md5, guard: Guard::Any, enforce: Enforce::Head, about };
     let stored = work.ends.bucket.put(put).await;
     let damaged = match &stored {
         Ok(stored) => stored.damaged,
         Err(e) => !matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled),
     };
-    let (mut back, mut is_listed) = (None, Ok(false));
+    let (mut back, mut is_listed) = (Back::Gone, Ok(false));
     if !damaged && stored.is_ok() {
-        let (got, names) = tokio::join!(read_back(work, &key, &body), manifest_names(work));
+        let (got, names) = tokio::join!(read_back(work, &key, body_bytes, md5), manifest_names(work));
         (back, is_listed) = (got?, names.map(|names| names.contains(&name)));
     }
-    let came_back = back.as_ref() == Some(&body);
-    if damaged || back.is_some() && !came_back {
+    if damaged || back == Back::Another {
         // A manifest that nobody can read would be in the way of every later run; a try that failed may have left one. Its name is random:
         // what stands there is ours.
         let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
     }
     stored?;
-    if !came_back || !is_listed? {
+    if back != Back::Same || !is_listed? {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,
             doing: format!("cannot read back the manifest {name}"),
@@ -86,13 +89,23 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
     Ok(Made { name, header, tree: entries })
 }
 
-/// What the bucket gives back. What differs once may have been damaged on its way back only.
-async fn read_back(work: &Work<'_>, key: &str, body: &Bytes) -> Result<Option<Bytes>, Error> {
-    let mut back = work.ends.bucket.get_whole(key, None).await?;
-    if back.as_ref().is_some_and(|back| back != body) {
-        back = work.ends.bucket.get_whole(key, None).await?;
+/// What the bucket gives back of what was published.
+#[derive(PartialEq)]
+enum Back {
+    Same,
+    Another,
+    Gone,
+}
+
+/// What differs once may have been damaged on its way back only.
+async fn read_back(work: &Work<'_>, key: &str, body_bytes: usize, md5: Md5) -> Result<Back, Error> {
+    for _ in 0..2 {
+        let Some(back) = work.ends.bucket.get_whole(key, None).await? else { return Ok(Back::Gone) };
+        if blocking(move || back.len() == body_bytes && digest_one(&back) == md5).await? {
+            return Ok(Back::Same);
+        }
     }
-    Ok(back)
+    Ok(Back::Another)
 }
 
 /// The heads that this publication follows. While something that two hosts published differently is not settled, only the newest, whose
@@ -115,7 +128,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
         if let Some(entry) = &known.published
             && !work.done.contains_key(path)
         {
-            tree.push((path.clone(), (**entry).clone()));
+            tree.push((path.clone(), entry.clone()));
         }
     }
     for (path, done) in &work.done {
@@ -123,13 +136,14 @@ fn tree_after(work: &Work<'_>) -> Tree {
             tree.push((path.clone(), entry.clone()));
         }
     }
-    tree.sort_by(|a, b| a.0.cmp(&b.0));
+    tree.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let mut same: Tree = Vec::new();
+    let (here, there) = (InOrder::new(&sight.local), InOrder::new(&sight.view.entries));
     for path in &work.plan.same {
         if work.done.contains_key(path) {
             continue;
         }
-        if let (Some(local), Some(bucket)) = (sight.local(path.as_str()), sight.bucket(path.as_str())) {
+        if let (Some((_, local)), Some((_, bucket))) = (here.find(path.as_str()), there.find(path.as_str())) {
             same.push((path.clone(), agreed(local, bucket)));
         }
     }
@@ -139,37 +153,43 @@ fn tree_after(work: &Work<'_>) -> Tree {
 }
 
 /// What the manifest says of a path that holds the same on both sides.
-fn agreed(local: &Local, bucket: &Remote) -> Entry {
-    let mut entry = bucket.entry.clone();
+fn agreed(local: &Local, bucket: &Remote) -> Arc<Entry> {
+    let mut entry = Entry::clone(&bucket.entry);
     entry.mode = bucket.entry.mode.or(local.entry.mode);
     if let (Kind::File(theirs), Some(ours)) = (&mut entry.kind, local.entry.file()) {
         theirs.digests.learn(&ours.digests);
         theirs.mtime = theirs.mtime.or(ours.mtime);
     }
-    entry
+    // One entry in memory for both where they are equal.
+    if entry == *bucket.entry { bucket.entry.clone() } else { Arc::new(entry) }
 }
 
+/// Puts entries, which are in order, in the place of those of the same paths.
 fn replace(tree: &mut Tree, entries: Tree) {
-    for (path, entry) in &entries {
-        if let Ok(at) = tree.binary_search_by(|(p, _)| p.cmp(path)) {
-            tree[at].1 = entry.clone();
+    let mut new = Tree::new();
+    let mut at = 0;
+    for (path, entry) in entries {
+        at += tree[at..].partition_point(|(p, _)| *p < path);
+        match tree.get_mut(at).filter(|(p, _)| *p == path) {
+            Some(there) => there.1 = entry,
+            None => new.push((path, entry)),
         }
     }
-    let new: Tree = entries.into_iter().filter(|(path, _)| tree.binary_search_by(|(p, _)| p.cmp(path)).is_err()).collect();
-    tree.extend(new);
-    tree.sort_by(|a, b| a.0.cmp(&b.0));
+    if !new.is_empty() {
+        tree.extend(new);
+        tree.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    }
 }
 
 /// What holds something is no empty directory any more, and no file that the bucket has lost: a run that died after it had made room for
 /// what lies below.
 fn drop_what_became_a_directory(work: &Work<'_>, tree: &mut Tree) {
     let is_lost = |path: &RelPath| work.sight.view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
-    let full: Vec<RelPath> = tree
-        .iter()
-        .filter(|(path, entry)| (entry.kind == Kind::Dir || is_lost(path)) && !below(tree, path.as_str()).is_empty())
-        .map(|(path, _)| path.clone())
-        .collect();
-    tree.retain(|(path, _)| full.binary_search(path).is_err());
+    let full = with_something_below(tree, tree).into_iter().map(|at| &tree[at]);
+    let full: Vec<RelPath> = full.filter(|(path, entry)| entry.kind == Kind::Dir || is_lost(path)).map(|(path, _)| path.clone()).collect();
+    if !full.is_empty() {
+        tree.retain(|(path, _)| full.binary_search(path).is_err());
+    }
 }
 
 /// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.

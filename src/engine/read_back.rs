@@ -9,7 +9,7 @@ use super::report::{FailureKind, Proof, Proofs};
 use super::run::Work;
 use super::verify::Depth;
 use crate::digest::{Digests, ETag, SINGLE_REQUEST_MAX};
-use crate::entry::{Entry, File, find};
+use crate::entry::{File, find};
 use crate::event::{Event, Phase, Verb};
 use crate::local::state::Journalled;
 use crate::path::RelPath;
@@ -51,7 +51,7 @@ pub(super) async fn read_back(work: &mut Work<'_>, mut proofs: Proofs) -> Option
 fn sent(work: &Work<'_>) -> Vec<(RelPath, File)> {
     let failed = |path: &RelPath| work.report.failures.iter().any(|failure| failure.path == *path);
     let sent = work.done.iter().filter(|(path, done)| done.verb == Verb::Upload && !failed(path));
-    let files = sent.filter_map(|(path, done)| Some((path, done.entry.as_ref().and_then(Entry::file)?)));
+    let files = sent.filter_map(|(path, done)| Some((path, done.entry.as_ref()?.file()?)));
     files.filter(|(_, file)| file.size > 0).map(|(path, file)| (path.clone(), file.clone())).collect()
 }
 
@@ -90,7 +90,7 @@ fn distrust(work: &mut Work<'_>, path: &RelPath, file: &File, found: Digests) {
         work.report.counts.uploaded = work.report.counts.uploaded.saturating_sub(1);
     }
     // What the journal says of it so far would be agreed on.
-    let before = find(&work.sight.state.entries, path.as_str()).and_then(|known| known.base.as_deref().cloned());
+    let before = find(&work.sight.state.entries, path.as_str()).and_then(|known| known.base.clone());
     if let Some(journal) = &work.journal
         && let Err(e) = journal.note(&Journalled { path: path.clone(), base: before, seen: None })
     {

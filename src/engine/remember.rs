@@ -1,6 +1,6 @@
 //! Writes down what a run has learnt and done: merged per path into the state on disk, under the lock, never replaced from memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::doubt::COARSE;
@@ -8,15 +8,16 @@ use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
 use crate::diff::{is_another_version, mode_agreed};
-use crate::entry::{Entry, Kind, Stamp, find};
+use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
 use crate::event::Verb;
 use crate::local::lock::{host_name, now};
 use crate::local::mount::Looked;
-use crate::local::state::{self, Clock, Known, LastRun, Loaded, State};
+use crate::local::state::{self, Clock, Known, LastRun, Loaded, Seen, State};
 use crate::local::store;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
+use crate::view::Remote;
 
 /// What comes with the items.
 pub(super) struct Change {
@@ -38,18 +39,23 @@ pub(super) struct Clocks {
 
 /// True when paths that are the same on both sides would change the base.
 pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
+    let (here, there, known) = (InOrder::new(&sight.local), InOrder::new(&sight.view.entries), InOrder::new(&sight.state.entries));
     plan.same.iter().any(|path| {
-        let known = find(&sight.state.entries, path.as_str());
-        agreed_base(sight, path, known).is_some_and(|new| known.and_then(|k| k.base.as_deref()) != Some(&new))
+        let (Some((_, local)), Some((_, bucket))) = (here.find(path.as_str()), there.find(path.as_str())) else { return false };
+        let known = known.find(path.as_str()).map(|(_, known)| known);
+        known.and_then(|k| k.base.as_deref()) != Some(&agreed(local, bucket, known, sight.umask))
     })
 }
 
 /// What both sides agree on at a path where they hold the same, without attributes that only the destination changed.
 pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) -> Option<Entry> {
-    let (local, bucket) = (sight.local(path.as_str())?, sight.bucket(path.as_str())?);
+    Some(agreed(sight.local(path.as_str())?, sight.bucket(path.as_str())?, known, sight.umask))
+}
+
+fn agreed(local: &Local, bucket: &Remote, known: Option<&Known>, umask: u32) -> Entry {
     let old = known.and_then(|k| k.base.as_deref());
     let before = old.filter(|old| bucket.entry.mode.is_some() || !is_another_version(old, &bucket.entry)).and_then(|old| old.mode);
-    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, before, sight.umask);
+    let mode = mode_agreed(&local.entry.kind, local.entry.mode, bucket.entry.mode, before, umask);
     let mut entry = Entry { kind: local.entry.kind.clone(), mode };
     if let (Kind::File(file), Some(theirs)) = (&mut entry.kind, bucket.entry.file()) {
         file.etag.clone_from(&theirs.etag);
@@ -61,7 +67,7 @@ pub(super) fn agreed_base(sight: &Sight, path: &RelPath, known: Option<&Known>) 
             file.mtime = old.mtime.or(file.mtime);
         }
     }
-    Some(entry)
+    entry
 }
 
 /// Saves. Racy stamps are not trusted; files that this run itself placed are looked at again once their stamps cannot hide a change.
@@ -69,11 +75,14 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
     let placed = placed_again(work, &change).await?;
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
     let journal = work.journal.clone();
+    // What becomes of these is set below; what else this run has noted stands.
+    let set = work.done.iter().filter(|(_, done)| done.verb != Verb::Update && !work.only_a_manifest_tells(done));
+    let taken: HashSet<RelPath> = set.map(|(path, _)| path.clone()).collect();
     let Loaded { mut state, .. } = blocking(move || -> Result<Loaded, Error> {
         if let Some(journal) = journal {
             journal.sync()?;
         }
-        Ok(state::load(&mount, bucket.name(), bucket.prefix().as_str())?)
+        Ok(state::load_beside(&mount, bucket.name(), bucket.prefix().as_str(), &|path| taken.contains(path))?)
     })
     .await??;
     apply(work, &change, &placed, &mut state);
@@ -148,7 +157,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     }
     for (path, (stamp, digests)) in &sight.learnt.seen {
         let known = entries.entry(path.clone()).or_default();
-        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| (*stamp, digests.clone()));
+        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| Seen::new(*stamp, digests.clone()));
     }
     for (path, foreign) in &sight.learnt.foreign {
         entries.entry(path.clone()).or_default().foreign = Some(Box::new(foreign.clone()));
@@ -166,14 +175,14 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         }
         let known = entries.entry(path.clone()).or_default();
         known.removed = false;
-        known.base = work.agreed(path, done).map(Arc::new);
-        let file = done.entry.as_ref().and_then(Entry::file);
+        known.base = work.agreed(path, done);
+        let file = done.entry.as_ref().filter(|entry| entry.file().is_some());
         let stamp = match done.verb {
             Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
         };
         match (file, stamp) {
-            (Some(file), Some(stamp)) => known.seen = Some((stamp, file.digests.clone())),
+            (Some(entry), Some(stamp)) => known.seen = Some(Seen::of(stamp, entry)),
             _ if done.verb == Verb::Update => {}
             _ => known.seen = None,
         }
@@ -186,8 +195,8 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
             let known = entries.entry(path.clone()).or_default();
             // One entry in memory for both where they are equal.
             known.published = match &known.base {
-                Some(base) if **base == *entry => Some(base.clone()),
-                _ => Some(Arc::new(entry.clone())),
+                Some(base) if base == entry => Some(base.clone()),
+                _ => Some(entry.clone()),
             };
         }
         state.lineage = Some(made.header.lineage.clone());

@@ -42,7 +42,7 @@ const UNANSWERED_MOST: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Done {
     /// What both sides hold now; `None`: it was removed.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<Arc<Entry>>,
     /// A local file's stamp.
     pub(super) stamp: Option<Stamp>,
     /// The nonce of an object that was sent.
@@ -115,7 +115,14 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
     let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
         mount.still_there()?;
-        if moves && state::load(&mount, bucket.name(), bucket.prefix().as_str())?.state.last != last_run {
+        let (bucket, prefix) = (bucket.name(), bucket.prefix().as_str());
+        // The whole file is read only where its first line says something else: it may be damaged, and was absent then too.
+        let is_as_seen = || {
+            Ok::<_, Error>(
+                state::last_run(&mount, bucket, prefix) == last_run || state::load(&mount, bucket, prefix)?.state.last == last_run,
+            )
+        };
+        if moves && !is_as_seen()? {
             return Err(Error::PlanStale);
         }
         left::clear(&mount, &op)?;
@@ -283,7 +290,7 @@ impl Work<'_> {
         if !self.only_a_manifest_tells(&done) {
             self.note(&Journalled { path: path.clone(), base: self.agreed(path, &done), seen });
         }
-        let bytes = done.entry.as_ref().map_or(0, Entry::bytes);
+        let bytes = done.entry.as_ref().map_or(0, |entry| entry.bytes());
         self.unanswered = 0;
         // Sent again by a further pass, it still is one item.
         if self.done.get(path).is_none_or(|before| before.verb != done.verb) {
@@ -318,19 +325,25 @@ impl Work<'_> {
     }
 
     /// What both sides agree on once an item is done. Permission bits that only the destination had changed, and that it keeps, are not.
-    pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Entry> {
+    pub(super) fn agreed(&self, path: &RelPath, done: &Done) -> Option<Arc<Entry>> {
         let mut entry = done.entry.clone()?;
-        let known = find(&self.sight.state.entries, path.as_str());
-        match done.verb {
-            Verb::Upload => entry.mode = self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
+        let known = || find(&self.sight.state.entries, path.as_str());
+        let mode = match done.verb {
+            Verb::Upload => self.sight.local(path.as_str()).and_then(|l| l.entry.mode).or(entry.mode),
             Verb::Download => {
                 let told = self.sight.bucket(path.as_str()).and_then(|r| r.entry.mode);
-                let before = known.and_then(|known| known.base.as_ref()?.mode);
-                entry.mode = mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask);
+                let before = known().and_then(|known| known.base.as_ref()?.mode);
+                mode_agreed(&entry.kind, entry.mode, told, before, self.sight.umask)
             }
             // The content is what both sides had before, with all that is known of it on either.
-            Verb::Update => entry.kind = agreed_base(self.sight, path, known)?.kind,
-            Verb::Delete => {}
+            Verb::Update => {
+                Arc::make_mut(&mut entry).kind = agreed_base(self.sight, path, known())?.kind;
+                entry.mode
+            }
+            Verb::Delete => entry.mode,
+        };
+        if entry.mode != mode {
+            Arc::make_mut(&mut entry).mode = mode;
         }
         Some(entry)
     }
@@ -356,7 +369,7 @@ impl Work<'_> {
             NotSent::Item(kind, why) => (kind, why),
             NotSent::Damaged(entry) => {
                 // Ours, and not what the file holds: the next run replaces it.
-                self.note(&Journalled { path: path.clone(), base: Some(*entry), seen: None });
+                self.note(&Journalled { path: path.clone(), base: Some((*entry).into()), seen: None });
                 (FailureKind::Integrity, "the store holds other bytes than were sent: run the same command again".into())
             }
         };

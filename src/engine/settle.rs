@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 use std::future::ready;
+use std::sync::Arc;
 
-use super::learn::from_cache;
 use super::listing::{expected, list};
 use super::report::{Complete, FailureKind, Proof, Report};
 use super::run::Work;
 use super::{Error, Sight, blocking};
 use crate::digest::{Digests, ETag};
-use crate::entry::{Entry, Kind, Local, Stamp};
+use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
 use crate::event::{Event, Verb};
-use crate::local::scan::{Scan, Walk, scan};
+use crate::local::scan::{Recalled, Scan, Walk, scan};
 use crate::path::RelPath;
 use crate::plan::Plan;
 use crate::problem::Problem;
@@ -37,8 +37,9 @@ pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
 /// A run that moves nothing uses its opening look as the closing one.
 pub(super) fn unmoved(sight: &Sight, plan: &Plan) -> Proofs {
     let mut proofs = Proofs::default();
+    let (here, there) = (InOrder::new(&sight.local), InOrder::new(&sight.view.entries));
     for path in &plan.same {
-        let (Some(local), Some(remote)) = (sight.local(path.as_str()), sight.bucket(path.as_str())) else { continue };
+        let (Some((_, local)), Some((_, remote))) = (here.find(path.as_str()), there.find(path.as_str())) else { continue };
         proofs.add(proof_of_same(&local.entry, &remote.entry), local.entry.bytes());
     }
     proofs
@@ -67,7 +68,7 @@ pub(super) struct Closing {
 /// A local change that the run has not sent.
 pub(super) struct Late {
     pub(super) path: RelPath,
-    pub(super) entry: Entry,
+    pub(super) entry: Arc<Entry>,
     pub(super) stamp: Option<Stamp>,
     /// What must stand in the bucket for it to be sent.
     pub(super) guard: Guard,
@@ -80,27 +81,20 @@ pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
     let (mount, stop) = (work.ends.mount.clone(), work.ends.stop.clone());
     // The rules of this run: a `.syncignore` that has come or changed since counts from the next one.
     let (patterns, rules, paths) = (work.ask.patterns.clone(), work.sight.filter.clone(), work.ask.paths.clone());
+    let opening = work.sight.local.clone();
     let walk = blocking(move || {
         mount.still_there()?;
         let stop = move || stop.asked();
-        scan(&mount, &Walk { patterns: &patterns, rules: Some(&rules), scope: &paths, progress: &|_, _| {}, stop: &stop })
+        // What the opening look knows of files that still carry its stamps.
+        let known = InOrder::new(&opening);
+        let recall = |path: &str| known.find(path).map(Recalled::of_walk);
+        let walk = Walk { patterns: &patterns, rules: Some(&rules), recall: &recall, scope: &paths, progress: &|_, _| {}, stop: &stop };
+        scan(&mount, &walk)
     });
     let (listing, scanned) = tokio::join!(list(work.ends, work.ask, ready(expected(work.sight))), walk);
     let (listing, scanned) = (listing?, scanned??);
-    let Scan { mut entries, problems, .. } = scanned;
-    from_cache(&mut entries, &work.sight.state);
-    from_opening(&mut entries, work.sight);
+    let Scan { entries, problems, .. } = scanned;
     Ok(Closing { listing, local: entries, problems })
-}
-
-/// What the opening look knows of files that still carry its stamps.
-fn from_opening(entries: &mut [(RelPath, Local)], sight: &Sight) {
-    for (path, local) in entries {
-        let opening = sight.local(path.as_str()).filter(|opening| opening.stamp == local.stamp).and_then(|opening| opening.entry.file());
-        if let (Some(opening), Kind::File(file)) = (opening, &mut local.entry.kind) {
-            file.digests.learn(&opening.digests);
-        }
-    }
 }
 
 fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
@@ -118,7 +112,7 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
         let new = |guard, may_send| Late { path: path.clone(), entry: local.entry.clone(), stamp: local.stamp, guard, may_send };
         match (work.done.get(path), work.sight.local(path.as_str())) {
             (Some(done), _) => {
-                let sent = done.entry.as_ref();
+                let sent = done.entry.as_deref();
                 if !is_as_sent(local, sent, done.stamp, work.sight.local(path.as_str())) {
                     let guard = match sent.and_then(Entry::file).and_then(|f| Some((f.etag.clone()?, f.size))) {
                         Some((etag, size)) => Guard::Is(etag, size),
@@ -190,7 +184,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
         }
     }
     let mut proofs = Proofs::default();
-    let mut checks: Vec<(RelPath, Entry, Option<String>)> = Vec::new();
+    let mut checks: Vec<&RelPath> = Vec::new();
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
         // Rules that came or went during the run count from the next one on.
@@ -200,8 +194,8 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
         // Where only permission bits were published, the object is the one that was there.
         match work.done.get(path).filter(|done| done.verb != Verb::Update) {
             Some(done) => {
-                if let Some(entry) = &done.entry {
-                    checks.push((path.clone(), entry.clone(), done.nonce.clone()));
+                if done.entry.is_some() {
+                    checks.push(path);
                 }
             }
             None => {
@@ -219,18 +213,25 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
             }
         }
     }
-    for (path, entry, nonce) in checks {
-        match check_sent(work, closing, &path, &entry, nonce.as_deref()).await {
+    for path in checks {
+        let Some((entry, nonce)) = work.done.get(path).and_then(|done| Some((done.entry.clone()?, done.nonce.as_deref()))) else {
+            continue;
+        };
+        match check_sent(work, closing, path, &entry, nonce).await {
             Ok((proof, listed_etag)) => {
                 proofs.add(proof, entry.bytes());
-                if let Some(done) = work.done.get_mut(&path) {
+                let as_known = entry.file().and_then(|file| file.etag.as_ref()) == listed_etag.as_ref();
+                drop(entry);
+                if let Some(done) = work.done.get_mut(path) {
                     done.proof = proof;
-                    if let (Some(etag), Some(Kind::File(file))) = (listed_etag, done.entry.as_mut().map(|e| &mut e.kind)) {
+                    if let (Some(etag), Some(entry)) = (listed_etag.filter(|_| !as_known), &mut done.entry)
+                        && let Kind::File(file) = &mut Arc::make_mut(entry).kind
+                    {
                         file.etag = Some(etag);
                     }
                 }
             }
-            Err(Verdict::Item(why)) => work.fail(&path, FailureKind::Failed, why),
+            Err(Verdict::Item(why)) => work.fail(path, FailureKind::Failed, why),
             Err(Verdict::Run(e)) => {
                 work.end(e);
                 return None;

@@ -2,7 +2,7 @@
 //! asks; the rules are in `plan`.
 
 use super::{Ask, Ends, Error, blocking};
-use crate::entry::{Local, find};
+use crate::entry::{InOrder, Local};
 use crate::local::folding::{folding, held, spelt_otherwise};
 use crate::path::RelPath;
 use crate::plan::Wanted;
@@ -12,7 +12,8 @@ use crate::view::View;
 /// Problems for what the bucket alone has and the mount would take for something else. `Error::SpeltOtherwise` for a PATH that the mount
 /// finds and does not hold by that name: the walk has shown its content under a wrong name.
 pub(super) async fn collisions(ends: &Ends, ask: &Ask, local: &[(RelPath, Local)], view: &View) -> Result<Vec<Problem>, Error> {
-    let only_there = |(path, _): &&(RelPath, _)| find(local, path.as_str()).is_none();
+    let here = InOrder::new(local);
+    let only_there = |(path, _): &&(RelPath, _)| here.find(path.as_str()).is_none();
     let paths: Vec<RelPath> = view.entries.iter().filter(only_there).map(|(path, _)| path.clone()).collect();
     if paths.is_empty() && ask.paths.is_empty() {
         return Ok(Vec::new());

@@ -160,7 +160,7 @@ impl Verifying<'_> {
         for (path, remote) in &sight.view.entries {
             let known = find(&sight.state.entries, path.as_str());
             let (published, base) = (known.and_then(|k| k.published.as_deref()), known.and_then(|k| k.base.as_deref()));
-            if remote.object.is_none() {
+            if remote.object().is_none() {
                 self.tally.recorded += 1;
                 continue;
             }
@@ -201,7 +201,7 @@ impl Verifying<'_> {
     fn mount(&mut self) -> Vec<ToHash> {
         let sight = self.sight;
         let mut files = Vec::new();
-        for (path, local) in &sight.local {
+        for (path, local) in &*sight.local {
             let Some(agreed) = agreed(sight, path) else {
                 self.tally.changed += 1;
                 continue;
@@ -213,7 +213,7 @@ impl Verifying<'_> {
             }
             if let (Some(stamp), Some(file), true) = (local.stamp, agreed.file(), same != Some(false)) {
                 let seen = find(&sight.state.entries, path.as_str()).and_then(|known| known.seen.as_ref());
-                let trusted = seen.is_some_and(|(recorded, _)| *recorded == stamp);
+                let trusted = seen.is_some_and(|seen| seen.stamp == stamp);
                 files.push(ToHash { path: path.clone(), stamp, file: file.clone(), remembered: same == Some(true), trusted });
             }
         }

@@ -16,13 +16,18 @@ use crate::entry::Nanos;
 pub(super) const PRIVATE_FILE: u32 = 0o600;
 const PROBE: &str = "clock";
 
+/// A file; `None` when it is not there.
+pub(super) fn open_to_read(dir: &Dir, name: &str) -> io::Result<Option<File>> {
+    match dir.file(name) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The bytes of a file; `None` when it is not there.
 pub(super) fn read(dir: &Dir, name: &str) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match dir.file(name) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
+    let Some(mut file) = open_to_read(dir, name)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(Some(bytes))
@@ -30,6 +35,11 @@ pub(super) fn read(dir: &Dir, name: &str) -> io::Result<Option<Vec<u8>>> {
 
 /// Puts a file in place whole: temporary, fsync, rename, fsync of the directory. One writer per name at a time.
 pub(super) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_by(dir, name, |file| file.write_all(bytes))
+}
+
+/// [`replace`] by what is written piece by piece.
+pub(super) fn replace_by(dir: &Dir, name: &str, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let temp = format!("{name}.new");
     match dir.remove_file(&temp) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -37,7 +47,7 @@ pub(super) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     }
     let write = || {
         let mut file = dir.create_new(&temp, PRIVATE_FILE)?;
-        file.write_all(bytes)?;
+        content(&mut file)?;
         file.sync_all()?;
         dir.rename(&temp, dir, name)
     };

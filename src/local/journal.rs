@@ -11,17 +11,17 @@
 //! tell of files that the mount lost, which would look like removals. While the host has not been started anew they do.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Take};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::beneath::Dir;
-use super::internal;
 use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
-use super::state::{Known, State, remote_id};
+use super::state::{Known, Seen, State, remote_id};
 use super::state_codec::{decode_line, encode_line};
 use super::touched::Touched;
 use crate::digest::Digests;
@@ -29,6 +29,8 @@ use crate::entry::Entry;
 use crate::path::RelPath;
 
 const FORMAT: u32 = 1;
+/// Bytes: few round trips to a network file system.
+const READ_AT_ONCE: usize = 64 << 10;
 pub(super) const FOLDER: &str = "journal";
 
 /// What a finished transfer tells, written to the journal at once so that a crash before the manifest does not make our own objects
@@ -38,7 +40,7 @@ pub struct Journalled {
     /// Where.
     pub path: RelPath,
     /// What both sides now hold; `None`: both sides lack it.
-    pub base: Option<Entry>,
+    pub base: Option<Arc<Entry>>,
     /// The local stamp and digests.
     pub seen: Option<(Stamp, Digests)>,
 }
@@ -94,8 +96,9 @@ impl Journal {
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
     pub fn note(&self, done: &Journalled) -> Result<(), LocalError> {
-        let base = done.base.clone().map(std::sync::Arc::new);
-        let known = Known { published: base.clone(), base, seen: done.seen.clone(), foreign: None, removed: false };
+        let base = done.base.clone();
+        let seen = done.seen.clone().map(|(stamp, digests)| Seen::new(stamp, digests));
+        let known = Known { published: base.clone(), base, seen, foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
         self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))
@@ -121,22 +124,26 @@ struct Found {
     owner: Owner,
     life: Life,
     lands: bool,
-    bytes: Vec<u8>,
-    /// Where the lines after the header begin.
-    body: usize,
+    /// At the first line after the header.
+    lines: Take<BufReader<File>>,
+    /// Where that is.
+    body: u64,
+    bytes: u64,
 }
 
 /// Sets the base and the hash cache of `state` to what journals tell, oldest run first; not those of other processes that run on this
-/// host. `state.journals` becomes the list of those that may be removed once the state is saved.
-pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(), LocalError> {
+/// host. `state.journals` becomes the list of those that may be removed once the state is saved. `taken`: what this process's own tell of
+/// these paths the caller knows better.
+pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State, taken: &dyn Fn(&RelPath) -> bool) -> Result<(), LocalError> {
     let covered = std::mem::take(&mut state.journals);
     let mut told = BTreeMap::new();
-    for journal in found(mount, remote)? {
+    for mut journal in found(mount, remote)? {
         if journal.life == Life::Alive {
             continue;
         }
         let already = covered.iter().find(|(operation, _)| *operation == journal.operation).map_or(0, |(_, bytes)| *bytes);
-        let Told { notes, landed } = journal.told();
+        let is_taken = |path: &RelPath| journal.life == Life::Own && taken(path);
+        let Some(Told { notes, landed }) = Found::told(&mut journal.lines, journal.body, journal.lands, &is_taken) else { continue };
         for (at, path, known) in notes.into_iter().filter(|(at, ..)| *at >= already) {
             if landed.is_some_and(|landed| at >= landed) {
                 if !journal.owner.is_of_this_boot() {
@@ -153,7 +160,7 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State) -> Result<(),
             }
             told.insert(path, known);
         }
-        state.journals.push((journal.operation, journal.bytes.len() as u64));
+        state.journals.push((journal.operation, journal.bytes));
     }
     if told.is_empty() {
         return Ok(());
@@ -174,7 +181,7 @@ pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<
     let loaded = |operation: &str| state.journals.iter().find(|(name, _)| name == operation);
     let list = found(mount, remote)?.into_iter().filter_map(|journal| {
         if journal.life == Life::Own {
-            return Some((journal.operation, journal.bytes.len() as u64));
+            return Some((journal.operation, journal.bytes));
         }
         loaded(&journal.operation).cloned()
     });
@@ -187,7 +194,12 @@ pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
     for name in dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))? {
         let Some(name) = name.to_str() else { continue };
         // What cannot be read may be whole all the same: it stays.
-        let headless = internal::read(&dir, name).ok().flatten().is_some_and(|bytes| !bytes.contains(&b'\n'));
+        let headless = || {
+            let mut line = Vec::new();
+            BufReader::new(dir.file(name)?).read_until(b'\n', &mut line)?;
+            io::Result::Ok(!line.ends_with(b"\n"))
+        };
+        let headless = headless().unwrap_or(false);
         if headless {
             dir.remove_file(name).map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?;
         }
@@ -218,33 +230,39 @@ fn found(mount: &Mount, remote: &str) -> Result<Vec<Found>, LocalError> {
 }
 
 fn one(dir: &Dir, operation: &str, remote: &str) -> Option<Found> {
-    let bytes = internal::read(dir, operation).ok()??;
-    let body = bytes.iter().position(|b| *b == b'\n')? + 1;
-    let header: Header = serde_json::from_slice(checked(&bytes[..body])?).ok()?;
+    let file = dir.file(operation).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    let (mut lines, mut first) = (BufReader::with_capacity(READ_AT_ONCE, file).take(bytes), Vec::new());
+    let body = lines.read_until(b'\n', &mut first).ok()? as u64;
+    let header: Header = serde_json::from_slice(checked(&first)?).ok()?;
     if header.lsync != "journal" || header.v != FORMAT || header.remote != remote {
         return None;
     }
     let life = header.owner.life();
-    Some(Found { operation: operation.to_owned(), owner: header.owner, life, lands: header.lands, bytes, body })
+    Some(Found { operation: operation.to_owned(), owner: header.owner, life, lands: header.lands, lines, body, bytes })
 }
 
 impl Found {
-    /// The lines up to the first that does not fit.
-    fn told(&self) -> Told {
-        let mut told = Told { notes: Vec::new(), landed: self.lands.then_some(0) };
-        let mut at = self.body;
-        for line in self.bytes[self.body..].split_inclusive(|b| *b == b'\n') {
-            let Some(json) = checked(line) else { break };
+    /// The lines up to the first that does not fit, but for paths that are taken; `None` when they cannot be read.
+    fn told(lines: &mut dyn BufRead, body: u64, lands: bool, is_taken: &dyn Fn(&RelPath) -> bool) -> Option<Told> {
+        let mut told = Told { notes: Vec::new(), landed: lands.then_some(0) };
+        let (mut at, mut line) = (body, Vec::new());
+        loop {
+            line.clear();
+            let read = lines.read_until(b'\n', &mut line).ok()?;
+            let Some(json) = checked(&line) else { break };
             if let Some((path, known)) = decode_line(json) {
-                told.notes.push((at as u64, path, known));
+                if !is_taken(&path) {
+                    told.notes.push((at, path, known));
+                }
             } else if let Ok(Landed { landed }) = serde_json::from_slice(json) {
                 told.landed = told.landed.max(Some(landed));
             } else {
                 break;
             }
-            at += line.len();
+            at += read as u64;
         }
-        told
+        Some(told)
     }
 }
 

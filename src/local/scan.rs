@@ -1,14 +1,22 @@
 //! Walks the mount and tells what lies there. Reads no file content, follows no link, never leaves the device.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::mount::{LocalError, Mount};
-use super::walk::Walker;
+use super::state::Known;
+use super::walk::{Crew, Walker};
+use crate::digest::Digests;
+use crate::entry::{Entry, Stamp};
 use crate::filter::{BadPattern, Filter, Patterns};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
 
 pub use crate::entry::Local;
+
+/// Longer than this for a name, a file system is one that lets wait.
+const SLOW: Duration = Duration::from_micros(40);
 
 /// What a walk found.
 #[derive(Debug)]
@@ -62,6 +70,8 @@ pub struct Walk<'a> {
     pub patterns: &'a Patterns,
     /// The rules of an earlier walk, instead of the patterns and of the `.syncignore` files that lie there now.
     pub rules: Option<&'a Filter>,
+    /// What is known about a path, for what comes to be found there; asked in the order of the paths in each directory.
+    pub recall: &'a (dyn Fn(&str) -> Option<Recalled<'a>> + Sync),
     /// Only these paths and what lies below; empty: the whole mount. `.syncignore` files above them still count.
     pub scope: &'a [RelPath],
     /// Called with (entries, bytes) so far, every few hundred entries.
@@ -70,11 +80,42 @@ pub struct Walk<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// What is known about a path before it is walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Recalled<'a> {
+    /// The path itself.
+    pub path: &'a RelPath,
+    /// What the file has for digests while it carries this stamp.
+    pub seen: Option<(Stamp, &'a Digests)>,
+    /// An entry that it may still be.
+    pub entry: Option<&'a Arc<Entry>>,
+}
+
+impl<'a> Recalled<'a> {
+    /// From the state.
+    #[must_use]
+    pub fn of_state((path, known): &'a (RelPath, Known)) -> Recalled<'a> {
+        Recalled { path, seen: known.seen.as_ref().map(|seen| (seen.stamp, seen.digests())), entry: known.base.as_ref() }
+    }
+
+    /// From an earlier walk.
+    #[must_use]
+    pub fn of_walk((path, local): &'a (RelPath, Local)) -> Recalled<'a> {
+        Recalled { path, seen: local.stamp.zip(local.entry.file().map(|file| &file.digests)), entry: Some(&local.entry) }
+    }
+}
+
 /// Walks the mount. Blocking: call it off the I/O runtime.
 pub fn scan(mount: &Mount, walk: &Walk<'_>) -> Result<Scan, ScanError> {
+    scan_by(mount, walk, SLOW)
+}
+
+/// `slow`: how long a name may take before more threads walk.
+fn scan_by(mount: &Mount, walk: &Walk<'_>, slow: Duration) -> Result<Scan, ScanError> {
     // Before and after: what an unmounted file system leaves behind is an empty directory, and must not pass for an empty mount.
     mount.still_there()?;
-    let mut walker = Walker::new(mount, walk)?;
+    let crew = Crew::new(mount, walk, slow)?;
+    let mut walker = Walker::new(&crew);
     if walk.scope.is_empty() {
         walker.whole()?;
     } else {
@@ -82,8 +123,9 @@ pub fn scan(mount: &Mount, walk: &Walk<'_>) -> Result<Scan, ScanError> {
             walker.only(path)?;
         }
     }
+    let found = walker.found;
     mount.still_there()?;
-    Ok(walker.finish())
+    Ok(crew.finish(found))
 }
 
 /// The paths that do not lie below another of them.
@@ -106,10 +148,13 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::entry::{Kind, Stamp};
+    use crate::digest::{ETag, digest_one};
+    use crate::entry::{File, InOrder, Kind};
     use crate::filter::Scope;
+    use crate::local::state::Seen;
 
     /// Makes `a/` directories, `a -> b` links and files of as many bytes as their name has.
     fn tree(names: &[&str]) -> tempfile::TempDir {
@@ -141,7 +186,7 @@ mod tests {
 
     fn walked(root: &Path, patterns: &Patterns, scope: &[&str]) -> Result<Scan, ScanError> {
         let scope: Vec<RelPath> = scope.iter().map(|p| RelPath::new(p).unwrap()).collect();
-        let walk = Walk { patterns, rules: None, scope: &scope, progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns, rules: None, recall: &|_| None, scope: &scope, progress: &|_, _| {}, stop: &|| false };
         scan(&Mount::open(root).unwrap(), &walk)
     }
 
@@ -193,6 +238,64 @@ mod tests {
         assert_eq!(file.stamp, Some(stamp));
         assert_eq!(file.entry.file().unwrap().mtime, Some(stamp.mtime));
         assert_eq!(scan.read_dirs, 2);
+    }
+
+    #[test]
+    fn what_is_known_is_taken_while_it_is_what_lies_there() {
+        let temp = tree(&["f"]);
+        let first = walked(temp.path(), &patterns(&[]), &[]).unwrap();
+        let (path, local) = &first.entries[0];
+        let (stamp, md5) = (local.stamp.unwrap(), digest_one(b"f"));
+        let file = |etag, mtime| Kind::File(File { size: 1, mtime: Some(mtime), digests: Digests::of_whole(md5), etag });
+        // Whether the remembered entry itself is taken, the digests that it has then, and whether they come with an ETag.
+        let check = |seen: Stamp, kind: Kind, mode, expected: (bool, bool, bool)| {
+            let base = Arc::new(Entry { kind, mode });
+            let known = [(path.clone(), Known { seen: Some(Seen::of(seen, &base)), base: Some(base), ..Known::default() })];
+            let in_order = InOrder::new(&known);
+            let none = patterns(&[]);
+            let recall = |path: &str| in_order.find(path).map(Recalled::of_state);
+            let walk = Walk { patterns: &none, rules: None, recall: &recall, scope: &[], progress: &|_, _| {}, stop: &|| false };
+            let again = scan(&Mount::open(temp.path()).unwrap(), &walk).unwrap();
+            let (at, local) = &again.entries[0];
+            let file = local.entry.file().unwrap();
+            let known_base = known[0].1.base.as_ref().unwrap();
+            assert_eq!(
+                (at, local.stamp, local.entry.mode, file.mtime),
+                (path, Some(stamp), first.entries[0].1.entry.mode, Some(stamp.mtime))
+            );
+            assert_eq!((Arc::ptr_eq(&local.entry, known_base), file.digests.whole == Some(md5), file.etag.is_some()), expected);
+        };
+        let (etag, mode) = (Some(ETag::Hex(md5)), local.entry.mode);
+        check(stamp, file(etag.clone(), stamp.mtime), mode, (true, true, true));
+        check(stamp, file(None, stamp.mtime), mode, (true, true, false));
+        // An ETag that tells nothing of the content, another time or mode than the file's.
+        check(stamp, file(Some(ETag::parse("opaque")), stamp.mtime), mode, (false, true, false));
+        check(stamp, file(etag.clone(), 7), mode, (false, true, false));
+        check(stamp, file(etag.clone(), stamp.mtime), Some(0o111), (false, true, false));
+        // It has changed since.
+        check(Stamp { ctime: 7, ..stamp }, file(etag, stamp.mtime), mode, (false, false, false));
+    }
+
+    #[test]
+    fn several_threads_find_what_one_finds() {
+        let made: Vec<String> = (0..300).map(|n| format!("d{}/e{}/f{n}{}", n % 7, n % 31, if n % 50 == 0 { ".log" } else { "" })).collect();
+        let temp =
+            tree(&made.iter().map(String::as_str).chain(["d1/.venv/x", "d2/empty/", "d3/l -> x", "d4/only/.venv/x"]).collect::<Vec<_>>());
+        write(&temp, "d5/.syncignore", "e1*\n");
+        let (mount, rules) = (Mount::open(temp.path()).unwrap(), patterns(&["*.log"]));
+        let found = |slow| {
+            let told = AtomicU64::new(0);
+            let progress = |entries, _| {
+                told.fetch_max(entries, Ordering::Relaxed);
+            };
+            let walk = Walk { patterns: &rules, rules: None, recall: &|_| None, scope: &[], progress: &progress, stop: &|| false };
+            let scan = scan_by(&mount, &walk, slow).unwrap();
+            assert_eq!(told.into_inner(), scan.entries.len() as u64);
+            (scan.entries, scan.hollow, scan.ignored, scan.read_dirs)
+        };
+        assert_eq!(found(Duration::ZERO), found(Duration::MAX));
+        let stopped = Walk { patterns: &rules, rules: None, recall: &|_| None, scope: &[], progress: &|_, _| {}, stop: &|| true };
+        assert!(matches!(scan_by(&mount, &stopped, Duration::ZERO), Err(ScanError::Stopped)));
     }
 
     #[test]
@@ -341,7 +444,7 @@ mod tests {
         let mount = Mount::open(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
         let none = patterns(&[]);
-        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &|_, _| {}, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, recall: &|_| None, scope: &[], progress: &|_, _| {}, stop: &|| false };
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
         fs::create_dir(&root).unwrap();
         assert!(matches!(scan(&mount, &walk), Err(ScanError::Local(_))));
@@ -353,7 +456,7 @@ mod tests {
         let mount = Mount::open(temp.path()).unwrap();
         let (none, told) = (patterns(&[]), std::sync::Mutex::new((0, 0)));
         let progress = |entries, bytes| *told.lock().unwrap() = (entries, bytes);
-        let walk = Walk { patterns: &none, rules: None, scope: &[], progress: &progress, stop: &|| false };
+        let walk = Walk { patterns: &none, rules: None, recall: &|_| None, scope: &[], progress: &progress, stop: &|| false };
         scan(&mount, &walk).unwrap();
         assert_eq!(*told.lock().unwrap(), (2, 4));
         let walk = Walk { stop: &|| true, ..walk };

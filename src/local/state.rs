@@ -24,7 +24,8 @@
 //! The last line is `{"end": N, "md5": "…"}`: the count of paths and the MD5 of every byte before that line. Anything that does not
 //! fit makes the whole file absent, never a shorter state.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
 pub use super::clock::Clock;
@@ -34,9 +35,12 @@ pub use super::journal::{Journal, Journalled};
 use super::mount::{LocalError, Mount, Stamp};
 use super::state_codec::{self, Unreadable};
 use crate::digest::{Digests, ETag, digest_one};
-use crate::entry::{Entry, Nanos};
+use crate::entry::{self, Entry, Kind, Nanos};
 use crate::manifest::Name;
 use crate::path::{RESERVED, RelPath};
+
+/// Bytes: few round trips to a network file system.
+const READ_AT_ONCE: usize = 256 << 10;
 
 /// Everything remembered about one (bucket, prefix).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,12 +76,51 @@ pub struct Known {
     /// What the published manifests (merged) say; equal to `base` in nearly all cases, and then stored once.
     pub published: Option<Arc<Entry>>,
     /// The hash cache: digests of the local file while it carries this stamp.
-    pub seen: Option<(Stamp, Digests)>,
+    pub seen: Option<Seen>,
     /// What one HEAD said of a foreign object while it lists this ETag: digests and mtime from metadata.
     pub foreign: Option<Box<(ETag, Digests, Option<Nanos>)>>,
     /// A manifest after the base no longer has the path, which earlier ones had: proof that it was removed.
     pub removed: bool,
 }
+
+/// One entry of the hash cache. In nearly all cases the digests are the base's, and then kept once.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The file's stamp when it was read.
+    pub stamp: Stamp,
+    /// An entry that has the digests.
+    entry: Arc<Entry>,
+}
+
+impl Seen {
+    /// With digests of its own.
+    #[must_use]
+    pub fn new(stamp: Stamp, digests: Digests) -> Seen {
+        let file = entry::File { size: stamp.size, digests, ..entry::File::default() };
+        Seen { stamp, entry: Arc::new(Entry { kind: Kind::File(file), mode: None }) }
+    }
+
+    /// With the digests of a file's entry.
+    #[must_use]
+    pub fn of(stamp: Stamp, entry: &Arc<Entry>) -> Seen {
+        Seen { stamp, entry: entry.clone() }
+    }
+
+    /// What the file holds while it carries the stamp.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        static NONE: Digests = Digests { whole: None, parts: None, composite: None };
+        self.entry.file().map_or(&NONE, |file| &file.digests)
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Seen) -> bool {
+        self.stamp == other.stamp && self.digests() == other.digests()
+    }
+}
+
+impl Eq for Seen {}
 
 /// A finished run, for the "last sync" line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,16 +159,29 @@ impl Known {
 /// file: what cannot be read is absent, with a warning. But a state written by a newer lsync is an error, because it must not be
 /// overwritten, and so is a `.lsync/` that cannot be opened.
 pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalError> {
+    load_beside(mount, bucket, prefix, &|_| false)
+}
+
+/// The last run, as the file's first line tells it, and nothing else of it; `None` also where that cannot be read.
+#[must_use]
+pub fn last_run(mount: &Mount, bucket: &str, prefix: &str) -> Option<LastRun> {
+    let dir = mount.open_internal("").ok()??;
+    let file = internal::open_to_read(&dir, &file_name(&remote_id(bucket, prefix))).ok()??;
+    state_codec::decode_last(bucket, prefix, &mut BufReader::new(file))
+}
+
+/// [`load`] for a caller that sets the base and the hash cache of some paths itself: what this process has noted of those is passed over.
+pub fn load_beside(mount: &Mount, bucket: &str, prefix: &str, taken: &dyn Fn(&RelPath) -> bool) -> Result<Loaded, LocalError> {
     let remote = remote_id(bucket, prefix);
     let mut loaded = Loaded::default();
     let Some(dir) = mount.open_internal("")? else { return Ok(loaded) };
     let name = file_name(&remote);
     let absent =
         |why: &dyn std::fmt::Display| Some(format!("{RESERVED}/{name}: {why}: treated as absent; nothing is deleted because of it"));
-    match internal::read(&dir, &name) {
+    match internal::open_to_read(&dir, &name) {
         Ok(None) => {}
         Err(e) => loaded.warning = absent(&e),
-        Ok(Some(bytes)) => match state_codec::decode(bucket, prefix, &bytes) {
+        Ok(Some(file)) => match state_codec::decode(bucket, prefix, &mut BufReader::with_capacity(READ_AT_ONCE, file)) {
             Ok(state) => loaded.state = state,
             Err(Unreadable::Newer(version)) => {
                 let ours = state_codec::FORMAT;
@@ -138,7 +194,7 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
             Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
         },
     }
-    journal::fold(mount, &remote, &mut loaded.state)?;
+    journal::fold(mount, &remote, &mut loaded.state, taken)?;
     Ok(loaded)
 }
 
@@ -151,8 +207,8 @@ pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<
     let covered = journal::covered(mount, &remote, state)?;
     let dir = mount.make_internal("")?;
     let name = file_name(&remote);
-    let bytes = state_codec::encode(bucket, prefix, &covered, state);
-    internal::replace(&dir, &name, &bytes).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
+    let write = |file: &mut File| state_codec::encode(bucket, prefix, &covered, state, file);
+    internal::replace_by(&dir, &name, write).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
     journal::remove_headless(mount)?;
     journal::remove(mount, &covered)
 }
@@ -173,7 +229,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::entry::{File, Kind};
+    use crate::entry::File;
     use crate::local::owner::Owner;
 
     fn mount() -> (tempfile::TempDir, Mount) {
@@ -198,7 +254,11 @@ mod tests {
 
     fn note(name: &str, base: Option<Entry>) -> Journalled {
         let stamp = Stamp { size: 1, mtime: 2, ctime: 3, inode: 4 };
-        Journalled { path: path(name), seen: base.is_some().then(|| (stamp, Digests::of_whole(digest_one(name.as_bytes())))), base }
+        Journalled {
+            path: path(name),
+            seen: base.is_some().then(|| (stamp, Digests::of_whole(digest_one(name.as_bytes())))),
+            base: base.map(Arc::new),
+        }
     }
 
     fn state_file(root: &Path) -> std::path::PathBuf {
@@ -242,6 +302,19 @@ mod tests {
         let loaded = load(&mount, "b", "").unwrap();
         assert_eq!((loaded.state, loaded.warning), (State::default(), None));
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_last_run_is_told_by_the_first_line() {
+        let (temp, mount) = mount();
+        assert_eq!(last_run(&mount, "b", ""), None);
+        let last = Some(LastRun { command: "upload".into(), host: "h".into(), time: 7, generation: 3 });
+        save(&mount, "b", "", &State { last: last.clone(), ..state(&["a"]) }).unwrap();
+        assert_eq!((last_run(&mount, "b", ""), last_run(&mount, "b", "p/")), (last.clone(), None));
+        let file = state_file(temp.path());
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.split_inclusive('\n').next().unwrap()).unwrap();
+        assert_eq!((last_run(&mount, "b", ""), load(&mount, "b", "").unwrap().state.last), (last, None));
     }
 
     #[test]

@@ -1,19 +1,25 @@
 //! The bytes of a state file and of one path's line. Pure: values in, bytes out, and back; the format is described at [`super::state`].
 
 use std::borrow::Cow;
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::mount::Stamp;
-use super::state::{Known, LastRun, State};
-use crate::digest::{Digests, ETag, digest_one};
+use super::state::{Known, LastRun, Seen, State};
+use crate::digest::{ETag, Stream};
 use crate::entry::{DigestRecord, Nanos, Record};
 use crate::manifest::{self, Name, write_line};
-use crate::path::RelPath;
+use crate::path::{Batch, RelPath};
 
 /// The newest format that this version reads and the one that it writes.
 pub(super) const FORMAT: u32 = 1;
+
+/// How much is written at once.
+const PIECE: usize = 128 << 10;
+/// How many paths lie together in memory.
+const BATCH: usize = 512;
 
 /// Why a state file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,10 +79,10 @@ struct End {
 struct Line<'a> {
     #[serde(borrow)]
     n: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    b: Option<Record>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p: Option<Record>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    b: Option<Record<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    p: Option<Record<'a>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     u: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,12 +103,12 @@ struct Foreign {
     d: DigestRecord,
 }
 
-/// The bytes of the file. Entries must be sorted by path; those of which nothing is known are left out.
+/// Writes the file. Entries must be sorted by path; those of which nothing is known are left out.
 /// `journals` stands in for the state's own list.
-pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024 + state.entries.len() * 240);
+pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State, out: &mut dyn Write) -> io::Result<()> {
+    let (mut md5, mut lines) = (Stream::default(), Vec::with_capacity(PIECE + 1024));
     write_line(
-        &mut out,
+        &mut lines,
         &Header {
             lsync: "state".into(),
             v: FORMAT,
@@ -122,49 +128,67 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
     let mut end = 0;
     for (path, known) in &state.entries {
         if *known != Known::default() {
-            encode_line(&mut out, path, known);
+            encode_line(&mut lines, path, known);
             end += 1;
         }
+        if lines.len() >= PIECE {
+            md5.update(&lines);
+            out.write_all(&lines)?;
+            lines.clear();
+        }
     }
-    let md5 = digest_one(&out).hex();
-    write_line(&mut out, &End { end, md5 });
-    out
+    md5.update(&lines);
+    write_line(&mut lines, &End { end, md5: md5.finish().hex() });
+    out.write_all(&lines)
 }
 
-/// Reads [`encode`]; the remote, the checksum, the count and the order are verified.
-pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, Unreadable> {
-    let cut = || damaged("it is cut off");
-    let body = bytes.strip_suffix(b"\n").ok_or_else(cut)?;
-    let first = body.iter().position(|b| *b == b'\n').ok_or_else(cut)?;
-    let version: Version = serde_json::from_slice(&body[..first]).map_err(|_| damaged("the first line is no header"))?;
+/// Reads [`encode`], line by line; the remote, the checksum, the count and the order are verified.
+pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Result<State, Unreadable> {
+    let (mut first, mut md5) = (Vec::new(), Stream::default());
+    next_line(source, &mut first)?;
+    let first_line = first.strip_suffix(b"\n").ok_or_else(cut_off)?;
+    let version: Version = serde_json::from_slice(first_line).map_err(|_| damaged("the first line is no header"))?;
     if version.lsync != "state" {
         return Err(damaged("it is not a state file"));
     }
     if version.v > FORMAT {
         return Err(Unreadable::Newer(version.v));
     }
-    let last = body.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let end: End = serde_json::from_slice(&body[last..]).map_err(|_| cut())?;
-    if digest_one(&bytes[..last]).hex() != end.md5 {
+    let header: Header = serde_json::from_slice(first_line).map_err(|_| damaged("the first line is no header"))?;
+    let is_foreign = (header.bucket.as_str(), header.prefix.as_str()) != (bucket, prefix);
+    md5.update(&first);
+    let (mut entries, mut batch) = (Vec::new(), (Batch::default(), Vec::new()));
+    // The last line is no entry: only the next one shows that a line is not the last.
+    let (mut line, mut next) = (Vec::new(), Vec::new());
+    next_line(source, &mut line)?;
+    loop {
+        next_line(source, &mut next)?;
+        if next.is_empty() {
+            break;
+        }
+        md5.update(&line);
+        if let Some(line) = line.strip_suffix(b"\n").filter(|_| !is_foreign) {
+            let fields = decode_fields(line).filter(|(name, _)| batch.0.push(name));
+            let (_, known) = fields.ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + batch.1.len() + 2)))?;
+            batch.1.push(known);
+            if batch.1.len() == BATCH {
+                take(&mut entries, &mut batch)?;
+            }
+        }
+        std::mem::swap(&mut line, &mut next);
+    }
+    take(&mut entries, &mut batch)?;
+    let end: End = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok()).ok_or_else(cut_off)?;
+    if md5.finish().hex() != end.md5 {
         return Err(damaged("its checksum does not match"));
     }
-    let header: Header = serde_json::from_slice(&body[..first]).map_err(|_| damaged("the first line is no header"))?;
-    if (header.bucket.as_str(), header.prefix.as_str()) != (bucket, prefix) {
+    if is_foreign {
         return Err(Unreadable::Foreign(header.bucket, header.prefix));
-    }
-    let mut entries: Vec<(RelPath, Known)> = Vec::with_capacity(usize::try_from(end.end).unwrap_or(0).min(bytes.len() / 16));
-    if last > first + 1 {
-        for line in body[first + 1..last - 1].split(|b| *b == b'\n') {
-            let entry = decode_line(line).ok_or_else(|| damaged(&format!("line {} is not understood", entries.len() + 2)))?;
-            if entries.last().is_some_and(|(before, _)| *before >= entry.0) {
-                return Err(damaged("its entries are not in order"));
-            }
-            entries.push(entry);
-        }
     }
     if entries.len() as u64 != end.end {
         return Err(damaged("its count does not match"));
     }
+    entries.shrink_to_fit();
     Ok(State {
         lineage: header.lineage,
         generation: header.generation,
@@ -179,6 +203,37 @@ pub(super) fn decode(bucket: &str, prefix: &str, bytes: &[u8]) -> Result<State, 
     })
 }
 
+/// The last run, from the first line alone.
+pub(super) fn decode_last(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Option<LastRun> {
+    let mut first = Vec::new();
+    next_line(source, &mut first).ok()?;
+    let header: Header = serde_json::from_slice(first.strip_suffix(b"\n")?).ok()?;
+    let Last { command, host, time, generation } = header.last.filter(|_| header.bucket == bucket && header.prefix == prefix)?;
+    Some(LastRun { command, host, time, generation })
+}
+
+/// Appends what was read, each after the one before.
+fn take(entries: &mut Vec<(RelPath, Known)>, (paths, known): &mut (Batch, Vec<Known>)) -> Result<(), Unreadable> {
+    for (path, known) in paths.paths().flatten().zip(known.drain(..)) {
+        if entries.last().is_some_and(|(before, _)| *before >= path) {
+            return Err(damaged("its entries are not in order"));
+        }
+        entries.push((path, known));
+    }
+    Ok(())
+}
+
+/// The next line with its newline; nothing at the end.
+fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<(), Unreadable> {
+    line.clear();
+    source.read_until(b'\n', line).map_err(|e| damaged(&e.to_string()))?;
+    Ok(())
+}
+
+fn cut_off() -> Unreadable {
+    damaged("it is cut off")
+}
+
 fn damaged(what: &str) -> Unreadable {
     Unreadable::Damaged(what.to_owned())
 }
@@ -191,8 +246,8 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
         b: known.base.as_deref().map(Record::from),
         p: known.published.as_deref().filter(|entry| Some(*entry) != known.base.as_deref()).map(Record::from),
         u: known.base.is_some() && known.published.is_none(),
-        s: known.seen.as_ref().map(|(stamp, _)| (stamp.size, stamp.mtime, stamp.ctime, stamp.inode)),
-        d: known.seen.as_ref().map(|(_, digests)| digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
+        s: known.seen.as_ref().map(|seen| (seen.stamp.size, seen.stamp.mtime, seen.stamp.ctime, seen.stamp.inode)),
+        d: known.seen.as_ref().map(Seen::digests).filter(|digests| Some(*digests) != base_digests).map(DigestRecord::from),
         f: known.foreign.as_deref().map(|(etag, digests, mtime)| Foreign { e: etag.written(), t: *mtime, d: digests.into() }),
         r: known.removed,
     };
@@ -201,8 +256,12 @@ pub(super) fn encode_line(out: &mut Vec<u8>, path: &RelPath, known: &Known) {
 
 /// Reads [`encode_line`] (without the newline); `None` when a field is missing or not of its form.
 pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
+    let (name, known) = decode_fields(line)?;
+    Some((RelPath::new(&name).ok()?, known))
+}
+
+fn decode_fields(line: &[u8]) -> Option<(Cow<'_, str>, Known)> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
-    let path = RelPath::new(&line.n).ok()?;
     let base = some_or_bad(line.b, Record::read)?.map(Arc::new);
     let published = match (line.p, line.u) {
         (Some(_), true) => return None,
@@ -214,15 +273,15 @@ pub(super) fn decode_line(line: &[u8]) -> Option<(RelPath, Known)> {
         (None, None) => None,
         (None, Some(_)) => return None,
         (Some((size, mtime, ctime, inode)), own) => {
-            let digests: Digests = match own {
-                Some(record) => record.read()?,
-                None => base.as_ref()?.file()?.digests.clone(),
-            };
-            Some((Stamp { size, mtime, ctime, inode }, digests))
+            let stamp = Stamp { size, mtime, ctime, inode };
+            Some(match own {
+                Some(record) => Seen::new(stamp, record.read()?),
+                None => Seen::of(stamp, base.as_ref().filter(|base| base.file().is_some())?),
+            })
         }
     };
     let foreign = some_or_bad(line.f, |f| Some(Box::new((ETag::parse(&f.e), f.d.read()?, f.t))))?;
-    Some((path, Known { base, published, seen, foreign, removed: line.r }))
+    Some((line.n, Known { base, published, seen, foreign, removed: line.r }))
 }
 
 /// `None` only when a value is there and cannot be read.
@@ -239,8 +298,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::digest::{Md5, Parts};
+    use crate::digest::{Digests, Md5, Parts, digest_one};
     use crate::entry::{Entry, File, Kind};
+
+    fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], state: &State) -> Vec<u8> {
+        let mut out = Vec::new();
+        super::encode(bucket, prefix, journals, state, &mut out).unwrap();
+        out
+    }
+
+    fn decode(bucket: &str, prefix: &str, mut bytes: &[u8]) -> Result<State, Unreadable> {
+        super::decode(bucket, prefix, &mut bytes)
+    }
 
     fn path(text: &str) -> RelPath {
         RelPath::new(text).unwrap()
@@ -268,14 +337,14 @@ mod tests {
             newest: None,
             owed: false,
             entries: vec![
-                (path("a.txt"), Known { seen: Some((stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
-                (path("changed"), Known { seen: Some((stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
+                (path("a.txt"), Known { seen: Some(Seen::new(stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
+                (path("changed"), Known { seen: Some(Seen::new(stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),
                 (path("empty"), known(&Entry { kind: Kind::Dir, mode: Some(0o755) })),
                 (
                     path("foreign"),
                     Known { foreign: Some(Box::new((ETag::parse("weird"), Digests::default(), Some(7)))), ..Known::default() },
                 ),
-                (path("hashed"), Known { seen: Some((stamp, Digests::default())), ..Known::default() }),
+                (path("hashed"), Known { seen: Some(Seen::new(stamp, Digests::default())), ..Known::default() }),
                 (path("l\n"), Known { published: None, ..known(&Entry { kind: Kind::Link("a \"b\"".into()), mode: None }) }),
                 (path("newer"), Known { published: Some(Arc::new(file(b"abcd", None))), ..known(&abc) }),
                 (path("theirs"), Known { published: Some(Arc::new(abc)), ..Known::default() }),
@@ -381,7 +450,7 @@ mod tests {
             let (base, other, foreign) = (base.map(Arc::new), other.map(Arc::new), foreign.map(Box::new));
             let published = if same_published { base.clone() } else { other };
             let agreed = base.as_deref().and_then(Entry::file).filter(|_| same_seen).map(|file| file.digests.clone());
-            let seen = seen.map(|(stamp, digests)| (stamp, agreed.unwrap_or(digests)));
+            let seen = seen.map(|(stamp, digests)| Seen::new(stamp, agreed.unwrap_or(digests)));
             Known { base, published, seen, foreign, removed: same_seen }
         })
     }

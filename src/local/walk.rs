@@ -1,86 +1,70 @@
-//! The walk behind a scan: reads directories through descriptors, one open at a time, and sorts what it meets into entries, problems,
-//! skipped and ignored things. Opens no file but `.syncignore`.
+//! The walk behind a scan: reads directories through descriptors, one open at a time and thread, and sorts what it meets into entries,
+//! problems, skipped and ignored things. Opens no file but `.syncignore`.
 //!
 //! The `walkdir` crate is not used here: it goes by paths (a directory that is swapped for a link would be followed) and reads a
 //! directory before it tells of it, when nobody could say yet that it is ignored or another mount.
 
+mod aside;
+mod crew;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::beneath::{Dir, Status, in_the_way};
-use super::mount::{LocalError, Mount};
-use super::scan::{Ignored, Local, Scan, ScanError, Walk};
+use super::mount::LocalError;
+use super::scan::{Local, Recalled, ScanError};
+use crate::digest::Digests;
 use crate::entry::{Entry, File, Kind};
-use crate::filter::{BadPattern, Filter, SYNCIGNORE, Scope};
-use crate::path::{BadPath, RESERVED, RelPath};
+use crate::filter::{BadPattern, SYNCIGNORE, Scope};
+use crate::path::{Batch, RESERVED, RelPath};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
+
+use aside::bytes_of;
+pub(super) use crew::Crew;
+use crew::Found;
 
 /// Longest `.syncignore` file, in bytes.
 const SYNCIGNORE_MAX: u64 = 1 << 20;
 /// How many names pass between two reports and questions.
 const BREATH: u64 = 256;
-/// Most [`Ignored::samples`].
-const SAMPLES: usize = 100;
 
-pub(super) struct Walker<'a> {
-    mount: &'a Mount,
-    walk: &'a Walk<'a>,
-    found: Scan,
+pub(super) struct Walker<'a, 'w> {
+    crew: &'a Crew<'a, 'w>,
+    pub(super) found: Found,
     /// Directories in scope that were not read yet, with their permission bits.
     waiting: Vec<(RelPath, u32)>,
     /// Names met so far, ignored ones too.
     met: u64,
-    /// Bytes of the entries so far.
-    bytes: u64,
+    /// Entries and their bytes that nobody was told of yet.
+    untold: (u64, u64),
 }
 
-impl<'a> Walker<'a> {
-    pub(super) fn new(mount: &'a Mount, walk: &'a Walk<'a>) -> Result<Walker<'a>, ScanError> {
-        let found = Scan {
-            entries: Vec::new(),
-            problems: Vec::new(),
-            skipped: Vec::new(),
-            hollow: Vec::new(),
-            ignored: Ignored::default(),
-            filter: walk.rules.map_or_else(|| Filter::new(walk.patterns), |rules| Ok(rules.clone()))?,
-            read_dirs: 0,
-        };
-        Ok(Walker { mount, walk, found, waiting: Vec::new(), met: 0, bytes: 0 })
-    }
-
-    pub(super) fn finish(self) -> Scan {
-        (self.walk.progress)(self.found.entries.len() as u64, self.bytes);
-        let mut found = self.found;
-        found.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        found.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        found.ignored.keys.sort_unstable();
-        found.hollow.sort_unstable();
-        found.problems.sort_by(|a, b| a.name.cmp(&b.name));
-        // Two paths of a scope may lie below the same unusable directory.
-        found.problems.dedup();
-        found
+impl<'a, 'w> Walker<'a, 'w> {
+    pub(super) fn new(crew: &'a Crew<'a, 'w>) -> Walker<'a, 'w> {
+        Walker { crew, found: Found::default(), waiting: Vec::new(), met: 0, untold: (0, 0) }
     }
 
     /// Walks the whole mount.
     pub(super) fn whole(&mut self) -> Result<(), ScanError> {
-        let cannot = |e| LocalError::at("cannot read the mount", &self.mount.root().to_string_lossy())(e);
-        let top = self.mount.top().dir("").map_err(cannot)?;
+        let cannot = |e| LocalError::at("cannot read the mount", &self.crew.mount.root().to_string_lossy())(e);
+        let top = self.crew.mount.top().dir("").map_err(cannot)?;
         let names = top.names().map_err(cannot)?;
         self.contents(&top, None, names)?;
-        self.drain()
+        self.crew.walk_all(self)
     }
 
     /// Walks one path and what lies below it.
     pub(super) fn only(&mut self, path: &RelPath) -> Result<(), ScanError> {
-        let cannot = |e| LocalError::at("cannot read the mount", &self.mount.root().to_string_lossy())(e);
-        let mut dir = self.mount.top().dir("").map_err(cannot)?;
+        let cannot = |e| LocalError::at("cannot read the mount", &self.crew.mount.root().to_string_lossy())(e);
+        let mut dir = self.crew.mount.top().dir("").map_err(cannot)?;
         self.syncignore(&dir, "")?;
         let text = path.as_str();
         for (at, _) in text.match_indices('/') {
             let above = RelPath::new(&text[..at]).expect("the beginning of a path, up to a slash, is a path");
-            match self.found.filter.scope_of_child(&above, true) {
+            match self.crew.filter().scope_of_child(&above, true) {
                 Scope::In => {}
                 Scope::Reserved => return Ok(()),
                 Scope::Ignored | Scope::Keys => return self.leave_out_if_there(path),
@@ -93,34 +77,38 @@ impl<'a> Walker<'a> {
             self.syncignore(&next, above.as_str())?;
             dir = next;
         }
-        self.name(&dir, path.parent(), OsStr::new(path.name()))?;
-        self.drain()
+        self.name(&dir, path.clone(), OsStr::new(path.name()), (self.crew.walk.recall)(text))?;
+        self.crew.walk_all(self)
     }
 
-    fn drain(&mut self) -> Result<(), ScanError> {
-        while let Some((path, mode)) = self.waiting.pop() {
-            let Some(dir) = self.open(self.mount.top().dir(path.as_str()), &path) else { continue };
-            match dir.names() {
-                Ok(names) if names.is_empty() => {
-                    self.found.read_dirs += 1;
-                    if !self.found.filter.includes_empty_dir(&path) {
-                        self.found.hollow.push(path);
-                        continue;
-                    }
-                    let entry = Entry { kind: Kind::Dir, mode: Some(mode) };
-                    self.found.entries.push((path, Local { entry, stamp: None }));
+    fn directory(&mut self, path: RelPath, mode: u32) -> Result<(), ScanError> {
+        let Some(dir) = self.open(self.crew.mount.top().dir(path.as_str()), &path) else { return Ok(()) };
+        match dir.names() {
+            Ok(names) if names.is_empty() => {
+                self.found.read_dirs += 1;
+                if self.crew.filter().includes_empty_dir(&path) {
+                    let entry = Arc::new(Entry { kind: Kind::Dir, mode: Some(mode) });
+                    self.take(path, Local { entry, stamp: None });
+                } else {
+                    self.found.hollow.push(path);
                 }
-                Ok(names) => {
-                    let before = self.taken();
-                    self.contents(&dir, Some(&path), names)?;
-                    if self.taken() == before {
-                        self.found.hollow.push(path);
-                    }
-                }
-                Err(e) => self.unreadable(&path, &e),
             }
+            Ok(names) => {
+                let before = self.taken();
+                self.contents(&dir, Some(&path), names)?;
+                if self.taken() == before {
+                    self.found.hollow.push(path);
+                }
+            }
+            Err(e) => self.unreadable(&path, &e),
         }
         Ok(())
+    }
+
+    fn take(&mut self, path: RelPath, local: Local) {
+        self.untold.0 += 1;
+        self.untold.1 += local.entry.bytes();
+        self.found.entries.push((path, local));
     }
 
     /// Changes with everything that a directory holds and no pattern leaves out.
@@ -131,7 +119,7 @@ impl<'a> Walker<'a> {
     /// Opens an ancestor of a scope, by its name in the directory above; `None` when there is no such directory, or none to enter.
     fn enter(&mut self, dir: &Dir, path: &RelPath) -> Result<Option<Dir>, ScanError> {
         match dir.status(path.name()) {
-            Ok(Some(status)) if status.kind == FileType::Directory && status.device != self.mount.device() => {
+            Ok(Some(status)) if status.kind == FileType::Directory && status.device != self.crew.mount.device() => {
                 self.another_device(path);
                 Ok(None)
             }
@@ -147,7 +135,7 @@ impl<'a> Walker<'a> {
     fn open(&mut self, opened: io::Result<Dir>, path: &RelPath) -> Option<Dir> {
         match opened.and_then(|dir| Ok((dir.own_status()?.device, dir))) {
             // A file system that is mounted on demand shows only now.
-            Ok((device, _)) if device != self.mount.device() => self.another_device(path),
+            Ok((device, _)) if device != self.crew.mount.device() => self.another_device(path),
             Ok((_, dir)) => return Some(dir),
             // It went away since its name was read.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -169,24 +157,36 @@ impl<'a> Walker<'a> {
             self.syncignore(dir, text.unwrap_or(""))?;
         }
         names.sort_unstable();
-        names.iter().try_for_each(|name| self.name(dir, text, name))
+        let (mut new, mut joined) = (Batch::default(), String::new());
+        let recall = |name: &OsString| {
+            joined.clear();
+            joined.extend(text.into_iter().flat_map(|parent| [parent, "/"]).chain([name.to_str().unwrap_or("")]));
+            let recalled = (self.crew.walk.recall)(&joined);
+            if recalled.is_none() {
+                new.push(&joined);
+            }
+            recalled
+        };
+        let recalled: Vec<_> = names.iter().map(recall).collect();
+        let mut new = new.paths();
+        for (name, recalled) in names.iter().zip(recalled) {
+            let path = recalled.map_or_else(|| new.next().flatten(), |recalled| Some(recalled.path.clone()));
+            match path.filter(|_| name.to_str().is_some()) {
+                Some(path) => self.name(dir, path, name, recalled)?,
+                None => self.not_representable(dir, text, name)?,
+            }
+        }
+        Ok(())
     }
 
-    fn name(&mut self, dir: &Dir, parent: Option<&str>, name: &OsStr) -> Result<(), ScanError> {
+    fn name(&mut self, dir: &Dir, path: RelPath, name: &OsStr, recalled: Option<Recalled<'_>>) -> Result<(), ScanError> {
         self.breathe()?;
-        let joined = |name: &str| parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
-        let status = dir.status(name);
-        let Some(path) = name.to_str().and_then(|name| RelPath::new(&joined(name)).ok()) else {
-            let is_dir = status.is_ok_and(|status| status.is_some_and(|status| status.kind == FileType::Directory));
-            self.not_representable(&joined(&name.to_string_lossy()), is_dir, name.to_str().is_some());
-            return Ok(());
-        };
-        match status {
-            Ok(Some(status)) => self.thing(dir, path, &status),
+        match dir.status(name) {
+            Ok(Some(status)) => self.thing(dir, path, &status, recalled),
             // It went away since its name was read.
             Ok(None) => Ok(()),
             Err(e) => {
-                if self.found.filter.scope_of_child(&path, false) == Scope::In {
+                if self.crew.filter().scope_of_child(&path, false) == Scope::In {
                     self.unreadable(&path, &e);
                 }
                 Ok(())
@@ -194,9 +194,9 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn thing(&mut self, dir: &Dir, path: RelPath, status: &Status) -> Result<(), ScanError> {
+    fn thing(&mut self, dir: &Dir, path: RelPath, status: &Status, recalled: Option<Recalled<'_>>) -> Result<(), ScanError> {
         let is_dir = status.kind == FileType::Directory;
-        match self.found.filter.scope_of_child(&path, is_dir) {
+        match self.crew.filter().scope_of_child(&path, is_dir) {
             Scope::In => {}
             Scope::Ignored => return self.leave_out(&path, status),
             Scope::Keys => {
@@ -209,12 +209,10 @@ impl<'a> Walker<'a> {
         }
         match status.kind {
             FileType::RegularFile => {
-                self.bytes += status.stamp.size;
-                let file = File { size: status.stamp.size, mtime: Some(status.stamp.mtime), ..File::default() };
-                let entry = Entry { kind: Kind::File(file), mode: Some(status.mode) };
-                self.found.entries.push((path, Local { entry, stamp: Some(status.stamp) }));
+                let entry = file(status, recalled);
+                self.take(path, Local { entry, stamp: Some(status.stamp) });
             }
-            FileType::Directory if status.device != self.mount.device() => self.another_device(&path),
+            FileType::Directory if status.device != self.crew.mount.device() => self.another_device(&path),
             FileType::Directory => self.waiting.push((path, status.mode)),
             FileType::Symlink => self.link(dir, path),
             FileType::Socket => self.skip(path, "it is a socket"),
@@ -227,8 +225,8 @@ impl<'a> Walker<'a> {
     fn link(&mut self, dir: &Dir, path: RelPath) {
         match dir.read_link(path.name()).map(OsString::into_string) {
             Ok(Ok(target)) => {
-                let entry = Entry { kind: Kind::Link(target.into()), mode: None };
-                self.found.entries.push((path, Local { entry, stamp: None }));
+                let entry = Arc::new(Entry { kind: Kind::Link(target.into()), mode: None });
+                self.take(path, Local { entry, stamp: None });
             }
             Ok(Err(_)) => self.problem(&path, false, "the target of the link is not UTF-8".into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -236,78 +234,9 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// A name that is no [`RelPath`]. Patterns see it with U+FFFD for what is no UTF-8, so that one can accept it.
-    fn not_representable(&mut self, lossy: &str, is_dir: bool, is_utf8: bool) {
-        let shown = RelPath::new(lossy);
-        if shown.as_ref().is_ok_and(|path| self.found.filter.scope_of_child(path, is_dir) != Scope::In) {
-            self.found.ignored.files += 1;
-            self.sample(lossy, is_dir, 0);
-            return;
-        }
-        let why = if is_utf8 { shown.as_ref().err().copied().unwrap_or(BadPath::NotUtf8) } else { BadPath::NotUtf8 };
-        // The replacement stands for any bytes, so the line says "anything" there.
-        let exclude = shown.is_ok().then(|| exclude_line(lossy).replace('\u{fffd}', "*"));
-        self.found.problems.push(Problem {
-            name: lossy.to_owned(),
-            path: None,
-            below: is_dir,
-            side: Side::Local,
-            why: why.to_string(),
-            exclude,
-        });
-    }
-
-    /// Counts a path that the patterns leave out, with everything below it.
-    fn leave_out(&mut self, path: &RelPath, status: &Status) -> Result<(), ScanError> {
-        let (mut files, mut bytes) = (0, 0);
-        let mut waiting = Vec::new();
-        if status.kind == FileType::Directory {
-            waiting.push(path.as_str().to_owned());
-        } else {
-            (files, bytes) = (1, bytes_of(status));
-        }
-        // Whatever cannot be looked at here does not count: nobody asked for it.
-        while let Some(path) = waiting.pop() {
-            let Ok(dir) = self.mount.top().dir(&path) else { continue };
-            for name in dir.names().unwrap_or_default() {
-                self.breathe()?;
-                let Ok(Some(status)) = dir.status(&name) else { continue };
-                if status.kind != FileType::Directory {
-                    files += 1;
-                    bytes += bytes_of(&status);
-                } else if let Some(name) = name.to_str().filter(|name| *name != RESERVED && status.device == self.mount.device()) {
-                    waiting.push(format!("{path}/{name}"));
-                }
-            }
-        }
-        self.found.ignored.files += files;
-        self.found.ignored.bytes += bytes;
-        self.sample(path.as_str(), status.kind == FileType::Directory, bytes);
-        Ok(())
-    }
-
-    fn leave_out_if_there(&mut self, path: &RelPath) -> Result<(), ScanError> {
-        let status = self.mount.top().parent_of(path.as_str()).and_then(|(dir, name)| dir.status(name));
-        status.ok().flatten().map_or(Ok(()), |status| self.leave_out(path, &status))
-    }
-
-    /// Keeps the largest.
-    fn sample(&mut self, path: &str, is_dir: bool, bytes: u64) {
-        let samples = &mut self.found.ignored.samples;
-        if samples.len() == SAMPLES {
-            let Some((least, least_bytes)) = samples.iter().min_by_key(|(_, bytes)| **bytes) else { return };
-            if *least_bytes >= bytes {
-                return;
-            }
-            let least = least.clone();
-            samples.remove(&least);
-        }
-        samples.insert(if is_dir { format!("{path}/") } else { path.to_owned() }, bytes);
-    }
-
     /// Adds a directory's `.syncignore` to the rules, if it has one.
     fn syncignore(&mut self, dir: &Dir, at: &str) -> Result<(), ScanError> {
-        if self.walk.rules.is_some() {
+        if self.crew.walk.rules.is_some() {
             return Ok(());
         }
         let path = if at.is_empty() { SYNCIGNORE.to_owned() } else { format!("{at}/{SYNCIGNORE}") };
@@ -318,18 +247,23 @@ impl<'a> Walker<'a> {
             let pattern = String::from_utf8_lossy(line).into_owned();
             BadPattern { origin: format!("{path}, line {number}"), pattern, why: "it is not UTF-8".into() }
         })?;
-        Ok(self.found.filter.add_syncignore(at, text)?)
+        Ok(self.crew.filter_mut().add_syncignore(at, text)?)
     }
 
     fn breathe(&mut self) -> Result<(), ScanError> {
         if self.met.is_multiple_of(BREATH) {
-            (self.walk.progress)(self.found.entries.len() as u64, self.bytes);
-            if (self.walk.stop)() {
+            self.tell();
+            if (self.crew.walk.stop)() {
                 return Err(ScanError::Stopped);
             }
         }
         self.met += 1;
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        let (entries, bytes) = std::mem::take(&mut self.untold);
+        self.crew.tell(entries, bytes);
     }
 
     fn skip(&mut self, path: RelPath, why: &str) {
@@ -354,9 +288,27 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Links and special files have no content bytes.
-fn bytes_of(status: &Status) -> u64 {
-    if status.kind == FileType::RegularFile { status.stamp.size } else { 0 }
+/// A file as it is found, with the digests that are recalled of it; what is recalled itself, where it still is that.
+fn file(status: &Status, recalled: Option<Recalled<'_>>) -> Arc<Entry> {
+    let stamp = status.stamp;
+    let seen = recalled.and_then(|recalled| recalled.seen).filter(|(recorded, _)| *recorded == stamp);
+    let (Some(recalled), Some((_, digests))) = (recalled, seen) else {
+        let file = File { size: stamp.size, mtime: Some(stamp.mtime), ..File::default() };
+        return Arc::new(Entry { kind: Kind::File(file), mode: Some(status.mode) });
+    };
+    let still = recalled.entry.filter(|entry| {
+        let is_content = |file: &File| {
+            // An ETag that is a digest of this content says no more than the digests do.
+            let by_etag = |etag| digests.same(&Digests::of_etag(etag)) == Some(true);
+            file.size == stamp.size && file.digests == *digests && file.etag.as_ref().is_none_or(by_etag)
+        };
+        let is_file = |file: &File| is_content(file) && file.mtime == Some(stamp.mtime);
+        entry.mode == Some(status.mode) && entry.file().is_some_and(is_file)
+    });
+    still.cloned().unwrap_or_else(|| {
+        let file = File { size: stamp.size, mtime: Some(stamp.mtime), digests: digests.clone(), etag: None };
+        Arc::new(Entry { kind: Kind::File(file), mode: Some(status.mode) })
+    })
 }
 
 /// True when a directory is the root of another mount of lsync.

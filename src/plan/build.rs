@@ -1,5 +1,7 @@
 //! Turns how every path stands into what one direction does about it.
 
+use std::sync::Arc;
+
 use super::clash::{self, Verdict};
 use super::input::{Input, Spoilt};
 use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, why_kept};
@@ -55,7 +57,7 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn triple(&self) -> Triple<'a> {
-        Triple { local: self.local.map(|l| &l.entry), bucket: self.bucket.map(|r| &r.entry), base: self.base }
+        Triple { local: self.local.map(|l| &*l.entry), bucket: self.bucket.map(|r| &*r.entry), base: self.base }
     }
 }
 
@@ -200,9 +202,8 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn source<'x>(&self, at: &Seen<'x>) -> Option<&'x Entry> {
-        let triple = at.triple();
-        if self.upload() { triple.local } else { triple.bucket }
+    fn source<'x>(&self, at: &Seen<'x>) -> Option<&'x Arc<Entry>> {
+        if self.upload() { at.local.map(|l| &l.entry) } else { at.bucket.map(|r| &r.entry) }
     }
 
     fn destination_has_below(&self, path: &RelPath) -> bool {
@@ -362,8 +363,8 @@ fn same_kind(at: &Seen<'_>) -> bool {
 }
 
 fn found_in_bucket(remote: &Remote) -> Found {
-    match &remote.object {
-        Some((etag, size)) => Found::Object { etag: etag.clone(), size: *size, marker: remote.entry.kind == Kind::Dir },
+    match remote.object() {
+        Some((etag, size)) => Found::Object { etag: etag.clone(), size, marker: remote.entry.kind == Kind::Dir },
         None => Found::Recorded,
     }
 }
@@ -422,15 +423,18 @@ mod tests {
             let local: Vec<_> = side(local)
                 .into_iter()
                 .map(|(p, entry)| {
+                    let entry = Arc::new(entry);
                     let stamp = entry.file().map(|f| Stamp { size: f.size, mtime: 1, ctime: 1, inode: 1 });
                     (p, Local { entry, stamp })
                 })
                 .collect();
             let bucket: Vec<_> = side(bucket)
                 .into_iter()
-                .map(|(p, entry)| {
-                    let object = entry.file().map(|f| (ETag::parse("e"), f.size));
-                    (p, Remote { entry, last_modified: None, object })
+                .map(|(p, mut entry)| {
+                    if let Kind::File(file) = &mut entry.kind {
+                        file.etag = Some(ETag::parse("e"));
+                    }
+                    (p, Remote { entry: Arc::new(entry), last_modified: None, marker: None })
                 })
                 .collect();
             let base = side(base);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::build::Seen;
 use super::input::{Input, Spoilt};
 use crate::diff::{Since, Standing, Triple, merge, standing};
-use crate::entry::{Entry, Kind, below, find};
+use crate::entry::{Entry, Kind, below, find, with_something_below};
 use crate::path::RelPath;
 use crate::view::Remote;
 
@@ -23,17 +23,11 @@ pub(super) enum Verdict {
 
 /// The topmost paths where a leaf on one side meets entries below on the other, sorted.
 pub(super) fn roots(input: &Input<'_>) -> Vec<RelPath> {
-    let mut found = BTreeSet::new();
-    for (path, local) in input.local {
-        if local.entry.kind != Kind::Dir && !below(input.bucket, path.as_str()).is_empty() {
-            found.insert(path.clone());
-        }
-    }
-    for (path, remote) in input.bucket {
-        if remote.entry.kind != Kind::Dir && !below(input.local, path.as_str()).is_empty() {
-            found.insert(path.clone());
-        }
-    }
+    let here = with_something_below(input.local, input.bucket).into_iter().map(|at| &input.local[at]);
+    let there = with_something_below(input.bucket, input.local).into_iter().map(|at| &input.bucket[at]);
+    let here = here.filter(|(_, local)| local.entry.kind != Kind::Dir).map(|(path, _)| path);
+    let there = there.filter(|(_, remote)| remote.entry.kind != Kind::Dir).map(|(path, _)| path);
+    let found: BTreeSet<RelPath> = here.chain(there).cloned().collect();
     let all: Vec<RelPath> = found.iter().cloned().collect();
     all.into_iter().filter(|path| !path.ancestors().any(|dir| found.contains(dir))).collect()
 }
@@ -49,8 +43,9 @@ fn contains(roots: &[RelPath], path: &str) -> bool {
 
 /// Judges everything at and below one root.
 pub(super) fn judge(input: &Input<'_>, spoilt: &Spoilt<'_>, root: &RelPath, local_is_source: bool) -> Verdict {
-    let local_is_base = side_is_base(input, root, &|path| find(input.local, path).map(|l| &l.entry), &names(input.local, root));
-    let bucket_is_base = side_is_base(input, root, &|path| find(input.bucket, path).map(|r: &Remote| &r.entry), &names(input.bucket, root));
+    let local_is_base = side_is_base(input, root, &|path| find(input.local, path).map(|l| &*l.entry), &names(input.local, root));
+    let bucket_is_base =
+        side_is_base(input, root, &|path| find(input.bucket, path).map(|r: &Remote| &*r.entry), &names(input.bucket, root));
     let (source, destination) = if local_is_source { (local_is_base, bucket_is_base) } else { (bucket_is_base, local_is_base) };
     // All that the destination holds must be proven; that the base had more there loses nothing.
     if destination.holds_only_base && !spoilt.reaches(root) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::SystemTime;
 
+use lsync::local::state::Seen;
 use lsync::sandbox::{Action, Profile, Rule};
 use serde_json::Value;
 
@@ -160,8 +161,8 @@ fn forge_stamp(two: &Two, path: &str, content: &[u8]) {
     let store = &two.s3.store;
     let mut known = state::load(&mount, &store.bucket, &store.prefix).expect("a state").state;
     let entry = known.entries.iter_mut().find(|(p, _)| *p == path).expect("it is known");
-    let (_, digests) = entry.1.seen.clone().expect("its digest is remembered");
-    entry.1.seen = Some((stamp, digests));
+    let digests = entry.1.seen.as_ref().expect("its digest is remembered").digests().clone();
+    entry.1.seen = Some(Seen::new(stamp, digests));
     state::save(&mount, &store.bucket, &store.prefix, &known).expect("saved");
 }
 

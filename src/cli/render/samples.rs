@@ -48,7 +48,7 @@ pub(in crate::cli) fn bounds() -> Bounds {
 pub(in crate::cli) fn transfer(at: &str, bytes: u64, class: Class, replaced_bytes: u64) -> Transfer {
     Transfer {
         path: path(at),
-        source: Entry { kind: Kind::File(File { size: bytes, ..File::default() }), mode: None },
+        source: Entry { kind: Kind::File(File { size: bytes, ..File::default() }), mode: None }.into(),
         mode: None,
         stamp: None,
         last_modified: None,

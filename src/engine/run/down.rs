@@ -132,7 +132,7 @@ impl Work<'_> {
                     self.tree_done(transfer);
                     let (kept, copied) = (fetched.kept, fetched.copied);
                     let done = Done {
-                        entry: Some(fetched.entry),
+                        entry: Some(fetched.entry.into()),
                         stamp: Some(fetched.stamp),
                         nonce: None,
                         proof: fetched.proof,
@@ -203,11 +203,14 @@ impl Work<'_> {
                         _ => None,
                     };
                     let bucket_etag = self.sight.bucket(update.path.as_str()).and_then(|r| r.entry.file()).and_then(|f| f.etag.clone());
-                    let mut entry = Entry { mode: Some(mode), ..local.entry.clone() };
+                    let mut entry = Entry { mode: Some(mode), ..Entry::clone(&local.entry) };
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
-                    self.item_done(&update.path, Done { entry: Some(entry), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update });
+                    self.item_done(
+                        &update.path,
+                        Done { entry: Some(entry.into()), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update },
+                    );
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
             }
@@ -281,7 +284,7 @@ async fn tree_check(ends: &crate::engine::Ends, transfer: &Transfer) -> Result<(
         let stop = move || stop.asked();
         // Nothing is left out, not even by default: what is ignored must not be moved away either.
         let patterns = Patterns { exclude: vec!["!*".into()], include_config: true, ..Patterns::default() };
-        scan(&mount, &Walk { patterns: &patterns, rules: None, scope: &[path], progress: &|_, _| {}, stop: &stop })
+        scan(&mount, &Walk { patterns: &patterns, rules: None, recall: &|_| None, scope: &[path], progress: &|_, _| {}, stop: &stop })
     })
     .await?
     .map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;

@@ -1,6 +1,7 @@
 //! The upload half of a run: room first, then content, then removals, then the closing look with at most two further passes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
@@ -67,8 +68,8 @@ impl Work<'_> {
         self.send_all(sends).await;
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
-                let entry = Entry { mode: Some(update.mode), ..bucket.entry.clone() };
-                let done = Done { entry: Some(entry), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                let entry = Entry { mode: Some(update.mode), ..Entry::clone(&bucket.entry) };
+                let done = Done { entry: Some(entry.into()), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
                 self.item_done(&update.path, done);
             }
         }
@@ -77,7 +78,7 @@ impl Work<'_> {
         read_back(self, proofs).await
     }
 
-    fn record(&mut self, path: &RelPath, source: &Entry) {
+    fn record(&mut self, path: &RelPath, source: &Arc<Entry>) {
         let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
         self.item_done(path, done);
     }
@@ -230,7 +231,7 @@ impl Work<'_> {
                     let (kept, copied) = (sent.kept, sent.copied);
                     let entry = Entry { mode: send.mode, ..sent.entry };
                     let done = Done {
-                        entry: Some(entry),
+                        entry: Some(entry.into()),
                         stamp: Some(sent.stamp),
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,

@@ -23,7 +23,7 @@ fn of_a_new_file() -> u32 {
 fn published(two: &Two, path: &str) -> Entry {
     let name = two.manifests().pop().expect("a manifest");
     let manifest = Manifest::decode(&two.s3.content(&format!(".lsync/manifests/{name}"))).expect("a manifest");
-    manifest.entries.into_iter().find(|(at, _)| at.as_str() == path).expect("it is in the manifest").1
+    manifest.entries.into_iter().find(|(at, _)| at.as_str() == path).expect("it is in the manifest").1.as_ref().clone()
 }
 
 /// "changed at the source → carried (upload: in the manifest; download: chmod) …; counted as `updated`, 0 bytes."
