@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput};
 use lsync::diff::{Triple, merge, standing};
@@ -41,7 +42,7 @@ fn tree() -> Tree {
     let entry = |number: usize| {
         let md5 = digest_one(&number.to_le_bytes());
         let file = File { size: 4096, mtime: Some(1_700_000_000_000_000_000), digests: Digests::of_whole(md5), etag: Some(ETag::Hex(md5)) };
-        (RelPath::new(&path(number)).expect("a path"), Entry { kind: Kind::File(file), mode: Some(0o644) })
+        (RelPath::new(&path(number)).expect("a path"), Arc::new(Entry { kind: Kind::File(file), mode: Some(0o644) }))
     };
     (0..FILES).map(entry).collect()
 }
@@ -84,26 +85,24 @@ fn manifests(criterion: &mut Criterion, tree: &Tree) {
 
 /// The mount as it is when nothing has changed.
 fn mount_of(tree: &Tree) -> Vec<(RelPath, Local)> {
-    let local = |(path, entry): &(RelPath, Entry)| {
+    let local = |(path, entry): &(RelPath, Arc<Entry>)| {
         let file = File { etag: None, ..entry.file().cloned().unwrap_or_default() };
         let stamp = Stamp { size: file.size, mtime: 0, ctime: 0, inode: 0 };
-        (path.clone(), Local { entry: Entry { kind: Kind::File(file), mode: entry.mode }, stamp: Some(stamp) })
+        (path.clone(), Local { entry: Entry { kind: Kind::File(file), mode: entry.mode }.into(), stamp: Some(stamp) })
     };
     tree.iter().map(local).collect()
 }
 
 /// The bucket as it is then.
 fn bucket_of(tree: &Tree) -> Vec<(RelPath, Remote)> {
-    let remote = |(path, entry): &(RelPath, Entry)| {
-        let object = entry.file().and_then(|file| Some((file.etag.clone()?, file.size)));
-        (path.clone(), Remote { entry: entry.clone(), last_modified: Some(0), object })
-    };
+    let remote =
+        |(path, entry): &(RelPath, Arc<Entry>)| (path.clone(), Remote { entry: entry.clone(), last_modified: Some(0), marker: None });
     tree.iter().map(remote).collect()
 }
 
 fn decisions(criterion: &mut Criterion, tree: &Tree) {
     let (local, bucket) = (mount_of(tree), bucket_of(tree));
-    let base: Vec<(RelPath, &Entry)> = tree.iter().map(|(path, entry)| (path.clone(), entry)).collect();
+    let base: Vec<(RelPath, &Entry)> = tree.iter().map(|(path, entry)| (path.clone(), &**entry)).collect();
     let nothing_changed = Input {
         local: &local,
         bucket: &bucket,
@@ -125,8 +124,8 @@ fn decisions(criterion: &mut Criterion, tree: &Tree) {
         b.iter(|| {
             let rows = merge(black_box(&local), black_box(&bucket), black_box(&base));
             let triples = rows.map(|row| Triple {
-                local: row.local.map(|local| &local.entry),
-                bucket: row.bucket.map(|remote| &remote.entry),
+                local: row.local.map(|local| &*local.entry),
+                bucket: row.bucket.map(|remote| &*remote.entry),
                 base: row.base.copied(),
             });
             triples.filter_map(standing).count()
@@ -139,7 +138,7 @@ fn decisions(criterion: &mut Criterion, tree: &Tree) {
 }
 
 fn views(criterion: &mut Criterion, tree: &Tree) {
-    let listed = |(path, entry): &(RelPath, Entry)| {
+    let listed = |(path, entry): &(RelPath, Arc<Entry>)| {
         let etag = entry.file().and_then(|file| file.etag.clone()).unwrap_or(ETag::Hex(Md5([0; 16])));
         Listed { key: path.as_str().to_owned(), size: entry.bytes(), etag, last_modified: 0 }
     };
@@ -147,7 +146,7 @@ fn views(criterion: &mut Criterion, tree: &Tree) {
     let filter = Filter::new(&Patterns::default()).expect("no patterns");
     let remembered = |key: &str| {
         let known = lsync::entry::find(tree, key);
-        Remembered { base: known, published: known, foreign: None }
+        Remembered { path: None, base: known, published: known, foreign: None }
     };
     let mut group = criterion.benchmark_group("view");
     group.throughput(Throughput::Elements(FILES as u64));
@@ -171,7 +170,7 @@ fn walks(criterion: &mut Criterion) {
     }
     let mount = Mount::open(dir.path()).expect("a directory");
     let patterns = Patterns::default();
-    let walk = Walk { patterns: &patterns, rules: None, scope: &[], progress: &|_, _| {}, stop: &|| false };
+    let walk = Walk { patterns: &patterns, rules: None, recall: &|_| None, scope: &[], progress: &|_, _| {}, stop: &|| false };
     let mut group = criterion.benchmark_group("walk");
     group.throughput(Throughput::Elements(FILES_ON_DISK as u64));
     group.bench_function("of 10,000 files", |b| b.iter(|| scan(&mount, &walk).expect("a readable directory")));

@@ -53,7 +53,7 @@ impl<'a> Originals<'a> {
         let (mut wholes, mut parts) = (HashMap::new(), HashMap::new());
         let nothing = in_one.is_empty() && in_parts.is_empty() || whole_off && parts_off;
         for (at, (_, remote)) in objects.iter().enumerate().take(if nothing { 0 } else { objects.len() }) {
-            let Some(file) = remote.entry.file().filter(|_| remote.object.is_some()) else { continue };
+            let Some(file) = remote.entry.file().filter(|_| remote.object().is_some()) else { continue };
             if let Some(md5) = file.digests.whole.filter(|_| in_one.contains(&file.size)) {
                 wholes.entry(md5).or_insert(at);
             }
@@ -104,8 +104,8 @@ impl<'a> Originals<'a> {
             return None;
         }
         let (path, remote) = &self.objects[at];
-        let (etag, size) = remote.object.as_ref()?;
-        Some((Original { key: path.as_str().to_owned(), etag: etag.clone() }, *size))
+        let (etag, size) = remote.object()?;
+        Some((Original { key: path.as_str().to_owned(), etag: etag.clone() }, size))
     }
 
     /// Whether whole objects may be copied here: known, or asked with a few small requests.
@@ -294,7 +294,7 @@ mod tests {
         let etag = ETag::parse(&format!("etag of {path}"));
         let file = File { size, digests, etag: Some(etag.clone()), mtime: None };
         let entry = Entry { kind: Kind::File(file), mode: None };
-        (RelPath::new(path).unwrap(), Remote { entry, last_modified: None, object: Some((etag, size)) })
+        (RelPath::new(path).unwrap(), Remote { entry: entry.into(), last_modified: None, marker: None })
     }
 
     /// "An equal size to an object that is listed now and known by (etag, size) with a digest."
