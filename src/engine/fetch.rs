@@ -276,25 +276,6 @@ impl Fetcher<'_> {
         }
     }
 
-    /// A range that an earlier run has brought, and that still is what it was.
-    async fn range_there(
-        &self,
-        path: &RelPath,
-        index: u64,
-        offset: u64,
-        len: u64,
-        expected: Option<Md5>,
-        temp: &Arc<Temp>,
-    ) -> Result<Option<Md5>, NotSent> {
-        let temp = temp.clone();
-        let there = blocking(move || temp.part_there(index, offset, len)).await?.map_err(not_placed)?;
-        let there = there.filter(|md5| expected.is_none_or(|expected| expected == *md5));
-        if there.is_some() {
-            self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
-        }
-        Ok(there)
-    }
-
     #[expect(clippy::too_many_arguments, reason = "one range of one object into one temporary: they are one thought")]
     async fn one_range(
         &self,

@@ -1,5 +1,5 @@
-//! Parts of a large object that files of the mount hold already: they are copied from there, read and hashed again, instead of being
-//! fetched. Changes no file of the mount.
+//! Parts of a large object that need not be fetched: those that an earlier run has brought, and those that files of the mount hold, which are
+//! copied from there; both are read and hashed again. Changes no file of the mount.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,6 +51,25 @@ impl<'a> Here<'a> {
 }
 
 impl Fetcher<'_> {
+    /// A range that an earlier run has brought, and that still is what it was.
+    pub(super) async fn range_there(
+        &self,
+        path: &RelPath,
+        index: u64,
+        offset: u64,
+        len: u64,
+        expected: Option<Md5>,
+        temp: &Arc<Temp>,
+    ) -> Result<Option<Md5>, NotSent> {
+        let temp = temp.clone();
+        let there = blocking(move || temp.part_there(index, offset, len)).await?.map_err(not_placed)?;
+        let there = there.filter(|md5| expected.is_none_or(|expected| expected == *md5));
+        if there.is_some() {
+            self.ends.tell(Event::Moved { path: path.clone(), bytes: len });
+        }
+        Ok(there)
+    }
+
     /// Makes a part of the temporary of a file that is here. False: it is to be fetched.
     pub(super) async fn range_here(&self, path: &RelPath, offset: u64, bytes: u64, md5: Md5, temp: &Arc<Temp>) -> Result<bool, NotSent> {
         let Some((from, stamp, start)) = self.here.find(md5, bytes) else { return Ok(false) };

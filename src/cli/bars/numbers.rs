@@ -29,6 +29,8 @@ pub(super) struct Numbers {
     /// Items and bytes that are done. Bytes of an item that failed are not.
     pub(super) done: (u64, u64),
     pub(super) failed: u64,
+    /// Of the bytes that are done, those that were copied where they were to go: they are no speed.
+    copied: u64,
     /// Files that move now.
     pub(super) flying: HashMap<RelPath, Flying>,
     meter: Meter,
@@ -53,6 +55,7 @@ impl Numbers {
             total: (0, 0),
             done: (0, 0),
             failed: 0,
+            copied: 0,
             flying: HashMap::new(),
             meter: Meter::default(),
         }
@@ -75,7 +78,7 @@ impl Numbers {
             Event::Scanned { entries, bytes } => self.scanned = (*entries, *bytes),
             Event::Listed { objects } => self.listed = *objects,
             Event::Planned { files, bytes } => {
-                (self.total, self.done) = ((*files, *bytes), (0, 0));
+                (self.total, self.done, self.copied) = ((*files, *bytes), (0, 0), 0);
                 self.meter = Meter::at(now, [0, 0]);
             }
             Event::Hashed { bytes } => self.done.1 += bytes,
@@ -88,6 +91,7 @@ impl Numbers {
                 if let Some(file) = self.flying.get_mut(path) {
                     file.moved += bytes;
                     self.done.1 += bytes;
+                    self.copied += if matches!(event, Event::Copied { .. }) { *bytes } else { 0 };
                 }
             }
             Event::Retried { path, bytes, .. } => {
@@ -116,7 +120,7 @@ impl Numbers {
 
     /// To be called before a frame.
     pub(super) fn note(&mut self, now: Duration) {
-        let counts = [self.done.1, self.work(self.done)];
+        let counts = [self.done.1.saturating_sub(self.copied), self.work(self.done)];
         self.meter.note(now, counts);
     }
 
@@ -177,6 +181,23 @@ mod tests {
         check(&[started(), moved(70), finished("a", 60, Ended::Done)], (1, 60), (2, 100));
         check(&[started(), moved(40), finished("a", 60, Ended::Failed("x".into()))], (1, 0), (2, 40));
         check(&[finished("deleted", 60, Ended::Done)], (1, 0), (2, 100));
+    }
+
+    #[test]
+    fn what_is_copied_where_it_goes_is_done_and_no_speed() {
+        let mut numbers = Numbers::new(Some(Direction::Upload));
+        numbers.take(&Event::Phase(Phase::Transfer), Duration::ZERO);
+        numbers.take(&Event::Planned { files: 1, bytes: 2_000_000_000 }, Duration::ZERO);
+        numbers.take(&Event::Started { path: path("a"), bytes: 2_000_000_000 }, Duration::ZERO);
+        for n in 1..=10u64 {
+            let at = Duration::from_secs(n);
+            numbers.take(&Event::Moved { path: path("a"), bytes: 10_000_000 }, at);
+            numbers.take(&Event::Copied { path: path("a"), bytes: 90_000_000 }, at);
+            numbers.note(at);
+        }
+        let (bytes, left) = numbers.speed(Duration::from_secs(10)).unwrap();
+        assert_eq!(numbers.done, (0, 1_000_000_000));
+        assert!((8_000_000..=12_000_000).contains(&bytes) && (9..=12).contains(&left.unwrap()), "{bytes} B/s, {left:?} s");
     }
 
     #[test]
