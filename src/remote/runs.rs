@@ -17,6 +17,8 @@ const EVERY: usize = 50;
 const MARKS: usize = 19;
 /// Marks to the first run, which has lsync's own objects too.
 const MARKS_FIRST: usize = 18;
+/// Runs that marks make where one page each would be more than that: several times as many as are read at once.
+const MOST_RUNS: usize = 64;
 /// Keys of a page that a run between names of directories is meant to have.
 const PAGE: usize = 900;
 /// The most runs that one level of names makes.
@@ -180,9 +182,12 @@ impl Runs {
         if marks.0.len() < seen + MARKS + 1 {
             return; // the page reaches about as far
         }
-        let points = marks.0.iter().skip(seen + first - 1).step_by(MARKS).cloned().collect();
-        // A second page is no sign yet that there is much more than was thought.
-        self.split(0, points, 3);
+        // Of a large bucket each run reads several pages, without an overlap for every page; what it holds is then large enough for the
+        // system to take it back while all is put together.
+        let pages = (marks.0.len() / (MARKS * MOST_RUNS)).max(1);
+        let points = marks.0.iter().skip(seen + first - 1).step_by(pages * (MARKS + 1) - 1).cloned().collect();
+        // One page more is no sign yet that there is much more than was thought.
+        self.split(0, points, pages + 2);
     }
 
     fn split(&mut self, run: usize, points: Vec<String>, patience: usize) {
@@ -415,6 +420,18 @@ mod tests {
 
     fn order() -> impl Strategy<Value = Order> {
         prop_oneof![3 => Just(Order::Bytes), 1 => Just(Order::Names), 1 => Just(Order::NoCase)]
+    }
+
+    #[test]
+    fn a_large_bucket_is_read_in_few_long_runs() {
+        let keys: Vec<String> = (0..1_000_000).map(|n| format!("k{n:07}")).collect();
+        let runs_of = |count: usize| {
+            let mut runs = Runs::new("");
+            runs.split_at(&Marks::of(keys[..count].iter().map(String::as_str)));
+            (runs.0.len(), runs.0[1].patience)
+        };
+        assert_eq!((runs_of(20_000), runs_of(100_000)), ((22, 3), (106, 3)), "a page each");
+        assert_eq!(runs_of(1_000_000), (64, 18));
     }
 
     proptest! {
