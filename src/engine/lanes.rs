@@ -20,8 +20,9 @@ const MOST: usize = 512;
 const GAIN: f64 = 0.4;
 /// Transfers a second that are enough.
 const ENOUGH: f64 = 6000.0;
-/// How long what was found holds.
-const HOLDS: Duration = Duration::from_secs(2);
+/// How long what was found holds: at first, as something else may have been in the way, and twice as long each time that it is found again.
+const HOLDS_FIRST: Duration = Duration::from_millis(200);
+const HOLDS_LONGEST: Duration = Duration::from_secs(10);
 /// What is larger measures the line and not its latency, and needs no more lanes than there are at first.
 const SMALL_BYTES: u64 = 1 << 20;
 
@@ -87,6 +88,7 @@ struct Measured {
     best: f64,
     /// Windows in a row that were slow.
     slow: u32,
+    holds: Duration,
     holds_until: Instant,
 }
 
@@ -165,6 +167,7 @@ impl Measured {
             tried_against: None,
             best: 0.0,
             slow: 0,
+            holds: HOLDS_FIRST,
             holds_until: now,
         }
     }
@@ -182,7 +185,8 @@ impl Measured {
         let mean = self.latency.as_secs_f64() / self.done as f64;
         let rate = self.lanes as f64 / mean.max(1e-6);
         (self.done, self.latency) = (0, Duration::ZERO);
-        match self.tried_against.take() {
+        let tried = self.tried_against.take();
+        match tried {
             Some((before, rate_before)) if rate < rate_before * (1.0 + GAIN * (self.lanes as f64 / before as f64 - 1.0)) => {
                 self.best = rate_before;
                 self.change(before, now);
@@ -197,6 +201,9 @@ impl Measured {
             }
             _ => {
                 self.slow = 0;
+                if tried.is_some() {
+                    self.holds = HOLDS_FIRST;
+                }
                 self.best = rate.max(self.best * 0.9);
                 if rate < ENOUGH && self.lanes < self.most && now >= self.holds_until {
                     self.tried_against = Some((self.lanes, self.best));
@@ -208,7 +215,8 @@ impl Measured {
 
     fn change(&mut self, lanes: usize, now: Instant) {
         if lanes < self.lanes {
-            self.holds_until = now + HOLDS;
+            self.holds_until = now + self.holds;
+            self.holds = (self.holds * 2).min(HOLDS_LONGEST);
         }
         self.lanes = lanes;
         self.changes += 1;
