@@ -193,7 +193,7 @@ fn a_mount_that_vanishes_while_files_are_sent() {
     for command in ["upload", "download"] {
         let (mount, s3) = synced();
         for n in 0..3 {
-            mount.write(&format!("new/{n}"), "xyz");
+            mount.write(&format!("new/{n}"), format!("here {n}"));
         }
         for n in 0..3 {
             s3.put(&format!("other/{n}"), "xyz");
