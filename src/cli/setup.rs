@@ -5,6 +5,7 @@ mod answers;
 mod check;
 mod git;
 mod instead_of;
+mod questions;
 mod report;
 pub(crate) mod write;
 

@@ -66,6 +66,25 @@ fn a_person_is_asked_and_no_secret_is_shown() {
 }
 
 #[test]
+fn what_is_pasted_at_once_answers_every_question_and_no_secret_is_shown() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let mut cmd = setup(&mount);
+    cmd.secrets.extend([s3.store.secret_access_key.clone(), TOKEN.into()]);
+    let mut terminal = Pty::start(&cmd, 80, 50);
+    let store = &s3.store;
+    let (typo, key) = ("mistyped\u{15}", &store.secret_access_key);
+    let answers = [&store.bucket, &store.endpoint, &store.access_key_id, &format!("{typo}{key}x\x7f"), "", TOKEN].map(|a| format!("{a}\r"));
+    terminal.wait_for("Bucket:").send(&answers.concat());
+    assert_eq!(terminal.wait(), 0, "{}", terminal.screen());
+    let screen = terminal.screen();
+    for question in ["Secret access key", "GitHub token"] {
+        assert!(screen.contains(&format!("{question} (not shown): [hidden]")), "{screen}");
+    }
+    let config = std::fs::read_to_string(mount.path("sync.toml")).expect("it was written");
+    assert!(config.contains(&format!("secret_access_key = \"{key}\"")) && config.contains(TOKEN), "both came as they were typed");
+}
+
+#[test]
 fn ctrl_c_at_a_question_leaves_nothing_behind() {
     let mount = Mount::new();
     let mut terminal = Pty::start(&setup(&mount).args("--bucket b --access-key-id x"), 80, 24);

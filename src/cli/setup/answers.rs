@@ -1,15 +1,15 @@
 //! The values of a new configuration: from flags, variables and an old configuration, and from the user where those are silent.
 
-use console::Term;
-use dialoguer::{Input, Password};
 use lsync::config::{At, File, Secret};
 
 use crate::cli::args::{Common, SetupArgs};
-use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::git_credential;
+use crate::cli::output::say;
 use crate::cli::settings::environment::Environment;
 use crate::cli::settings::store::{is_bucket, is_region, is_uuid};
+
+use super::questions::{NoEcho, hidden, text};
 
 /// What goes into a new `sync.toml`.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +144,7 @@ impl Answers {
 
     /// Asks for what is missing and, with `optional`, for what may be left out. Blocks on the terminal.
     pub(crate) fn ask(&mut self, optional: bool, identity: &(Option<String>, Option<String>)) -> Result<(), Failure> {
+        let _no_echo = NoEcho::new();
         if self.bucket.is_none() {
             say("The bucket. On Lambda it is the UUID in the \"Bucket name\" column of the\nFilesystems page.");
             self.bucket =
@@ -201,61 +202,6 @@ impl Answers {
         say("");
         Ok(())
     }
-}
-
-fn say(text: &str) {
-    crate::cli::output::say(text);
-}
-
-/// How often a wrong or empty answer is asked again; a terminal that went away answers nothing for ever.
-const TRIES: usize = 5;
-
-fn text(
-    prompt: &str,
-    default: Option<&str>,
-    required: bool,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Result<Option<String>, Failure> {
-    ask(prompt, required, check, || {
-        let input = Input::<String>::new().with_prompt(prompt).allow_empty(true);
-        let input = if let Some(default) = default { input.default(default.to_owned()) } else { input };
-        input.interact_on(&Term::stderr())
-    })
-}
-
-fn hidden(prompt: &str, required: bool, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<Secret>, Failure> {
-    let answer = ask(prompt, required, check, || {
-        Password::new().with_prompt(prompt).allow_empty_password(true).report(true).interact_on(&Term::stderr())
-    })?;
-    Ok(answer.map(Secret::new))
-}
-
-fn ask(
-    prompt: &str,
-    required: bool,
-    check: impl Fn(&str) -> Result<(), String>,
-    read: impl Fn() -> dialoguer::Result<String>,
-) -> Result<Option<String>, Failure> {
-    for _ in 0..TRIES {
-        let answer = read().map_err(|e| {
-            let interrupted = matches!(&e, dialoguer::Error::IO(e) if e.kind() == std::io::ErrorKind::Interrupted);
-            if interrupted { super::interrupted() } else { Failure::new(Exit::Failed, format!("no answer to {prompt}: {e}")) }
-        })?;
-        let answer = answer.trim();
-        if answer.is_empty() {
-            if !required {
-                return Ok(None);
-            }
-            say("  an answer is needed here (Ctrl-C ends it; nothing is written yet)");
-        } else if answer.contains(char::is_control) {
-            say("  the answer holds a control character");
-        } else if let Err(why) = check(answer) {
-            say(&format!("  {why}"));
-        } else {
-            return Ok(Some(answer.to_owned()));
-        }
-    }
-    Err(Failure::usage(format!("no usable answer to {prompt}; nothing was written")))
 }
 
 #[cfg(test)]

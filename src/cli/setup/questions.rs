@@ -1,0 +1,108 @@
+//! Asks one question on the terminal, again where the answer cannot be used; what is secret is never on the screen.
+
+use std::io;
+
+use console::{Key, Term};
+use dialoguer::Input;
+use lsync::config::Secret;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::say;
+
+/// How often a wrong or empty answer is asked again; a terminal that went away answers nothing for ever.
+const TRIES: usize = 5;
+/// Ctrl-U: the line is begun anew.
+const KILL: char = '\u{15}';
+
+/// While this lives, the terminal shows only what a prompt writes: a secret that is pasted before its question is there stays unseen.
+pub(super) struct NoEcho(Option<Termios>);
+
+impl NoEcho {
+    pub(super) fn new() -> NoEcho {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut terminal) = before.clone() {
+            terminal.local_modes.remove(LocalModes::ECHO);
+            // Where it cannot be set there is no terminal, and the question itself fails. Nothing that was typed is thrown away.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &terminal);
+        }
+        NoEcho(before)
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
+        }
+    }
+}
+
+/// Asks for something that may be seen. Blocks on the terminal.
+pub(super) fn text(
+    prompt: &str,
+    default: Option<&str>,
+    required: bool,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Option<String>, Failure> {
+    ask(prompt, required, check, || {
+        let input = Input::<String>::new().with_prompt(prompt).allow_empty(true);
+        let input = if let Some(default) = default { input.default(default.to_owned()) } else { input };
+        input.interact_on(&Term::stderr()).map_err(|dialoguer::Error::IO(e)| e)
+    })
+}
+
+/// Asks for a secret: nothing of it is shown, not even how long it is. Blocks on the terminal.
+pub(super) fn hidden(prompt: &str, required: bool, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<Secret>, Failure> {
+    Ok(ask(prompt, required, check, || unseen(prompt))?.map(Secret::new))
+}
+
+/// One line, read key by key: `dialoguer`'s password prompt shows what comes before it has turned the echo off, and then drops it.
+fn unseen(prompt: &str) -> io::Result<String> {
+    let (_no_echo, term) = (NoEcho::new(), Term::stderr());
+    if !term.is_term() {
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "not a terminal"));
+    }
+    term.write_str(&format!("{prompt}: "))?;
+    let mut answer = String::new();
+    loop {
+        match term.read_key()? {
+            Key::Enter => break,
+            Key::Char(KILL) => answer.clear(),
+            Key::Char(c) => answer.push(c),
+            Key::Backspace => _ = answer.pop(),
+            _ => {}
+        }
+    }
+    term.write_line("[hidden]")?;
+    Ok(answer)
+}
+
+fn ask(
+    prompt: &str,
+    required: bool,
+    check: impl Fn(&str) -> Result<(), String>,
+    read: impl Fn() -> io::Result<String>,
+) -> Result<Option<String>, Failure> {
+    for _ in 0..TRIES {
+        let answer = read().map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => super::interrupted(),
+            _ => Failure::new(Exit::Failed, format!("no answer to {prompt}: {e}")),
+        })?;
+        let answer = answer.trim();
+        if answer.is_empty() {
+            if !required {
+                return Ok(None);
+            }
+            say("  an answer is needed here (Ctrl-C ends it; nothing is written yet)");
+        } else if answer.contains(char::is_control) {
+            say("  the answer holds a control character");
+        } else if let Err(why) = check(answer) {
+            say(&format!("  {why}"));
+        } else {
+            return Ok(Some(answer.to_owned()));
+        }
+    }
+    Err(Failure::usage(format!("no usable answer to {prompt}; nothing was written")))
+}
