@@ -64,7 +64,7 @@ impl<'a, 'w> Walker<'a, 'w> {
         let text = path.as_str();
         for (at, _) in text.match_indices('/') {
             let above = RelPath::new(&text[..at]).expect("the beginning of a path, up to a slash, is a path");
-            match self.crew.filter().scope_of_child(&above, true) {
+            match self.scope(&above, true) {
                 Scope::In => {}
                 Scope::Reserved => return Ok(()),
                 Scope::Ignored | Scope::Keys => return self.leave_out_if_there(path),
@@ -186,7 +186,7 @@ impl<'a, 'w> Walker<'a, 'w> {
             // It went away since its name was read.
             Ok(None) => Ok(()),
             Err(e) => {
-                if self.crew.filter().scope_of_child(&path, false) == Scope::In {
+                if self.scope(&path, false) == Scope::In {
                     self.unreadable(&path, &e);
                 }
                 Ok(())
@@ -194,9 +194,14 @@ impl<'a, 'w> Walker<'a, 'w> {
         }
     }
 
+    /// The rules are free again when this returns: what follows may take long, and others wait to add theirs.
+    fn scope(&self, path: &RelPath, is_dir: bool) -> Scope {
+        self.crew.filter().scope_of_child(path, is_dir)
+    }
+
     fn thing(&mut self, dir: &Dir, path: RelPath, status: &Status, recalled: Option<Recalled<'_>>) -> Result<(), ScanError> {
         let is_dir = status.kind == FileType::Directory;
-        match self.crew.filter().scope_of_child(&path, is_dir) {
+        match self.scope(&path, is_dir) {
             Scope::In => {}
             Scope::Ignored => return self.leave_out(&path, status),
             Scope::Keys => {

@@ -25,7 +25,7 @@ impl Walker<'_, '_> {
         let lossy: String = parent.into_iter().flat_map(|parent| [parent, "/"]).chain([&*name.to_string_lossy()]).collect();
         let lossy = lossy.as_str();
         let shown = RelPath::new(lossy);
-        if shown.as_ref().is_ok_and(|path| self.crew.filter().scope_of_child(path, is_dir) != Scope::In) {
+        if shown.as_ref().is_ok_and(|path| self.scope(path, is_dir) != Scope::In) {
             self.found.ignored.files += 1;
             self.sample(lossy, is_dir, 0);
             return Ok(());
