@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::permits::{Permit, Permits};
+
 /// The lanes that a run begins with.
 const FIRST: usize = 48;
 /// The most lanes that pay anywhere.
@@ -55,7 +57,7 @@ impl Jobs {
 
 /// The lanes of one run.
 pub(super) struct Lanes {
-    free: Semaphore,
+    free: Permits,
     /// For what is not small.
     large: Semaphore,
     measured: Mutex<Measured>,
@@ -64,7 +66,7 @@ pub(super) struct Lanes {
 /// A lane, until it is dropped.
 pub(super) struct Lane<'a> {
     lanes: &'a Lanes,
-    permit: Option<SemaphorePermit<'a>>,
+    _permit: Permit<'a>,
     _large: Option<SemaphorePermit<'a>>,
     /// A small transfer's beginning, and how many changes there had been.
     begun: Option<(Instant, u64)>,
@@ -76,8 +78,6 @@ struct Measured {
     first: usize,
     most: usize,
     lanes: usize,
-    /// Permits that go when they come back.
-    too_many: usize,
     /// Of the window, which begins anew with every change.
     changes: u64,
     done: usize,
@@ -96,7 +96,7 @@ impl Lanes {
     pub(super) fn new(jobs: Jobs) -> Lanes {
         let (first, most) = (jobs.first(), jobs.most());
         let measured = Mutex::new(Measured::new(first, most, Instant::now()));
-        Lanes { free: Semaphore::new(first), large: Semaphore::new(first), measured }
+        Lanes { free: Permits::new(first), large: Semaphore::new(first), measured }
     }
 
     /// The most lanes that there may be.
@@ -107,29 +107,11 @@ impl Lanes {
     /// Waits for a lane for a transfer of so many bytes.
     pub(super) async fn turn(&self, bytes: u64) -> Lane<'_> {
         let is_small = bytes <= SMALL_BYTES;
-        // Neither is ever closed.
+        // They are never closed.
         let large = if is_small { None } else { self.large.acquire().await.ok() };
-        let permit = self.free.acquire().await.ok();
+        let permit = self.free.one().await;
         let begun = is_small.then(|| (Instant::now(), self.locked().changes));
-        Lane { lanes: self, permit, _large: large, begun }
-    }
-
-    fn over(&self, permit: SemaphorePermit<'_>, done: Option<(Instant, u64)>) {
-        let mut measured = self.locked();
-        if let Some((begun, changes)) = done {
-            let (before, now) = (measured.lanes, Instant::now());
-            measured.took(now - begun, changes, now);
-            // Permits that were to go, and may stay now, are not made anew.
-            let more = measured.lanes.saturating_sub(before);
-            let kept = more.min(measured.too_many);
-            measured.too_many -= kept;
-            self.free.add_permits(more - kept);
-            measured.too_many += before.saturating_sub(measured.lanes);
-        }
-        if measured.too_many > 0 {
-            measured.too_many -= 1;
-            permit.forget();
-        }
+        Lane { lanes: self, _permit: permit, _large: large, begun }
     }
 
     fn locked(&self) -> MutexGuard<'_, Measured> {
@@ -139,17 +121,11 @@ impl Lanes {
 
 impl Lane<'_> {
     /// The transfer was carried out.
-    pub(super) fn done(mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.lanes.over(permit, self.begun);
-        }
-    }
-}
-
-impl Drop for Lane<'_> {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.lanes.over(permit, None);
+    pub(super) fn done(self) {
+        if let Some((begun, changes)) = self.begun {
+            let (mut measured, now) = (self.lanes.locked(), Instant::now());
+            measured.took(now - begun, changes, now);
+            self.lanes.free.resize(measured.lanes);
         }
     }
 }
@@ -160,7 +136,6 @@ impl Measured {
             first,
             most,
             lanes: first,
-            too_many: 0,
             changes: 0,
             done: 0,
             latency: Duration::ZERO,
@@ -275,16 +250,16 @@ mod tests {
     async fn there_are_as_many_lanes_as_there_may_be_whatever_is_given_up() {
         let lanes = Lanes::new(Jobs::Fixed(3));
         let (one, two, three) = (lanes.turn(1).await, lanes.turn(SMALL_BYTES + 1).await, lanes.turn(0).await);
-        assert_eq!((lanes.free.available_permits(), lanes.large.available_permits()), (0, 2));
+        assert_eq!((lanes.free.free(), lanes.large.available_permits()), (0, 2));
         drop(one);
         two.done();
         three.done();
-        assert_eq!((lanes.free.available_permits(), lanes.large.available_permits()), (3, 3));
+        assert_eq!((lanes.free.free(), lanes.large.available_permits()), (3, 3));
         for _ in 0..20 {
             lanes.turn(1).await.done();
         }
-        assert_eq!(lanes.free.available_permits(), 3, "a number that was asked for stays");
-        assert_eq!(Lanes::new(Jobs::Fixed(0)).free.available_permits(), 1, "never none");
+        assert_eq!(lanes.free.free(), 3, "a number that was asked for stays");
+        assert_eq!(Lanes::new(Jobs::Fixed(0)).free.free(), 1, "never none");
         let lanes = Lanes::new(Jobs::UpTo(512));
         for wanted in [96, 48, 96, 192, 96] {
             let lane = lanes.turn(1).await;
@@ -297,10 +272,10 @@ mod tests {
                 (measured.tried_against, measured.holds_until, measured.slow) = (None, Instant::now(), 1);
             }
             lane.done();
-            while lanes.locked().too_many > 0 {
+            while lanes.free.free() > wanted {
                 lanes.turn(SMALL_BYTES + 1).await.done();
             }
-            assert_eq!(lanes.free.available_permits(), wanted);
+            assert_eq!(lanes.free.free(), wanted);
         }
     }
 }

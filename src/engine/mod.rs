@@ -22,6 +22,7 @@ mod look;
 mod manifests;
 mod near;
 mod pace;
+mod permits;
 mod publish;
 mod read_back;
 mod reading;

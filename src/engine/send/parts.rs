@@ -220,7 +220,7 @@ impl Sender<'_> {
 
     async fn send_part(&self, part: &Part<'_>, body: Body, md5: Md5) -> Result<ETag, Once> {
         let ready = self.pace.hashing.ready();
-        let turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))??;
+        let turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))?;
         let _way = self.pace.way(part.range.bytes).await?;
         drop(ready);
         let sent = self.told(part.file.path, &part.file.moved, Box::pin(self.ends.bucket.upload_part(part.upload, part.number, body, md5)));

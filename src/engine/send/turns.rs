@@ -4,10 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::engine::Error;
+use crate::engine::permits::{Permit, Permits};
 
 /// The most parts on their way.
 const MOST: usize = 8;
@@ -21,14 +20,14 @@ const HOLDS: Duration = Duration::from_secs(30);
 
 /// The turns of one file's parts.
 pub(super) struct Turns {
-    free: Semaphore,
+    free: Permits,
     measured: Mutex<Measured>,
 }
 
 /// A part's turn, until it is dropped.
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
-    permit: Option<SemaphorePermit<'a>>,
+    _permit: Permit<'a>,
     bytes: u64,
 }
 
@@ -37,8 +36,6 @@ pub(super) struct Turn<'a> {
 struct Measured {
     /// Parts that may be on their way.
     most: usize,
-    /// Permits that go when they come back.
-    too_many: usize,
     /// Of the window: when it began, and what the store has taken since. The first begins with the first part taken: until then the file
     /// had to be opened and read.
     since: Option<Instant>,
@@ -51,54 +48,27 @@ struct Measured {
 
 impl Turns {
     pub(super) fn new() -> Turns {
-        Turns { free: Semaphore::new(1), measured: Mutex::new(Measured::new(Instant::now())) }
+        Turns { free: Permits::new(1), measured: Mutex::new(Measured::new(Instant::now())) }
     }
 
     /// Waits for the turn of a part of so many bytes.
-    pub(super) async fn turn(&self, bytes: u64) -> Result<Turn<'_>, Error> {
-        let permit = self.free.acquire().await.map_err(|_| Error::Worker("the turns of a file are gone".into()))?;
-        Ok(Turn { turns: self, permit: Some(permit), bytes })
-    }
-
-    fn over(&self, permit: SemaphorePermit<'_>, taken: Option<u64>) {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = taken {
-            let before = measured.most;
-            measured.taken(bytes, Instant::now());
-            // Permits that were to go, and may stay now, are not made anew.
-            let more = measured.most.saturating_sub(before);
-            let kept = more.min(measured.too_many);
-            measured.too_many -= kept;
-            self.free.add_permits(more - kept);
-            measured.too_many += before.saturating_sub(measured.most);
-        }
-        if measured.too_many > 0 {
-            measured.too_many -= 1;
-            permit.forget();
-        }
+    pub(super) async fn turn(&self, bytes: u64) -> Turn<'_> {
+        Turn { turns: self, _permit: self.free.one().await, bytes }
     }
 }
 
 impl Turn<'_> {
     /// The store has taken the part.
-    pub(super) fn done(mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.turns.over(permit, Some(self.bytes));
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.turns.over(permit, None);
-        }
+    pub(super) fn done(self) {
+        let mut measured = self.turns.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.taken(self.bytes, Instant::now());
+        self.turns.free.resize(measured.most);
     }
 }
 
 impl Measured {
     fn new(now: Instant) -> Measured {
-        Measured { most: 1, too_many: 0, since: None, done: 0, bytes: 0, tried_against: None, holds_until: now }
+        Measured { most: 1, since: None, done: 0, bytes: 0, tried_against: None, holds_until: now }
     }
 
     /// The store has taken a part. At the end of a window there may be more or fewer from now on.
@@ -163,19 +133,19 @@ mod tests {
     #[tokio::test]
     async fn a_turn_that_is_given_up_is_free_again() {
         let turns = Turns::new();
-        let first = turns.turn(100).await.unwrap();
-        assert_eq!(turns.free.available_permits(), 0);
+        let first = turns.turn(100).await;
+        assert_eq!(turns.free.free(), 0);
         drop(first);
-        assert_eq!(turns.free.available_permits(), 1);
-        turns.turn(100).await.unwrap().done();
-        assert_eq!(turns.free.available_permits(), 1);
+        assert_eq!(turns.free.free(), 1);
+        turns.turn(100).await.done();
+        assert_eq!(turns.free.free(), 1);
     }
 
     #[tokio::test]
     async fn there_are_as_many_turns_as_parts_may_be_on_their_way() {
         let turns = Turns::new();
         for most in [2, 4, 2, 1, 2] {
-            let permit = turns.free.acquire().await.unwrap();
+            let turn = turns.turn(1).await;
             {
                 let mut measured = turns.measured.lock().unwrap();
                 // The window ends with the next part, and this is what it finds.
@@ -183,12 +153,11 @@ mod tests {
                 (measured.since, measured.done) = (Some(now - SHORTEST), 100);
                 (measured.tried_against, measured.holds_until) = if more { (None, now) } else { (Some(f64::MAX), now) };
             }
-            turns.over(permit, Some(1));
-            while turns.measured.lock().unwrap().too_many > 0 {
-                let permit = turns.free.acquire().await.unwrap();
-                turns.over(permit, None);
+            turn.done();
+            while turns.free.free() > most {
+                drop(turns.turn(1).await);
             }
-            assert_eq!(turns.free.available_permits(), most);
+            assert_eq!(turns.free.free(), most);
         }
     }
 }
