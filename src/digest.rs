@@ -11,7 +11,7 @@ use std::fmt;
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest as _, Md5 as Hasher};
 
-pub use lanes::{Lanes, digest_many};
+pub use lanes::{Begun, Lanes, digest_many};
 
 /// An MD5 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ pub fn digest_one(buffer: &[u8]) -> Md5 {
     Md5(Hasher::digest(buffer).into())
 }
 
-/// The MD5 of a stream that arrives in pieces; [`digest_many`] and [`Lanes`] are for messages that are complete.
+/// The MD5 of one stream that arrives in pieces; [`Lanes`] takes several side by side.
 #[derive(Clone, Default)]
 pub struct Stream(Hasher);
 

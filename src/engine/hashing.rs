@@ -11,7 +11,7 @@ use tokio::sync::oneshot::{Sender, channel};
 
 use super::pace::Buffer;
 use super::{Error, blocking};
-use crate::digest::{Lanes, Md5, digest_one};
+use crate::digest::{Begun, Lanes, Md5, digest_one};
 
 /// Smaller buffers are hashed by themselves: handing them over and back costs as much as lanes save.
 const ALONE_BYTES: usize = 64 << 10;
@@ -139,7 +139,7 @@ impl Hashing {
                 && lanes.has_room()
                 && let Some(job) = desk.waiting.pop_front()
             {
-                lanes.put(job);
+                lanes.put(Begun::default(), job);
             }
             if lanes.is_empty() {
                 desk.led = false;
@@ -148,7 +148,7 @@ impl Hashing {
             drop(desk);
             for (Job { buffer, tell }, md5) in lanes.step() {
                 // Whoever was stopped does not wait any more.
-                let _ = tell.send((buffer, md5));
+                let _ = tell.send((buffer, md5.finish()));
             }
             due = false;
         }
