@@ -10,6 +10,8 @@ mod turns;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 use super::learn::{not_read, write_mtime};
 use super::pace::{Buffer, Pace};
 use super::report::{FailureKind, chain};
@@ -164,7 +166,7 @@ impl Sender<'_> {
             return Ok(written);
         }
         let moved = Arc::new(AtomicU64::new(0));
-        let put = self.told(path, &moved, Box::pin(self.ends.bucket.put(put)));
+        let put = self.told(path, &moved, None, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
             Ok(stored) => {
                 let digests = if stored.damaged { Digests::of_etag(&stored.etag) } else { Digests::of_whole(md5) };
@@ -178,14 +180,29 @@ impl Sender<'_> {
     }
 
     /// Tells how the body of a request (boxed: it is large) goes out; `moved` is what has gone out for the file in all.
-    async fn told<T>(&self, path: &RelPath, moved: &Arc<AtomicU64>, request: impl Future<Output = T>) -> T {
+    /// For a body of so many bytes, says too when all of them are out.
+    async fn told<T>(
+        &self,
+        path: &RelPath,
+        moved: &Arc<AtomicU64>,
+        all_out: Option<(u64, Arc<Notify>)>,
+        request: impl Future<Output = T>,
+    ) -> T {
         let (observer, path, moved) = (self.ends.observer.clone(), path.clone(), moved.clone());
+        let (left, all_out) = all_out.map_or((u64::MAX, None), |(bytes, tell)| (bytes, Some(tell)));
+        let left = AtomicU64::new(left);
         let tell = move |went| match went {
             Went::Out(bytes) => {
+                if left.fetch_sub(bytes, Ordering::Relaxed) == bytes
+                    && let Some(tell) = &all_out
+                {
+                    tell.notify_one();
+                }
                 moved.fetch_add(bytes, Ordering::Relaxed);
                 observer(Event::Moved { path: path.clone(), bytes });
             }
             Went::Back(bytes) => {
+                left.fetch_add(bytes, Ordering::Relaxed);
                 moved.fetch_sub(bytes, Ordering::Relaxed);
                 observer(Event::Retried { path: path.clone(), bytes, why: "a request was sent again".into() });
             }

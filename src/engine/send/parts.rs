@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Notify;
 
 use super::streamed::{MEMORY_BYTES, Range, Streamed};
 use super::turns::Turns;
@@ -220,10 +221,21 @@ impl Sender<'_> {
 
     async fn send_part(&self, part: &Part<'_>, body: Body, md5: Md5) -> Result<ETag, Once> {
         let ready = self.pace.hashing.ready();
-        let turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))?;
+        let mut turn = self.ends.stop.or(part.file.turns.turn(part.range.bytes)).await.ok_or(Once::Run(Error::Stopped))?;
         let _way = self.pace.way(part.range.bytes).await?;
         drop(ready);
-        let sent = self.told(part.file.path, &part.file.moved, Box::pin(self.ends.bucket.upload_part(part.upload, part.number, body, md5)));
+        let all_out = Arc::new(Notify::new());
+        let request = Box::pin(self.ends.bucket.upload_part(part.upload, part.number, body, md5));
+        let mut sent = std::pin::pin!(self.told(part.file.path, &part.file.moved, Some((part.range.bytes, all_out.clone())), request));
+        let sent = async {
+            tokio::select! {
+                answered = &mut sent => answered,
+                () = all_out.notified() => {
+                    turn.is_out();
+                    sent.await
+                }
+            }
+        };
         let etag = self.ends.stop.or(sent).await.ok_or(Once::Run(Error::Stopped))??;
         turn.done();
         Ok(etag)

@@ -1,5 +1,6 @@
 //! How many parts of one file are on their way at once: one, and more only while more make it faster. What a kill cuts off has to be sent
-//! again, so that a line which one connection fills loses a part at most. Sends nothing.
+//! again, so that a line which one connection fills loses a part at most. A part that is out, all of it, and waits for its answer, is
+//! the store's: the next one begins meanwhile. Sends nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,13 +22,16 @@ const HOLDS: Duration = Duration::from_secs(30);
 /// The turns of one file's parts.
 pub(super) struct Turns {
     free: Permits,
+    /// For those that go out, and one more that waits for its answer.
+    unanswered: Permits,
     measured: Mutex<Measured>,
 }
 
 /// A part's turn, until it is dropped.
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
-    _permit: Permit<'a>,
+    _unanswered: Permit<'a>,
+    going_out: Option<Permit<'a>>,
     bytes: u64,
 }
 
@@ -48,21 +52,28 @@ struct Measured {
 
 impl Turns {
     pub(super) fn new() -> Turns {
-        Turns { free: Permits::new(1), measured: Mutex::new(Measured::new(Instant::now())) }
+        Turns { free: Permits::new(1), unanswered: Permits::new(2), measured: Mutex::new(Measured::new(Instant::now())) }
     }
 
     /// Waits for the turn of a part of so many bytes.
     pub(super) async fn turn(&self, bytes: u64) -> Turn<'_> {
-        Turn { turns: self, _permit: self.free.one().await, bytes }
+        let unanswered = self.unanswered.one().await;
+        Turn { turns: self, going_out: Some(self.free.one().await), _unanswered: unanswered, bytes }
     }
 }
 
 impl Turn<'_> {
+    /// All of the part is out.
+    pub(super) fn is_out(&mut self) {
+        self.going_out = None;
+    }
+
     /// The store has taken the part.
     pub(super) fn done(self) {
         let mut measured = self.turns.measured.lock().unwrap_or_else(PoisonError::into_inner);
         measured.taken(self.bytes, Instant::now());
         self.turns.free.resize(measured.most);
+        self.turns.unanswered.resize(measured.most + 1);
     }
 }
 
