@@ -1,29 +1,26 @@
 //! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
 
+mod ranges;
 mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
-
-use super::arrived::{read_back, trusted};
-use super::hashing::is_small;
+use super::arrived::read_back;
 use super::here::Here;
 use super::learn::metadata;
-use super::pace::{Buffer, Pace};
+use super::pace::Pace;
 use super::reading::{Reader, Shown};
 use super::report::{FailureKind, Proof, chain};
-use super::send::{NotSent, guard_as_answered, not_sent};
+use super::send::{NotSent, guard_as_answered};
 use super::{Ends, Error, blocking};
-use crate::digest::{Digests, ETag, Md5, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, part_bytes_for};
+use crate::digest::{Digests, ETag, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
 use crate::event::Event;
 use crate::local::part::PartsOf;
 use crate::local::place::{PlaceError, Seen, Temp, Workplace};
 use crate::path::RelPath;
 use crate::plan::Transfer;
-use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::{Guard, Head, NONCE};
 
 /// What fetching needs beside the object.
@@ -58,7 +55,8 @@ pub(super) struct Fetched {
 pub(super) const TRIES: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-const RANGES_IN_FLIGHT: usize = 16;
+/// Up to here an object is checked in memory before anything is written. Larger ones are written while they arrive.
+const IN_MEMORY_MAX: u64 = 1 << 20;
 
 /// One object to bring.
 struct Asked<'a> {
@@ -116,7 +114,7 @@ impl Fetcher<'_> {
     async fn brought(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Fetched, NotSent> {
         let source = asked.source;
         let Brought { digests, proof, stamp, kept, copied } =
-            if source.size <= SINGLE_REQUEST_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
+            if source.size <= IN_MEMORY_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })
     }
@@ -177,6 +175,7 @@ impl Fetcher<'_> {
             // Which range is damaged shows only by part digests, and those ranges have been asked for twice already.
             Err(NotSent::Item(FailureKind::Integrity, why)) if range_digests(source).is_none() => {
                 self.ends.tell(Event::Retried { path: path.clone(), bytes: source.size, why });
+                self.pace.arrivals.none_left(temp).await;
                 temp.forget_parts().map_err(not_placed)?;
                 self.in_ranges(path, source, etag, temp).await
             }
@@ -184,63 +183,8 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Large objects: ranges side by side, each a complete buffer that is checked on arrival where part digests are known.
-    async fn in_ranges(&self, path: &RelPath, source: &File, etag: &ETag, temp: &Arc<Temp>) -> Result<Got, NotSent> {
-        let known = source.digests.parts.clone();
-        let aligned = range_digests(source).map(|parts| parts.part_bytes);
-        let range_bytes = range_bytes(source);
-        let count = source.size.div_ceil(range_bytes);
-        let known = &known;
-        let mut ranges = stream::iter(0..count)
-            .map(|index| async move {
-                let offset = index * range_bytes;
-                let len = range_bytes.min(source.size - offset);
-                let expected = aligned.and(known.as_ref()).and_then(|parts| parts.md5s.get(usize::try_from(index).ok()?).copied());
-                if let Some(md5) = self.range_there(path, index, offset, len, expected, temp).await? {
-                    return Ok((md5, None, len, 0));
-                }
-                if let Some(md5) = expected
-                    && self.range_here(path, offset, len, md5, temp).await?
-                {
-                    temp.part_done(index, md5).map_err(not_placed)?;
-                    return Ok((md5, None, 0, len));
-                }
-                let (md5, head) = self.one_range(path, etag, source.size, offset, len, expected, temp).await?;
-                temp.part_done(index, md5).map_err(not_placed)?;
-                Ok::<_, NotSent>((md5, Some(head), 0, 0))
-            })
-            .buffered(RANGES_IN_FLIGHT);
-        let (mut md5s, mut head, mut kept, mut copied) = (Vec::new(), None, 0, 0);
-        while let Some(range) = ranges.next().await {
-            let (md5, got, was_there, was_here) = range?;
-            md5s.push(md5);
-            head = got.or(head);
-            kept += was_there;
-            copied += was_here;
-        }
-        drop(ranges);
-        let arrived = Parts { part_bytes: range_bytes, md5s };
-        if let (Some(parts), Some(_)) = (known, aligned) {
-            return if **parts == arrived {
-                Ok(Got { digests: Digests::of_parts(arrived), proof: Proof::Strong, head, kept, copied })
-            } else {
-                Err(NotSent::Item(FailureKind::Integrity, "its parts do not match the manifest's digests".into()))
-            };
-        }
-        let source = File { digests: trusted(source, head.as_ref()), ..source.clone() };
-        match self.judge_arrived(&source, arrived, temp).await? {
-            (_, Proof::Size) if !self.opaque_parts && head.as_ref().is_some_and(|head| is_ours_in_parts(&source, head)) => {
-                let why = "what the bucket sends does not match its ETag; the old file is untouched. Where ETags of parts tell nothing, \
-                           `lsync doctor` finds that out";
-                Err(NotSent::Item(FailureKind::Integrity, why.into()))
-            }
-            (digests, proof) => Ok(Got { digests, proof, head, kept, copied }),
-        }
-    }
-
     /// No part digests in the ranges' size: a whole MD5 or a composite ETag may still prove the content, by a pass over the temporary.
-    async fn judge_arrived(&self, source: &File, arrived: Parts, temp: &Arc<Temp>) -> Result<(Digests, Proof), NotSent> {
-        let mut learnt = Digests::of_parts(arrived);
+    async fn judge_arrived(&self, source: &File, mut learnt: Digests, temp: &Arc<Temp>) -> Result<(Digests, Proof), NotSent> {
         if learnt.same(&source.digests) == Some(true) {
             return Ok((learnt, Proof::Strong));
         }
@@ -273,76 +217,6 @@ impl Fetcher<'_> {
             }
             // Another tool's part size that is not known: the ETag proves nothing either way.
             None => Ok((learnt, Proof::Size)),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one range of one object into one temporary: they are one thought")]
-    async fn one_range(
-        &self,
-        path: &RelPath,
-        etag: &ETag,
-        size: u64,
-        offset: u64,
-        len: u64,
-        expected: Option<Md5>,
-        temp: &Arc<Temp>,
-    ) -> Result<(Md5, Head), NotSent> {
-        let _turn = self.pace.part_turn(len).await?;
-        let mut left = 2;
-        loop {
-            let (buffer, head) = self.range(path, etag, size, offset, len).await?;
-            let (buffer, md5) = self.pace.hashing.digest(buffer).await?;
-            if expected.is_none_or(|expected| expected == md5) {
-                let to = temp.clone();
-                blocking(move || to.write_at(offset, &buffer.vec)).await?.map_err(not_placed)?;
-                return Ok((md5, head));
-            }
-            self.ends.tell(Event::Retried { path: path.clone(), bytes: len, why: "a part's digest does not match".into() });
-            left -= 1;
-            if left == 0 {
-                let why = format!("the bytes from {offset} on do not match their digest; the old file is untouched");
-                return Err(NotSent::Item(FailureKind::Integrity, why));
-            }
-        }
-    }
-
-    /// A range as a complete buffer; a transfer that breaks is begun again.
-    async fn range(&self, path: &RelPath, etag: &ETag, size: u64, offset: u64, len: u64) -> Result<(Buffer, Head), NotSent> {
-        let range = (len != size).then_some(offset..offset + len);
-        let _coming = (!is_small(len)).then(|| self.pace.hashing.coming());
-        let mut buffer = self.pace.buffer(len);
-        let mut tried = 0;
-        loop {
-            let bytes = &mut buffer.vec;
-            bytes.clear();
-            let observer = &self.ends.observer;
-            let mut sink = |piece: bytes::Bytes| {
-                bytes.extend_from_slice(&piece);
-                observer(Event::Moved { path: path.clone(), bytes: piece.len() as u64 });
-                bytes.len() as u64 <= len
-            };
-            let get = self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink);
-            match self.ends.stop.or(get).await.ok_or(Error::Stopped)? {
-                Ok(head) if buffer.vec.len() as u64 == len => return Ok((buffer, head)),
-                Ok(_) => return Err(NotSent::Item(FailureKind::Integrity, "the bucket sent another number of bytes than it lists".into())),
-                Err(e) if e.kind == RemoteKind::NotFound => {
-                    return Err(NotSent::Item(FailureKind::Stale, "the bucket removed it after the plan was made".into()));
-                }
-                Err(e) => {
-                    let again = matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Integrity);
-                    tried += 1;
-                    if !again || tried >= TRIES {
-                        return Err(not_sent(e));
-                    }
-                    let moved = buffer.vec.len() as u64;
-                    self.ends.tell(Event::Retried { path: path.clone(), bytes: moved, why: chain(&e) });
-                    self.ends
-                        .stop
-                        .or(tokio::time::sleep(wait_before(tried, getrandom::u32().unwrap_or(u32::MAX))))
-                        .await
-                        .ok_or(Error::Stopped)?;
-                }
-            }
         }
     }
 }

@@ -61,6 +61,9 @@ impl Fetcher<'_> {
         expected: Option<Md5>,
         temp: &Arc<Temp>,
     ) -> Result<Option<Md5>, NotSent> {
+        if !temp.may_have(index) {
+            return Ok(None);
+        }
         let temp = temp.clone();
         let there = blocking(move || temp.part_there(index, offset, len)).await?.map_err(not_placed)?;
         let there = there.filter(|md5| expected.is_none_or(|expected| expected == *md5));

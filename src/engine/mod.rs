@@ -7,6 +7,7 @@
 //! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
 
 mod arrived;
+mod arriving;
 mod clean;
 mod doubt;
 mod examine;

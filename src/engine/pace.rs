@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::arriving::Arrivals;
 use super::hashing::Hashing;
 use super::{Ask, Error, Stop};
 
@@ -14,6 +15,10 @@ use super::{Ask, Error, Stop};
 const LARGE_BYTES: u64 = 1 << 20;
 /// Parts in flight: with 8 MiB each no more than 64 MiB, however large the files are.
 const PARTS_IN_FLIGHT: usize = 8;
+/// Large contents that arrive at once: as many as are hashed side by side.
+const ARRIVING: usize = 16;
+/// What one of them holds, in the middle.
+const ARRIVING_BYTES: u64 = 2 << 20;
 /// Large files in flight that go in one piece, of 16 MiB at most: some are filled and hashed while the others are sent.
 const LARGE_IN_FLIGHT: usize = 12;
 /// Large buffers that are being sent: enough to fill a fast line.
@@ -25,6 +30,7 @@ const IDLE_BYTES: usize = 64 << 20;
 pub(super) struct Pace {
     slots: Semaphore,
     parts: Semaphore,
+    arriving: Semaphore,
     large: Semaphore,
     way: Semaphore,
     memory_kib: Semaphore,
@@ -34,6 +40,8 @@ pub(super) struct Pace {
     idle: Arc<Idle>,
     /// Where the buffers are hashed.
     pub(super) hashing: Arc<Hashing>,
+    /// Where large contents are hashed and written while they arrive.
+    pub(super) arrivals: Arc<Arrivals>,
     stop: Stop,
 }
 
@@ -57,6 +65,7 @@ impl Pace {
         Pace {
             slots: Semaphore::new(jobs.max(1)),
             parts: Semaphore::new(PARTS_IN_FLIGHT),
+            arriving: Semaphore::new(ARRIVING),
             large: Semaphore::new(LARGE_IN_FLIGHT),
             way: Semaphore::new(LARGE_ON_THEIR_WAY),
             memory_kib: Semaphore::new(most_kib as usize),
@@ -65,6 +74,7 @@ impl Pace {
             next: Mutex::new(Instant::now()),
             idle: Arc::default(),
             hashing: Arc::default(),
+            arrivals: Arc::default(),
             stop,
         }
     }
@@ -78,6 +88,11 @@ impl Pace {
     /// The same for a part of a file.
     pub(super) async fn part_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
         self.part_turn_with(bytes, bytes).await
+    }
+
+    /// The same for what is written while it arrives, and of which little is held.
+    pub(super) async fn arriving_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
+        self.stop.or(self.next_turn(Some(&self.arriving), bytes, bytes.min(ARRIVING_BYTES))).await.ok_or(Error::Stopped)?
     }
 
     /// The same for a part of `bytes` of which no more than `memory` are held at once.

@@ -152,6 +152,11 @@ impl Temp {
         self.file.read_exact_at(buffer, offset).map_err(PlaceError::at("cannot read", &self.shown))
     }
 
+    /// True when an earlier run may have written this part.
+    pub fn may_have(&self, index: u64) -> bool {
+        self.parts.as_ref().is_some_and(|parts| locked(&parts.left).contains_key(&index))
+    }
+
     /// A part that an earlier run has written, where it still is what that run recorded: read, hashed, and in its place.
     pub fn part_there(&self, index: u64, offset: u64, len: u64) -> Result<Option<Md5>, PlaceError> {
         let Some(parts) = &self.parts else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! An object that comes in one request: checked in memory; then one thread writes it, makes it durable and puts it into place, all in one
+//! A small object, which comes in one request: checked in memory; then one thread writes it, makes it durable and puts it into place, all in one
 //! go. Knows nothing of ranges.
 
 use super::super::arrived::{check_buffer, trusted};
@@ -27,7 +27,10 @@ impl Fetcher<'_> {
         let (path, source, size) = (&asked.transfer.path, asked.source, asked.source.size);
         for _ in 0..2 {
             let turn = self.pace.turn(size).await?;
-            let (buffer, head) = self.range(path, etag, size, 0, size).await?;
+            let mut buffer = self.pace.buffer(size);
+            let coming = (!is_small(size)).then(|| self.pace.hashing.coming());
+            let head = self.range(path, etag, size, 0, size, &mut buffer).await?;
+            drop(coming);
             let (wanted, twice) = (trusted(source, Some(&head)), self.twice);
             let (mtime, mode) = (asked.mtime(Some(&head)), asked.mode());
             let (mount, workplace, at, over) = (self.ends.mount.clone(), self.workplace.clone(), path.clone(), asked.seen.clone());
