@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::{Sender, channel};
 
+use super::errands::Errands;
 use super::pace::Buffer;
 use super::{Error, blocking};
 use crate::digest::{Begun, Lanes, Md5, digest_one};
@@ -22,7 +23,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where a run hashes.
 #[derive(Default)]
-pub(super) struct Hashing(Mutex<Desk>);
+pub(super) struct Hashing {
+    desk: Mutex<Desk>,
+    /// For what is small: it is filled, hashed and perhaps written in one go.
+    pub(super) errands: Arc<Errands>,
+}
 
 #[derive(Default)]
 struct Desk {
@@ -82,7 +87,7 @@ impl Hashing {
         fill: impl FnOnce() -> Result<Buffer, E> + Send + 'static,
     ) -> Result<Result<(Bytes, Md5), E>, Error> {
         let hashed = if is_small(bytes) {
-            blocking(move || fill().map(digest_here)).await?
+            self.errands.run(move || fill().map(digest_here)).await?
         } else {
             let coming = self.coming();
             let filled = blocking(fill).await?;
@@ -98,7 +103,7 @@ impl Hashing {
     /// The MD5 of a complete buffer, and the buffer.
     pub(super) async fn digest(self: &Arc<Hashing>, buffer: Buffer) -> Result<(Buffer, Md5), Error> {
         if is_small(buffer.vec.len() as u64) {
-            return blocking(move || digest_here(buffer)).await;
+            return self.errands.run(move || digest_here(buffer)).await;
         }
         let (tell, mut told) = channel();
         self.desk().waiting.push_back(Job { buffer, tell });
@@ -155,7 +160,7 @@ impl Hashing {
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,6 +10,7 @@ mod arrived;
 mod arriving;
 mod clean;
 mod doubt;
+mod errands;
 mod examine;
 mod fetch;
 mod hashing;

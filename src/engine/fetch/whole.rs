@@ -48,7 +48,7 @@ impl Fetcher<'_> {
                 Ok(Some((digests, proof, went)))
             };
             let written = if is_small(size) {
-                blocking(move || write(digest_here(buffer))).await?
+                self.pace.hashing.errands.run(move || write(digest_here(buffer))).await?
             } else {
                 let hashed = self.pace.hashing.digest(buffer).await?;
                 blocking(move || write(hashed)).await?
