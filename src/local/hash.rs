@@ -4,13 +4,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::{Advice, fadvise};
+
 use super::beneath::in_the_way;
 use super::mount::{LocalError, Mount, Stamp};
-use crate::digest::{Digests, Kinds};
+use crate::digest::{Begun, Digests, Kinds, Lanes, Md5, Parts};
 use crate::path::RelPath;
 
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 20;
+/// The same of each part, where several are hashed side by side.
+const SLICE: u64 = 256 << 10;
 
 pub use crate::diff::Want;
 
@@ -75,6 +79,22 @@ impl Source {
         })
     }
 
+    /// Reads what comes next of a part.
+    fn slice(&self, mut slice: Slice, watch: &Watch<'_>) -> Result<Slice, ReadError> {
+        if (watch.stop)() {
+            return Err(ReadError::Stopped);
+        }
+        let len = SLICE.min(slice.end - slice.at);
+        self.read(slice.at, usize::try_from(len).expect("a slice fits into memory"), &mut slice.buffer)?;
+        slice.at += len;
+        // The kernel takes reads here and there for random ones, and would read nothing ahead; it need not heed this either.
+        if let Some(left) = std::num::NonZeroU64::new(SLICE.min(slice.end - slice.at)) {
+            let _ = fadvise(&self.file, slice.at, Some(left), Advice::WillNeed);
+        }
+        (watch.progress)(len);
+        Ok(slice)
+    }
+
     /// Checks, on the open descriptor, that the file still carries the stamp it was opened with.
     pub fn unchanged(&self) -> Result<(), ReadError> {
         let now = self.file.metadata().map_err(|e| cannot_read(&self.path, e))?;
@@ -87,6 +107,13 @@ impl Source {
 /// asked between pieces.
 pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Vec<Digests>, ReadError> {
     let source = Source::open(mount, path, expected)?;
+    if let (false, &[part_bytes]) = (want.whole, &want.part_bytes[..])
+        && (1..expected.size).contains(&part_bytes)
+    {
+        let parts = parts_of(&source, part_bytes, watch)?;
+        source.unchanged()?;
+        return Ok(vec![Digests::of_parts(parts)]);
+    }
     let mut kinds = Kinds::new(want.whole, &want.part_bytes);
     let mut buffer = Vec::new();
     let mut offset = 0;
@@ -105,12 +132,55 @@ pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, w
     Ok(kinds.finish())
 }
 
+/// Where the hashing of a part is.
+struct Slice {
+    part: usize,
+    /// From the beginning of the file.
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+/// The parts of a file, as many side by side as there are lanes.
+fn parts_of(source: &Source, part_bytes: u64, watch: &Watch<'_>) -> Result<Parts, ReadError> {
+    let size = source.expected.size;
+    let mut begins = (0..size).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
+    let (mut lanes, mut idle, mut md5s) = (Lanes::default(), Vec::new(), Vec::new());
+    loop {
+        while lanes.has_room()
+            && let Some(at) = begins.next()
+        {
+            let slice = Slice { part: md5s.len(), at, end: size.min(at + part_bytes), buffer: idle.pop().unwrap_or_default() };
+            lanes.put(Begun::default(), source.slice(slice, watch)?);
+            md5s.push(Md5([0; 16]));
+        }
+        if lanes.is_empty() {
+            return Ok(Parts { part_bytes, md5s });
+        }
+        for (slice, begun) in lanes.step() {
+            if slice.at < slice.end {
+                lanes.put(begun, source.slice(slice, watch)?);
+            } else {
+                md5s[slice.part] = begun.finish();
+                idle.push(slice.buffer);
+            }
+        }
+    }
+}
+
 fn cannot_read(path: &RelPath, error: io::Error) -> ReadError {
     ReadError::Failed(LocalError::at("cannot read", path.as_str())(error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -148,6 +218,11 @@ mod tests {
         RelPath::new(text).unwrap()
     }
 
+    /// In one go, and part by part.
+    fn both_ways() -> [Want; 2] {
+        [Want { whole: true, part_bytes: vec![] }, Want { whole: false, part_bytes: vec![1] }]
+    }
+
     #[track_caller]
     fn check(bytes: &[u8], part_bytes: u64) {
         let place = place(&[("f", bytes)]);
@@ -157,6 +232,9 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].whole, Some(digest_one(bytes)));
         assert_eq!(found[0].parts.as_deref(), Some(&Parts { part_bytes, md5s }), "{} bytes by {part_bytes}", bytes.len());
+        // Alone they come side by side.
+        let alone = place.hash("f", &place.stamp("f"), &Want { whole: false, part_bytes: vec![part_bytes] }).unwrap();
+        assert_eq!((alone[0].whole, &alone[0].parts), (None, &found[0].parts), "{} bytes by {part_bytes}", bytes.len());
     }
 
     #[test]
@@ -167,6 +245,8 @@ mod tests {
         check(b"12345678", 8);
         check(b"123456789", 8);
         check(&bytes, 1 << 20);
+        check(&bytes, 100_000);
+        check(&bytes, 300_001);
         check(&bytes, 1_000_000);
         check(&bytes, 1_500_001);
         check(&bytes, 3_000_001);
@@ -232,18 +312,21 @@ mod tests {
         std::fs::write(dir.join("f"), "abcdefg").unwrap();
         assert!(matches!(source.unchanged(), Err(ReadError::Changed)));
         // Written in place while it is read: the second look finds it, although every read succeeded.
-        let stamp = place.stamp("f");
-        let grow = |_| std::fs::write(dir.join("f"), "something longer").unwrap();
+        let grow = |_| std::fs::OpenOptions::new().append(true).open(dir.join("f")).unwrap().write_all(b"longer").unwrap();
         let watch = Watch { progress: &grow, stop: &|| false };
-        let want = Want { whole: true, part_bytes: vec![] };
-        assert!(matches!(hash_file(&place.mount, &path("f"), &stamp, &want, &watch), Err(ReadError::Changed)));
+        for want in both_ways() {
+            let stamp = place.stamp("f");
+            assert!(matches!(hash_file(&place.mount, &path("f"), &stamp, &want, &watch), Err(ReadError::Changed)));
+        }
     }
 
     #[test]
     fn a_stop_is_heard_between_pieces() {
         let place = place(&[("f", b"abc")]);
         let watch = Watch { progress: &|_| {}, stop: &|| true };
-        let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &Want { whole: true, part_bytes: vec![] }, &watch);
-        assert!(matches!(found, Err(ReadError::Stopped)));
+        for want in both_ways() {
+            let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &want, &watch);
+            assert!(matches!(found, Err(ReadError::Stopped)));
+        }
     }
 }
