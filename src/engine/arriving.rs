@@ -22,7 +22,7 @@ const ENOUGH_BYTES: usize = 256 << 10;
 const MOST_BYTES: usize = 512 << 10;
 /// When so much is here that is not hashed, nothing waits for company any more.
 const MUCH_BYTES: usize = 4 << 20;
-/// When so much is here, nothing more is read from the store until some of it is written.
+/// When so much is here, or half of what the run may hold, nothing more is read from the store until some of it is written.
 const FULL_BYTES: usize = 24 << 20;
 /// Contents side by side: the lanes are full.
 const SIDE_BY_SIDE: usize = 16;
@@ -30,11 +30,12 @@ const SIDE_BY_SIDE: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// What arrives in a run.
-#[derive(Default)]
 pub(super) struct Arrivals {
     desk: Mutex<Desk>,
     /// Some of it is written.
     taken: Notify,
+    /// That may be here.
+    full_bytes: usize,
 }
 
 #[derive(Default)]
@@ -100,6 +101,12 @@ impl AsRef<[u8]> for Piece {
 }
 
 impl Arrivals {
+    /// For a run that may hold so many bytes in memory.
+    pub(super) fn within(memory: u64) -> Arc<Arrivals> {
+        let full_bytes = usize::try_from(memory / 2).unwrap_or(usize::MAX).min(FULL_BYTES);
+        Arc::new(Arrivals { desk: Mutex::default(), taken: Notify::new(), full_bytes })
+    }
+
     /// A content that goes to `to`, from this offset on.
     pub(super) fn begin(self: &Arc<Arrivals>, to: &Arc<Temp>, at: u64) -> Arriving {
         let flow = Flow {
@@ -134,7 +141,7 @@ impl Arrivals {
     pub(super) async fn while_there_is_room<T>(&self, read: impl Future<Output = T>) -> T {
         let (mut read, mut taken) = (pin!(read), pin!(self.taken.notified()));
         poll_fn(|cx| {
-            while self.desk().bytes() >= FULL_BYTES {
+            while self.desk().bytes() >= self.full_bytes {
                 ready!(taken.as_mut().poll(cx));
                 taken.set(self.taken.notified());
             }

@@ -12,8 +12,8 @@ use super::Error;
 
 /// So many that wait for one thread call for another one.
 const ENOUGH_FOR_ONE: usize = 3;
-/// Threads at once.
-const THREADS: usize = 16;
+/// Threads at once: a few are left for what is large.
+const THREADS: usize = 12;
 
 type Errand = Box<dyn FnOnce() + Send>;
 

@@ -202,7 +202,7 @@ impl Fetcher<'_> {
         if self.ends.stop.asked() {
             return Err(NotSent::Run(Error::Stopped));
         }
-        learnt.whole = md5;
+        learnt.whole = md5.or(learnt.whole);
         if whole {
             return if md5 == source.digests.whole {
                 Ok((learnt, Proof::Strong))
@@ -238,9 +238,9 @@ struct Got {
     copied: u64,
 }
 
-/// Digests of parts that fit a buffer; foreign part sizes may be huge.
+/// Digests of parts that an object comes in, one request each; parts of other tools may be huge. A small object comes whole all the same.
 fn range_digests(source: &File) -> Option<&Parts> {
-    source.digests.parts.as_deref().filter(|parts| parts.part_bytes <= 64 << 20)
+    source.digests.parts.as_deref().filter(|parts| parts.part_bytes <= 64 << 20 && source.size > SINGLE_REQUEST_MAX)
 }
 
 /// Bytes that one request of a large object brings.

@@ -74,7 +74,7 @@ impl Pace {
             next: Mutex::new(Instant::now()),
             idle: Arc::default(),
             hashing: Arc::default(),
-            arrivals: Arc::default(),
+            arrivals: Arrivals::within(u64::from(most_kib) << 10),
             stop,
         }
     }

@@ -16,12 +16,16 @@ const TRIES: usize = 5;
 /// Ctrl-U: the line is begun anew.
 const KILL: char = '\u{15}';
 
+/// Ctrl-D: there is no answer.
+const END: char = '\u{4}';
+
 /// While this lives, the terminal shows only what a prompt writes: a secret that is pasted before its question is there stays unseen.
 pub(super) struct NoEcho(Option<Termios>);
 
 impl NoEcho {
     pub(super) fn new() -> NoEcho {
-        let before = tcgetattr(io::stdin()).ok();
+        // Where there is no echo already, another one gives it back.
+        let before = tcgetattr(io::stdin()).ok().filter(|terminal| terminal.local_modes.contains(LocalModes::ECHO));
         if let Some(mut terminal) = before.clone() {
             terminal.local_modes.remove(LocalModes::ECHO);
             // Where it cannot be set there is no terminal, and the question itself fails. Nothing that was typed is thrown away.
@@ -69,10 +73,12 @@ fn unseen(prompt: &str) -> io::Result<String> {
     loop {
         match term.read_key()? {
             Key::Enter => break,
+            Key::Char(END) if answer.is_empty() => break,
             Key::Char(KILL) => answer.clear(),
             Key::Char(c) => answer.push(c),
             Key::Backspace => _ = answer.pop(),
-            _ => {}
+            // Nobody sees that it is no part of the answer, so that the answer is refused.
+            _ => answer.push('\0'),
         }
     }
     term.write_line("[hidden]")?;

@@ -1,6 +1,6 @@
 //! How many parts of one file are on their way at once: one, and more only while more make it faster. What a kill cuts off has to be sent
-//! again, so that a line which one connection fills loses a part at most. A part that is out, all of it, and waits for its answer, is
-//! the store's: the next one begins meanwhile. Sends nothing.
+//! again, so that a line which one connection fills loses a part, and what the kernel still holds of the one before. A part that is out,
+//! all of it, is the store's while it waits for its answer, and the next one begins meanwhile. Sends nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

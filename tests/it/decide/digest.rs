@@ -104,6 +104,21 @@ fn an_object_written_over_nfs_is_unknown_until_somebody_reads_it() {
     assert_eq!(two.b.text("x"), "other");
 }
 
+/// Nobody knows its part size, so that nothing proves it when it comes: what came is known by its own digest from then on.
+#[test]
+fn an_object_in_parts_that_no_tool_makes_is_known_once_it_is_here() {
+    let two = Two::empty();
+    let content = |seed: u8| vec![seed; 13 * MIB];
+    two.s3.put_in_parts("odd", &content(1), 6 * MIB, &[]);
+    assert!(two.a("download --yes").expect(0).last_line().contains("size=1"));
+    assert_eq!(two.a("download --yes --json").expect(0).counts(), "unchanged=1");
+    two.a.write("odd", content(1));
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1", "it has another time, and the same content");
+    two.a.write("odd", content(2));
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "uploaded=1");
+    assert!(two.s3.content("odd") == content(2));
+}
+
 /// "`--compare size` accepts size and recorded mtime".
 #[test]
 fn compare_size_takes_size_and_recorded_time_for_equality() {
