@@ -113,6 +113,10 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Sends for this many seconds over a line that gives each connection so much and all of them so much, in parts of 8 MB. Returns how
@@ -169,6 +173,55 @@ mod tests {
                 drop(turns.turn(1).await);
             }
             assert_eq!(turns.free.free(), most);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_part_waits_for_its_answer_the_next_one_begins_and_no_more() {
+        let turns = Turns::new();
+        let begins = || tokio::time::timeout(HOLDS, turns.turn(1)).map(|turn| turn.expect("it may begin"));
+        let mut first = begins().await;
+        assert!(turns.turn(1).now_or_never().is_none(), "the first is not out");
+        let (mut second, ()) = join(begins(), async { first.is_out() }).await;
+        second.is_out();
+        assert!(turns.turn(1).now_or_never().is_none(), "two are unanswered");
+        let (third, ()) = join(begins(), async { first.done() }).await;
+        assert!(turns.turn(1).now_or_never().is_none(), "the third goes out, and the second is unanswered");
+        drop(second);
+        assert!(turns.turn(1).now_or_never().is_none(), "the third still goes out");
+        third.done();
+        assert_eq!((turns.free.free(), turns.unanswered.free()), (1, 2));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_more_go_out_than_may_and_one_more_is_unanswered(
+            most in 1..=MOST,
+            steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 0..100),
+        ) {
+            let turns = Turns::new();
+            turns.measured.lock().unwrap().most = most;
+            // What this one finds is how many there may be.
+            turns.turn(1).now_or_never().unwrap().done();
+            let mut unanswered: Vec<Turn<'_>> = Vec::new();
+            for (step, which) in steps {
+                let going_out = unanswered.iter().filter(|turn| turn.going_out.is_some()).count();
+                prop_assert!(going_out <= most && unanswered.len() <= most + 1);
+                let at = (!unanswered.is_empty()).then(|| which.index(unanswered.len()));
+                match (step, at) {
+                    (0, Some(at)) => drop(unanswered.swap_remove(at)),
+                    (1, Some(at)) => unanswered[at].is_out(),
+                    _ => {
+                        let turn = turns.turn(1).now_or_never();
+                        prop_assert_eq!(turn.is_some(), going_out < most && unanswered.len() <= most);
+                        unanswered.extend(turn);
+                    }
+                }
+            }
+            drop(unanswered);
+            prop_assert_eq!((turns.free.free(), turns.unanswered.free()), (most, most + 1));
         }
     }
 }
