@@ -428,7 +428,7 @@ mod tests {
         fn new() -> Site {
             let dir = tempfile::tempdir().unwrap();
             let workplace = Workplace::create(&Mount::open(dir.path()).unwrap(), "op").unwrap();
-            Site { arrivals: Arc::default(), workplace, _dir: dir }
+            Site { arrivals: Arrivals::within(1 << 30), workplace, _dir: dir }
         }
 
         fn temp(&self) -> Arc<Temp> {
