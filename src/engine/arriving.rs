@@ -410,6 +410,8 @@ mod tests {
 
     use super::*;
     use crate::digest::digest_one;
+    use crate::engine::Stop;
+    use crate::engine::pace::Pace;
     use crate::local::mount::Mount;
     use crate::local::place::Workplace;
 
@@ -425,10 +427,12 @@ mod tests {
     }
 
     impl Site {
-        fn new() -> Site {
+        /// Of a run that may hold so many bytes in memory.
+        fn within(memory: u64) -> Site {
             let dir = tempfile::tempdir().unwrap();
             let workplace = Workplace::create(&Mount::open(dir.path()).unwrap(), "op").unwrap();
-            Site { arrivals: Arrivals::within(1 << 30), workplace, _dir: dir }
+            let arrivals = Arc::clone(&Pace::new(SIDE_BY_SIDE, memory, None, Stop::default()).arrivals);
+            Site { arrivals, workplace, _dir: dir }
         }
 
         fn temp(&self) -> Arc<Temp> {
@@ -457,7 +461,7 @@ mod tests {
     }
 
     fn site() -> (Site, Arc<Temp>) {
-        let site = Site::new();
+        let site = Site::within(u64::MAX);
         let temp = site.temp();
         (site, temp)
     }
@@ -585,7 +589,7 @@ mod tests {
 
         #[test]
         fn however_contents_arrive_each_is_where_it_belongs_with_its_md5(all in prop::collection::vec(comes(), 1..=20)) {
-            let (site, runtime) = (Site::new(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+            let (site, runtime) = (Site::within(u64::MAX), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
             let temps = [site.temp(), site.temp(), site.temp()];
             // One right after the other, so that nothing may go beyond its end.
             let (mut ends, mut places) = ([0; 3], Vec::new());
@@ -701,35 +705,60 @@ mod tests {
 
     #[tokio::test]
     async fn many_that_come_faster_than_they_are_written_all_end_in_little_memory() {
-        let ((site, temp), most) = (site(), AtomicUsize::new(0));
-        let (piece, count) = (content(3, 300 * KIB), 8);
-        let whole = piece.repeat(count);
-        site.hold();
-        let all = join_all((0..SIDE_BY_SIDE).map(|number| {
-            let mut arriving = site.arrivals.begin(&temp, (number * whole.len()) as u64);
-            let (piece, site, most) = (&piece, &site, &most);
-            async move {
-                let read = async {
-                    for _ in 0..count {
-                        assert!(arriving.push(piece.clone()));
-                        most.fetch_max(site.bytes(), Ordering::Relaxed);
-                        yield_now().await;
-                    }
-                };
-                site.arrivals.while_there_is_room(read).await;
-                md5(arriving).await
-            }
-        }));
-        let full = async {
-            while site.bytes() < FULL_BYTES {
+        for (memory, full_bytes, piece) in [(u64::MAX, FULL_BYTES, content(3, 300 * KIB)), (0, 8 << 20, content(3, 64 * KIB))] {
+            let site = Site::within(memory);
+            let (temp, most, whole) = (site.temp(), AtomicUsize::new(0), piece.repeat((2 << 20) / piece.len() + 1));
+            site.hold();
+            let all = join_all((0..SIDE_BY_SIDE).map(|number| {
+                let mut arriving = site.arrivals.begin(&temp, (number * whole.len()) as u64);
+                let (piece, whole, site, most) = (&piece, &whole, &site, &most);
+                async move {
+                    let read = async {
+                        while arriving.bytes() < whole.len() as u64 {
+                            assert!(arriving.push(piece.clone()));
+                            most.fetch_max(site.bytes(), Ordering::Relaxed);
+                            yield_now().await;
+                        }
+                    };
+                    site.arrivals.while_there_is_room(read).await;
+                    md5(arriving).await
+                }
+            }));
+            let full = async {
+                while site.bytes() < full_bytes {
+                    yield_now().await;
+                }
+                site.go_on();
+            };
+            let (md5s, ()) = soon(join(all, full)).await;
+            assert_eq!(md5s, [digest_one(&whole); SIDE_BY_SIDE]);
+            assert!(most.into_inner() < full_bytes + piece.len());
+            assert!(held(&temp, 0, SIDE_BY_SIDE * whole.len()).chunks(whole.len()).all(|held| held == whole));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_company_leaves_room_in_the_least_memory() {
+        let site = Site::within(0);
+        let temp = site.temp();
+        let mut all: Vec<_> = (0..SIDE_BY_SIDE as u64).map(|number| site.arrivals.begin(&temp, number << 23)).collect();
+        // As much as can be here while it is not time.
+        all.iter_mut().for_each(|arriving| assert!(arriving.push(content(0, 1))));
+        for _ in 0..(MUCH_BYTES / ENOUGH_BYTES - 1) {
+            assert!(all[0].push(content(1, ENOUGH_BYTES)));
+        }
+        all.iter_mut().for_each(|arriving| assert!(arriving.push(content(1, ENOUGH_BYTES - 2))));
+        assert!(!site.is_led() && site.bytes() == MUCH_BYTES - 1 + (SIDE_BY_SIDE - 1) * (ENOUGH_BYTES - 1));
+        soon(site.arrivals.while_there_is_room(async { assert!(all[0].push(content(0, 1))) })).await;
+        soon(async {
+            while site.bytes() > MUCH_BYTES {
                 yield_now().await;
             }
-            site.go_on();
-        };
-        let (md5s, ()) = soon(join(all, full)).await;
-        assert_eq!(md5s, [digest_one(&whole); SIDE_BY_SIDE]);
-        assert!(most.into_inner() < FULL_BYTES + piece.len());
-        assert!(held(&temp, 0, SIDE_BY_SIDE * whole.len()).chunks(whole.len()).all(|held| held == whole));
+        })
+        .await;
+        drop(all.remove(0));
+        let ended = join_all(all.into_iter().map(md5)).await;
+        assert_eq!(ended, [digest_one(&content(0, ENOUGH_BYTES - 1)); SIDE_BY_SIDE - 1]);
     }
 
     #[tokio::test]
