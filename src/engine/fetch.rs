@@ -92,7 +92,8 @@ impl Asked<'_> {
 }
 
 impl Fetcher<'_> {
-    /// Brings the object of a transfer and puts it in place of what `seen` says.
+    /// Brings the object of a transfer and puts it in place of what `seen` says. What few objects need is boxed: the future of a small one
+    /// is moved many times.
     pub(super) async fn file(&self, transfer: &Transfer, seen: Seen) -> Result<Fetched, NotSent> {
         let path = &transfer.path;
         let Kind::File(source) = &transfer.source.kind else {
@@ -102,10 +103,12 @@ impl Fetcher<'_> {
         self.ends.tell(Event::Started { path: path.clone(), bytes: source.size });
         let asked = Asked { transfer, source, listed: etag, seen };
         match self.brought(&asked, etag).await {
-            Err(broken) => match guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), source.size), &broken).await {
-                Some(Guard::Is(answered, _)) => self.brought(&asked, &answered).await,
-                _ => Err(broken),
-            },
+            Err(broken) => {
+                match Box::pin(guard_as_answered(self.ends, path.as_str(), &Guard::Is(etag.clone(), source.size), &broken)).await {
+                    Some(Guard::Is(answered, _)) => Box::pin(self.brought(&asked, &answered)).await,
+                    _ => Err(broken),
+                }
+            }
             brought => brought,
         }
     }
@@ -114,7 +117,7 @@ impl Fetcher<'_> {
     async fn brought(&self, asked: &Asked<'_>, etag: &ETag) -> Result<Fetched, NotSent> {
         let source = asked.source;
         let Brought { digests, proof, stamp, kept, copied } =
-            if source.size <= IN_MEMORY_MAX { self.whole(asked, etag).await? } else { self.large(asked, etag).await? };
+            if source.size <= IN_MEMORY_MAX { self.whole(asked, etag).await? } else { Box::pin(self.large(asked, etag)).await? };
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })
     }

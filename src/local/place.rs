@@ -347,6 +347,16 @@ fn touch(mount: &Mount, path: &RelPath) {
 
 /// Where nothing stands: whatever came there meanwhile is not overwritten.
 fn claim(from: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
+    match renameat_with(from, name, &spot.dir, spot.name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(PlaceError::Stale),
+        // NFS for one has no such rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => claim_by_link(from, name, spot),
+        Err(e) => Err(PlaceError::at("cannot place", spot.path.as_str())(e.into())),
+    }
+}
+
+fn claim_by_link(from: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
     let failed = || PlaceError::at("cannot place", spot.path.as_str());
     let here = |e: &io::Error| e.kind() == io::ErrorKind::AlreadyExists;
     match from.hard_link(name, &spot.dir, spot.name) {
@@ -359,7 +369,13 @@ fn claim(from: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
                 return Err(PlaceError::Stale);
             }
         }
-        Err(e) if no_hard_links(&e) => return claim_without_links(from, name, spot),
+        // Neither way to be sure: a look right before is what is left.
+        Err(e) if no_hard_links(&e) => {
+            return match spot.dir.status(spot.name).map_err(failed())? {
+                Some(_) => Err(PlaceError::Stale),
+                None => from.rename(name, &spot.dir, spot.name).map_err(failed()),
+            };
+        }
         Err(e) => return Err(failed()(e)),
     }
     // The second name goes with the run's directory at the latest.
@@ -367,20 +383,51 @@ fn claim(from: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
     Ok(())
 }
 
-fn claim_without_links(temps: &Dir, name: &str, spot: &Spot<'_>) -> Result<(), PlaceError> {
-    let failed = || PlaceError::at("cannot place", spot.path.as_str());
-    match renameat_with(temps, name, &spot.dir, spot.name, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(Errno::EXIST) => Err(PlaceError::Stale),
-        // Neither way to be sure: a look right before is what is left.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match spot.dir.status(spot.name).map_err(failed())? {
-            Some(_) => Err(PlaceError::Stale),
-            None => temps.rename(name, &spot.dir, spot.name).map_err(failed()),
-        },
-        Err(e) => Err(failed()(e.into())),
-    }
-}
-
 fn is_dir(spot: &Spot<'_>) -> io::Result<bool> {
     Ok(spot.dir.status(spot.name)?.is_some_and(|status| status.kind == FileType::Directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A new file and a place for it, both in a directory of their own.
+    fn with_a_place(check: impl Fn(&std::path::Path, &Dir, &Spot<'_>)) {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("new"), "new").unwrap();
+        let mount = Mount::open(temp.path()).unwrap();
+        let (dir, path) = (mount.top().dir("").unwrap(), RelPath::new("place").unwrap());
+        check(temp.path(), &dir, &Spot { dir: mount.top().dir("").unwrap(), name: "place", path: &path });
+    }
+
+    type Claim = fn(&Dir, &str, &Spot<'_>) -> Result<(), PlaceError>;
+
+    #[test]
+    fn a_place_is_taken_where_nothing_stands_and_nowhere_else() {
+        for claim in [claim as Claim, claim_by_link] {
+            with_a_place(|top, dir, spot| {
+                claim(dir, "new", spot).unwrap();
+                assert_eq!((fs::read(top.join("place")).unwrap(), top.join("new").exists()), (b"new".to_vec(), false));
+            });
+            with_a_place(|top, dir, spot| {
+                fs::write(top.join("place"), "another's").unwrap();
+                assert!(matches!(claim(dir, "new", spot), Err(PlaceError::Stale)));
+                assert_eq!(
+                    (fs::read(top.join("place")).unwrap(), fs::read(top.join("new")).unwrap()),
+                    (b"another's".to_vec(), b"new".to_vec())
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn a_link_whose_answer_was_lost_is_ours() {
+        with_a_place(|top, dir, spot| {
+            fs::hard_link(top.join("new"), top.join("place")).unwrap();
+            claim_by_link(dir, "new", spot).unwrap();
+            assert_eq!((fs::read(top.join("place")).unwrap(), top.join("new").exists()), (b"new".to_vec(), false));
+        });
+    }
 }

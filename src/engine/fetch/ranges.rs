@@ -185,7 +185,8 @@ impl Fetcher<'_> {
                 observer(Event::Moved { path: path.clone(), bytes: piece.len() as u64 });
                 landing.take(piece)
             };
-            let get = self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink);
+            // Boxed, as it is large, and would be moved with everything around it.
+            let get = Box::pin(self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink));
             match self.ends.stop.or(self.pace.arrivals.while_there_is_room(get)).await.ok_or(Error::Stopped)? {
                 Ok(head) if landing.bytes() == len => return Ok(head),
                 Ok(_) => return Err(NotSent::Item(FailureKind::Integrity, "the bucket sent another number of bytes than it lists".into())),

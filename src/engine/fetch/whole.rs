@@ -57,7 +57,7 @@ impl Fetcher<'_> {
             match written.map_err(not_placed)? {
                 Some((digests, proof, Went::Placed(stamp))) => return Ok(Brought { digests, proof, stamp, kept: 0, copied: 0 }),
                 Some((digests, proof, Went::Written(temp))) => {
-                    self.is_there_again(path, size, etag, &digests).await?;
+                    Box::pin(self.is_there_again(path, size, etag, &digests)).await?;
                     let stamp = blocking(move || place(temp)).await?.map_err(not_placed)?;
                     return Ok(Brought { digests, proof, stamp, kept: 0, copied: 0 });
                 }
