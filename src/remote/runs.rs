@@ -248,9 +248,10 @@ impl Runs {
             return Ok(self.0.swap_remove(0).seen);
         }
         self.0.sort_by(|a, b| a.after.cmp(&b.after));
+        // Growing, it would for a moment be there twice.
+        let mut all: Vec<Listed> = Vec::with_capacity(self.0.iter().map(|run| run.seen.len()).sum());
         let mut runs = self.0.into_iter();
         let Some(mut before) = runs.next() else { return Err(Odd) };
-        let mut all: Vec<Listed> = Vec::new();
         for mut run in runs {
             let beyond = before.seen.split_off(before.own());
             if !joins(&before.next, &beyond, &run.seen) {
