@@ -8,7 +8,7 @@ use super::run::Work;
 use super::send::random_bits;
 use super::{Error, blocking};
 use crate::digest::{Md5, digest_one};
-use crate::entry::{Entry, InOrder, Kind, Local, Tree, with_something_below};
+use crate::entry::{Entry, InOrder, Kind, Local, Tree, below, find, with_something_below};
 use crate::local::lock::{host_name, now};
 use crate::manifest::{self, Header, KEPT, Manifest, Name};
 use crate::path::RelPath;
@@ -148,7 +148,7 @@ fn tree_after(work: &Work<'_>) -> Tree {
         }
     }
     replace(&mut tree, same);
-    drop_what_became_a_directory(work, &mut tree);
+    drop_what_lost_its_place(work, &mut tree);
     tree
 }
 
@@ -181,14 +181,28 @@ fn replace(tree: &mut Tree, entries: Tree) {
     }
 }
 
-/// What holds something is no empty directory any more, and no file that the bucket has lost: a run that died after it had made room for
-/// what lies below.
-fn drop_what_became_a_directory(work: &Work<'_>, tree: &mut Tree) {
-    let is_lost = |path: &RelPath| work.sight.view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
-    let full = with_something_below(tree, tree).into_iter().map(|at| &tree[at]);
-    let full: Vec<RelPath> = full.filter(|(path, entry)| entry.kind == Kind::Dir || is_lost(path)).map(|(path, _)| path.clone()).collect();
-    if !full.is_empty() {
-        tree.retain(|(path, _)| full.binary_search(path).is_err());
+/// Of what no mount can hold together, what the bucket has stays: what holds something is no empty directory any more, no link, and no file
+/// that the bucket has lost; and nothing lies below a file or link. Where the bucket has neither, both stay published.
+fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
+    let view = &work.sight.view;
+    let is_there = |path: &RelPath| work.done.contains_key(path) || find(&view.entries, path.as_str()).is_some();
+    let is_lost = |path: &RelPath| view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
+    let mut gone: Vec<RelPath> = Vec::new();
+    for (path, entry) in with_something_below(tree, tree).into_iter().map(|at| &tree[at]) {
+        let below = below(tree, path.as_str());
+        let became_a_directory = match entry.kind {
+            Kind::Dir | Kind::Link(_) => below.iter().any(|(path, _)| is_there(path)),
+            Kind::File(_) => is_lost(path),
+        };
+        if became_a_directory {
+            gone.push(path.clone());
+        } else if entry.kind != Kind::Dir && is_there(path) {
+            gone.extend(below.iter().filter(|(path, entry)| entry.file().is_none() && !is_there(path)).map(|(path, _)| path.clone()));
+        }
+    }
+    if !gone.is_empty() {
+        gone.sort_unstable();
+        tree.retain(|(path, _)| gone.binary_search(path).is_err());
     }
 }
 

@@ -208,19 +208,7 @@ impl Builder<'_, '_> {
 
     fn destination_has_below(&self, path: &RelPath) -> bool {
         let dir = path.as_str();
-        if self.upload() {
-            !below(self.input.bucket, dir).is_empty() || self.vanished_below(path).next().is_some()
-        } else {
-            !below(self.input.local, dir).is_empty()
-        }
-    }
-
-    /// What the manifest still has below a path, and the bucket lacks.
-    fn vanished_below<'x>(&'x self, path: &'x RelPath) -> impl Iterator<Item = &'x RelPath> {
-        let from = self.input.vanished.partition_point(|vanished| vanished <= path);
-        // What only begins with the same name may stand between.
-        let beside = |vanished: &&RelPath| vanished.as_str().starts_with(path.as_str());
-        self.input.vanished[from..].iter().take_while(beside).filter(move |vanished| vanished.is_at_or_below(path.as_str()))
+        if self.upload() { !below(self.input.bucket, dir).is_empty() } else { !below(self.input.local, dir).is_empty() }
     }
 
     fn transfer(&mut self, at: &Seen<'_>, class: Class) {
@@ -260,9 +248,8 @@ impl Builder<'_, '_> {
     /// such a directory by itself.
     fn emptied(&mut self) {
         for (path, class) in std::mem::take(&mut self.full_there) {
-            let goes = |at: &RelPath| self.plan.removals.binary_search_by(|r| r.path.cmp(at)).is_ok();
-            let all_go = below(self.input.bucket, path.as_str()).iter().all(|(at, _)| goes(at)) && self.vanished_below(&path).all(goes);
-            if self.upload() && all_go {
+            let goes = |(at, _): &(RelPath, Remote)| self.plan.removals.binary_search_by(|r| r.path.cmp(at)).is_ok();
+            if self.upload() && below(self.input.bucket, path.as_str()).iter().all(goes) {
                 let base = find(self.input.base, path.as_str()).copied();
                 self.transfer(&Seen { path: &path, local: find(self.input.local, path.as_str()), bucket: None, base }, class);
             }
@@ -493,15 +480,12 @@ mod tests {
         Case { choices: Choices { delete, overwrite, ..Choices::default() }, ..Case::default() }
     }
 
-    /// The manifest that would come of it could not tell of both.
+    /// It is not there any more, and the manifest can tell of both.
     #[test]
-    fn an_empty_directory_waits_while_the_manifest_has_something_below_it_that_vanished() {
-        let lost = Case { vanished: &["d-e", "d/x/deep"], ..Case::default() };
-        lost.check(Upload, "d/ d/y/", "", "", "+d/y:New");
-        let overwrite = Case { choices: Choices { overwrite: true, ..Choices::default() }, ..lost };
-        overwrite.check(Upload, "d/", "", "", "");
-        let beside = Case { vanished: &["d-e", "dx"], ..Case::default() };
-        beside.check(Upload, "d/", "", "", "+d:New");
+    fn an_empty_directory_travels_although_something_below_it_vanished() {
+        let lost = Case { vanished: &["d/x"], ..Case::default() };
+        lost.check(Upload, "d/", "", "d/x=a1", "+d:New");
+        lost.check(Upload, "d/", "d/", "d/x=a1", "=d");
         let removed_here = Case { vanished: &["d/x"], ..with(true, false) };
         removed_here.check(Upload, "d/", "", "d/x=a1", "+d:New -d/x");
     }

@@ -1,5 +1,6 @@
 //! "Kinds": a file, a link or an empty directory in the place of another.
 
+use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
@@ -143,6 +144,79 @@ fn an_empty_directory_here_and_a_full_one_there_is_no_clash() {
     two.a("upload --yes").expect(0);
     assert_eq!(two.b("download --yes --json").expect(0).counts(), "downloaded=1 unchanged=1 kept=1");
     assert_eq!(two.b.text("y/mine"), "m");
+}
+
+/// What the bucket has lost below an empty directory, or what does not travel any more, is still published: the directory is as well.
+#[test]
+fn an_empty_directory_travels_although_something_below_it_is_still_published() {
+    for (lose, flags) in [(true, ""), (false, "--exclude e/z")] {
+        let two = Two::agreed(&[("keep", "k"), ("e/z", "z")]);
+        two.a.remove("e/z");
+        if lose {
+            two.remove_object("e/z");
+        }
+        let upload = format!("upload --yes --json {flags}");
+        assert_eq!(two.a(&upload).expect(0).counts(), "uploaded=1 unchanged=1", "{flags}");
+        assert_eq!(two.a(&upload).expect(0).counts(), "unchanged=2", "{flags}");
+        assert_eq!(two.a("upload --yes --json keep").expect(0).counts(), "unchanged=1", "{flags}");
+        two.a.write("keep", "newer");
+        two.a("upload --yes --json keep").expect(0);
+        assert_eq!(two.a(&upload).expect(0).counts(), "unchanged=2", "a run of a part forgets nothing: {flags}");
+        let fresh = Mount::new();
+        let came = Cmd::lsync(&fresh).on(&two.s3.store).args(&format!("download --yes --json {flags}")).run().expect(if lose { 3 } else { 0 });
+        assert_eq!(came.summary()["downloaded"], 2, "{flags}");
+        assert!(fresh.path("e").is_dir() && !fresh.has("e/z"), "{flags}");
+        // Who has it still brings it back.
+        two.b("upload --yes --json").expect(0);
+        assert_eq!(two.object("e/z"), "z");
+        Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+        assert_eq!(fresh.text("e/z"), "z");
+    }
+}
+
+/// What another tool put below a published link made a directory of it; what lsync publishes there then does not bring the link back.
+#[test]
+fn a_link_that_became_a_directory_is_forgotten() {
+    let two = Two::empty();
+    two.b.link("d", "elsewhere");
+    two.b("upload --yes").expect(0);
+    two.s3.put("d/x", "an object");
+    two.a.link("d/x", "target");
+    two.a("upload --yes --overwrite").expect(0);
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=1");
+    let fresh = Mount::new();
+    assert_eq!(Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes --json").run().expect(0).counts(), "downloaded=1");
+    assert_eq!(fresh.tree(), two.a.tree());
+}
+
+/// And the other way round: a link that takes the place of another tool's object does not bring back what was published below.
+#[test]
+fn what_was_published_below_a_link_is_forgotten() {
+    let two = Two::empty();
+    two.a.link("d/x", "target").write("kept", "k");
+    two.a("upload --yes").expect(0);
+    two.s3.put("d", "an object");
+    swap(&two.a, "d", |mount| _ = mount.link("d", "elsewhere"));
+    two.a("upload --yes --overwrite").expect(0);
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=2");
+    let fresh = Mount::new();
+    assert_eq!(Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes --json").run().expect(0).counts(), "downloaded=2");
+    assert_eq!(fresh.tree(), two.a.tree());
+}
+
+/// A directory that was filled in between is not published any more: it goes with what it held.
+#[test]
+fn an_empty_directory_that_was_filled_is_forgotten() {
+    let two = Two::agreed(&[("keep", "k"), ("e/z", "z")]);
+    two.a.remove("e/z");
+    two.remove_object("e/z");
+    two.a("upload --yes").expect(0);
+    two.b("upload --yes").expect(0);
+    two.b.remove("e");
+    assert_eq!(two.b("upload --yes --delete --json").expect(0).counts(), "deleted=1 unchanged=1");
+    let fresh = Mount::new();
+    assert_eq!(Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes --json").run().expect(0).counts(), "downloaded=1");
+    assert!(!fresh.has("e"));
 }
 
 /// "A zero-byte key ending in `/` is an empty directory."

@@ -17,6 +17,7 @@ use proptest::test_runner::{Config, FileFailurePersistence};
 use self::reference::{End, Node, Run, Side, Told, World};
 use crate::support::inside::{ask, ends, runtime};
 use crate::support::mount::Mount;
+use crate::support::report::asked_for;
 use crate::support::s3::S3;
 
 const PATHS: [&str; 4] = ["a", "b", "d/x", "d/y"];
@@ -31,6 +32,11 @@ enum Step {
     Put(&'static str, u8),
     Delete(&'static str),
     Run(Run),
+}
+
+/// How many stories a property test tells: what `LSYNC_TEST_STORIES` says, else `few`.
+fn stories(few: u32) -> u32 {
+    u32::try_from(asked_for("LSYNC_TEST_STORIES", few.into())).expect("so many stories")
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -244,7 +250,7 @@ fn the_same_content_at_another_path_is_copied_in_the_stories() {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 32,
+        cases: stories(32),
         max_shrink_iters: 200,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..Config::default()

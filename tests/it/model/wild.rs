@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
 use super::reference::Run;
-use super::{Bench, runtime};
+use super::{Bench, runtime, stories};
 use crate::support::mount::{Mount, tree};
 
 const PATHS: [&str; 6] = ["a", "d", "d/x", "d/x/deep", "d/y", "e/z"];
@@ -192,7 +192,7 @@ fn story(steps: &[Step]) {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 16,
+        cases: stories(16),
         max_shrink_iters: 200,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..Config::default()
