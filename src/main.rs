@@ -2,8 +2,8 @@
 
 mod cli;
 
-/// The SDK makes some hundred small allocations for each request: with this allocator ten thousand downloads take a fifth less CPU time than
-/// with that of the C library.
+/// The SDK makes some hundred small allocations for each request: with this allocator ten thousand downloads take a fifth less CPU time
+/// than with that of the C library.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,7 @@
 //! Brings one object: into a temporary, counted and hashed, and only then into place. A mismatch leaves the old file untouched.
 
 mod ranges;
+mod request;
 mod whole;
 
 use std::sync::Arc;

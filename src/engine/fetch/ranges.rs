@@ -8,46 +8,19 @@ use futures_util::stream::{self, StreamExt};
 use super::super::Error;
 use super::super::arrived::trusted;
 use super::super::arriving::Arriving;
-use super::super::pace::Buffer;
-use super::super::report::{FailureKind, Proof, chain};
-use super::super::send::{NotSent, not_sent};
-use super::{Fetcher, Got, TRIES, is_ours_in_parts, not_placed, range_bytes, range_digests, wait_before};
+use super::super::report::{FailureKind, Proof};
+use super::super::send::NotSent;
+use super::request::{Landing, Range};
+use super::{Fetcher, Got, is_ours_in_parts, not_placed, range_bytes, range_digests};
 use crate::digest::{Digests, ETag, Md5, Parts};
 use crate::entry::File;
 use crate::event::Event;
 use crate::local::place::Temp;
 use crate::path::RelPath;
-use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::Head;
 
 /// Ranges of one object that are asked for at once.
 const RANGES_IN_FLIGHT: usize = 16;
-
-/// Where the bytes of a range go.
-pub(super) trait Landing: Send {
-    /// Begins anew: what came so far is of no use.
-    fn restart(&mut self) -> impl Future<Output = Result<(), NotSent>> + Send;
-    /// Takes what came next; false when it cannot, and [`Landing::restart`] says why.
-    fn take(&mut self, piece: Bytes) -> bool;
-    /// Bytes that came.
-    fn bytes(&self) -> u64;
-}
-
-impl Landing for Buffer {
-    async fn restart(&mut self) -> Result<(), NotSent> {
-        self.vec.clear();
-        Ok(())
-    }
-
-    fn take(&mut self, piece: Bytes) -> bool {
-        self.vec.extend_from_slice(&piece);
-        true
-    }
-
-    fn bytes(&self) -> u64 {
-        self.vec.len() as u64
-    }
-}
 
 /// A range of a temporary.
 struct Place<'a> {
@@ -106,7 +79,7 @@ impl Fetcher<'_> {
                     temp.part_done(index, md5).map_err(not_placed)?;
                     return Ok((md5, None, 0, len));
                 }
-                let (md5, head) = self.one_range(path, etag, source.size, offset, len, expected, temp).await?;
+                let (md5, head) = self.one_range(Range { path, etag, size: source.size, offset, len }, expected, temp).await?;
                 temp.part_done(index, md5).map_err(not_placed)?;
                 Ok::<_, NotSent>((md5, Some(head), 0, 0))
             })
@@ -141,74 +114,18 @@ impl Fetcher<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one range of one object into one temporary: they are one thought")]
-    async fn one_range(
-        &self,
-        path: &RelPath,
-        etag: &ETag,
-        size: u64,
-        offset: u64,
-        len: u64,
-        expected: Option<Md5>,
-        temp: &Arc<Temp>,
-    ) -> Result<(Md5, Head), NotSent> {
-        let _turn = self.pace.arriving_turn(len).await?;
-        let mut place = Place { fetcher: self, temp, offset, arriving: None };
+    async fn one_range(&self, range: Range<'_>, expected: Option<Md5>, temp: &Arc<Temp>) -> Result<(Md5, Head), NotSent> {
+        let _turn = self.pace.arriving_turn(range.len).await?;
+        let mut place = Place { fetcher: self, temp, offset: range.offset, arriving: None };
         for _ in 0..2 {
-            let head = self.range(path, etag, size, offset, len, &mut place).await?;
+            let head = self.range(range, &mut place).await?;
             let md5 = place.end().await?.ok_or_else(|| Error::Worker("a range that arrived is gone".into()))?;
             if expected.is_none_or(|expected| expected == md5) {
                 return Ok((md5, head));
             }
-            self.ends.tell(Event::Retried { path: path.clone(), bytes: len, why: "a part's digest does not match".into() });
+            self.ends.tell(Event::Retried { path: range.path.clone(), bytes: range.len, why: "a part's digest does not match".into() });
         }
-        let why = format!("the bytes from {offset} on do not match their digest; the old file is untouched");
+        let why = format!("the bytes from {} on do not match their digest; the old file is untouched", range.offset);
         Err(NotSent::Item(FailureKind::Integrity, why))
-    }
-
-    /// Brings a range; a transfer that breaks is begun again.
-    pub(super) async fn range(
-        &self,
-        path: &RelPath,
-        etag: &ETag,
-        size: u64,
-        offset: u64,
-        len: u64,
-        landing: &mut impl Landing,
-    ) -> Result<Head, NotSent> {
-        let range = (len != size).then_some(offset..offset + len);
-        let mut tried = 0;
-        loop {
-            landing.restart().await?;
-            let observer = &self.ends.observer;
-            let mut sink = |piece: Bytes| {
-                observer(Event::Moved { path: path.clone(), bytes: piece.len() as u64 });
-                landing.take(piece)
-            };
-            // Boxed, as it is large, and would be moved with everything around it.
-            let get = Box::pin(self.ends.bucket.get(path.as_str(), Some((etag, size)), range.clone(), &mut sink));
-            match self.ends.stop.or(self.pace.arrivals.while_there_is_room(get)).await.ok_or(Error::Stopped)? {
-                Ok(head) if landing.bytes() == len => return Ok(head),
-                Ok(_) => return Err(NotSent::Item(FailureKind::Integrity, "the bucket sent another number of bytes than it lists".into())),
-                Err(e) if e.kind == RemoteKind::NotFound => {
-                    return Err(NotSent::Item(FailureKind::Stale, "the bucket removed it after the plan was made".into()));
-                }
-                Err(e) => {
-                    let again = matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Integrity);
-                    tried += 1;
-                    if !again || tried >= TRIES {
-                        // Where it could not be written, this is what to tell.
-                        landing.restart().await?;
-                        return Err(not_sent(e));
-                    }
-                    self.ends.tell(Event::Retried { path: path.clone(), bytes: landing.bytes(), why: chain(&e) });
-                    self.ends
-                        .stop
-                        .or(tokio::time::sleep(wait_before(tried, getrandom::u32().unwrap_or(u32::MAX))))
-                        .await
-                        .ok_or(Error::Stopped)?;
-                }
-            }
-        }
     }
 }

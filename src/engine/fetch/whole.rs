@@ -1,5 +1,5 @@
-//! A small object, which comes in one request: checked in memory; then one thread writes it, makes it durable and puts it into place, all in one
-//! go. Knows nothing of ranges.
+//! A small object, which comes in one request: checked in memory; then one thread writes it, makes it durable and puts it into place, all
+//! in one go.
 
 use super::super::arrived::{check_buffer, trusted};
 use super::super::blocking;
@@ -7,6 +7,7 @@ use super::super::hashing::{digest_here, is_small};
 use super::super::pace::Buffer;
 use super::super::report::{FailureKind, Proof};
 use super::super::send::NotSent;
+use super::request::Range;
 use super::{Asked, Brought, Fetcher, not_placed};
 use crate::digest::{Digests, ETag, Md5};
 use crate::entry::Stamp;
@@ -29,7 +30,7 @@ impl Fetcher<'_> {
             let turn = self.pace.turn(size).await?;
             let mut buffer = self.pace.buffer(size);
             let coming = (!is_small(size)).then(|| self.pace.hashing.coming());
-            let head = self.range(path, etag, size, 0, size, &mut buffer).await?;
+            let head = self.range(Range { path, etag, size, offset: 0, len: size }, &mut buffer).await?;
             drop(coming);
             let (wanted, twice) = (trusted(source, Some(&head)), self.twice);
             let (mtime, mode) = (asked.mtime(Some(&head)), asked.mode());

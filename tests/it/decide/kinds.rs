@@ -163,7 +163,8 @@ fn an_empty_directory_travels_although_something_below_it_is_still_published() {
         two.a("upload --yes --json keep").expect(0);
         assert_eq!(two.a(&upload).expect(0).counts(), "unchanged=2", "a run of a part forgets nothing: {flags}");
         let fresh = Mount::new();
-        let came = Cmd::lsync(&fresh).on(&two.s3.store).args(&format!("download --yes --json {flags}")).run().expect(if lose { 3 } else { 0 });
+        let came =
+            Cmd::lsync(&fresh).on(&two.s3.store).args(&format!("download --yes --json {flags}")).run().expect(if lose { 3 } else { 0 });
         assert_eq!(came.summary()["downloaded"], 2, "{flags}");
         assert!(fresh.path("e").is_dir() && !fresh.has("e/z"), "{flags}");
         // Who has it still brings it back.
