@@ -1,6 +1,8 @@
 //! What the bucket holds, path by path: a listing read together with the published manifest, the base and what HEADs have told.
 //! Pure; names what is not representable as problems.
 
+mod listing;
+
 use std::sync::Arc;
 
 use crate::digest::{Digests, ETag};
@@ -10,18 +12,7 @@ use crate::manifest::{self, Name};
 use crate::path::{MAX_SEGMENT_BYTES, RESERVED, RelPath};
 use crate::problem::{Problem, Side, exclude_line};
 
-/// One object as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The key after the prefix, as it is; it may be no valid path.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// As listed.
-    pub etag: ETag,
-    /// By the server's clock.
-    pub last_modified: Nanos,
-}
+pub use listing::{Listed, Listing};
 
 /// What the bucket holds at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +75,10 @@ pub struct View {
     pub left_out: Vec<RelPath>,
 }
 
-/// Reads a listing (sorted by key). `remembered` is asked once per key, `published` gives all manifest entries in path order, and
+/// Reads a listing. `remembered` is asked once per key, `published` gives all manifest entries in path order, and
 /// `scope` says whether a path is in scope, by filter and by the run's PATHs.
 pub fn read<'a>(
-    listing: &[Listed],
+    listing: Listing,
     remembered: &dyn Fn(&str) -> Remembered<'a>,
     published: &mut dyn Iterator<Item = (&'a RelPath, &'a Arc<Entry>)>,
     scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
@@ -104,7 +95,7 @@ pub fn read<'a>(
         if object.key.is_empty() {
             continue; // the marker of the prefix itself
         }
-        read_object(&mut view, object, remembered, scope);
+        read_object(&mut view, &object, remembered, scope);
     }
     view.left_out.sort_unstable();
     // Markers sort apart from their paths: `a/` comes after `a-b`.
@@ -315,7 +306,7 @@ mod tests {
         let published: Vec<_> = published.iter().map(|(path, entry)| (path.clone(), Arc::new(entry.clone()))).collect();
         let leaked: &'static [(RelPath, Arc<Entry>)] = Box::leak(published.into_boxed_slice());
         read(
-            listing,
+            listing.to_vec().into(),
             &|p| Remembered { published: crate::entry::find(leaked, p), ..Remembered::default() },
             &mut leaked.iter().map(|(p, e)| (p, e)),
             &|p, _| Some(if p.is_at_or_below("ignored") { Scope::Ignored } else { Scope::In }),
@@ -348,7 +339,7 @@ mod tests {
             let patterns = crate::filter::Patterns { exclude: vec![exclude.clone()], ..Default::default() };
             let filter = crate::filter::Filter::new(&patterns).unwrap();
             let scope = |path: &RelPath, is_dir: bool| Some(filter.scope(path, is_dir));
-            let view = read(&[listed(key, b"x")], &|_| Remembered::default(), &mut std::iter::empty(), &scope);
+            let view = read(vec![listed(key, b"x")].into(), &|_| Remembered::default(), &mut std::iter::empty(), &scope);
             assert_eq!((view.problems.len(), view.ignored.0), (0, 1), "{key}: {exclude}");
         }
     }
@@ -401,9 +392,9 @@ mod tests {
         let opaque = ETag::parse("whatever");
         let recorded = File { size: 1, mtime: Some(9), digests: Digests::of_whole(digest_one(b"1")), etag: Some(opaque.clone()) };
         let base: &'static Arc<Entry> = Box::leak(Box::new(Arc::new(Entry { kind: Kind::File(recorded), mode: Some(0o600) })));
-        let listing = [Listed { key: "f".into(), size: 1, etag: opaque, last_modified: 0 }];
+        let listing = vec![Listed { key: "f".into(), size: 1, etag: opaque, last_modified: 0 }];
         let all = |_: &RelPath, _| Some(Scope::In);
-        let view = read(&listing, &|_| Remembered { base: Some(base), ..Remembered::default() }, &mut std::iter::empty(), &all);
+        let view = read(listing.into(), &|_| Remembered { base: Some(base), ..Remembered::default() }, &mut std::iter::empty(), &all);
         assert_eq!(view.entries[0].1.entry, *base);
     }
 }

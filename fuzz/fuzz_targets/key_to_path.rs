@@ -113,7 +113,7 @@ fuzz_target!(|bytes: &[u8]| {
         |key: &String| Listed { key: key.clone(), size: u64::from(!key.ends_with('/')), etag: ETag::parse("\"e\""), last_modified: 0 };
     let listing: Vec<Listed> = keys.iter().map(listed).collect();
     let scope = |path: &RelPath, is_dir: bool| Some(FILTER.with(|filter| filter.scope(path, is_dir)));
-    let view = view::read(&listing, &|_| Remembered::default(), &mut std::iter::empty(), &scope);
+    let view = view::read(listing.into(), &|_| Remembered::default(), &mut std::iter::empty(), &scope);
     for pair in view.entries.windows(2) {
         assert!(pair[0].0 < pair[1].0, "two keys lead to {}", pair[0].0);
     }

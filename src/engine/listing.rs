@@ -7,13 +7,13 @@ use super::{Ask, Ends, Error, Sight};
 use crate::event::Event;
 use crate::local::state::State;
 use crate::path::{RelPath, is_at_or_below};
-use crate::remote::list::{Listed, Marks};
+use crate::remote::list::{Listed, Listing, Marks};
 
 /// PATHs that are listed at once.
 const STARTS: usize = 4;
 
 /// The listing that a run needs: everything, or the PATHs and lsync's own objects. `marks` tell where it may be split.
-pub(super) async fn list(ends: &Ends, ask: &Ask, marks: impl Future<Output = Marks>) -> Result<Vec<Listed>, Error> {
+pub(super) async fn list(ends: &Ends, ask: &Ask, marks: impl Future<Output = Marks>) -> Result<Listing, Error> {
     let observer = ends.observer.clone();
     let progress = move |objects| observer(Event::Listed { objects });
     if ask.paths.is_empty() {
@@ -23,7 +23,7 @@ pub(super) async fn list(ends: &Ends, ask: &Ask, marks: impl Future<Output = Mar
     let starts: Vec<&str> = ask.paths.iter().map(RelPath::as_str).chain([".lsync/"]).collect();
     let lists = starts.into_iter().map(|start| ends.bucket.list_wide(start, marks.clone(), &progress).map(move |page| (start, page)));
     let mut pages = stream::iter(lists).buffered(STARTS);
-    let mut all = Vec::new();
+    let mut all: Vec<Listed> = Vec::new();
     while let Some((start, page)) = ends.stop.or(pages.next()).await.ok_or(Error::Stopped)? {
         let own = start == ".lsync/";
         all.extend(page?.into_iter().filter(|o| own || is_at_or_below(o.key.trim_end_matches('/'), start)));
@@ -31,7 +31,7 @@ pub(super) async fn list(ends: &Ends, ask: &Ask, marks: impl Future<Output = Mar
     drop(pages);
     all.sort_by(|a, b| a.key.cmp(&b.key));
     all.dedup_by(|a, b| a.key == b.key);
-    Ok(all)
+    Ok(all.into())
 }
 
 /// What the bucket held when it was last heard of.

@@ -23,7 +23,7 @@ use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
 use crate::plan::{Choices, Direction, Input, Plan, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
-use crate::remote::list::{Listed, Marks};
+use crate::remote::list::{Listing, Marks};
 use crate::view::{self, Remembered, Remote, View};
 
 /// Objects above PATHs that are looked for at once.
@@ -98,8 +98,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     }
     let above = objects_above(ends, ask).await?;
     let published = manifests::fold(ends, ask, &mut state, &listing).await?;
-    let view = read_view(ask, &scan.filter, &state, &listing);
-    drop(listing);
+    let view = read_view(ask, &scan.filter, &state, listing);
     let id = ends.mount.id()?;
     if let Some(id) = &id
         && view.mounts.contains(id)
@@ -186,7 +185,7 @@ async fn known_store(ends: &Ends) -> Result<Option<Profile>, Error> {
     Ok(known)
 }
 
-pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: &[Listed]) -> View {
+pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: Listing) -> View {
     let (known, rules) = (InOrder::new(&state.entries), filter.in_order());
     let remembered = |path: &str| {
         known.find(path).map_or_else(Remembered::default, |(path, known)| Remembered {

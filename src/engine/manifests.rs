@@ -13,7 +13,7 @@ use crate::local::state::{Known, State};
 use crate::manifest::{self, Header, Manifest, Name, Unreadable};
 use crate::path::RelPath;
 use crate::problem::{Problem, Side};
-use crate::remote::list::Listed;
+use crate::remote::list::Listing;
 
 /// What the manifests tell.
 pub(super) struct Published {
@@ -42,7 +42,7 @@ const READS: usize = 3;
 
 /// Brings `state.published` up to the heads among `objects`, this run's listing. A head that the state already folded in is not fetched
 /// again, unless there are several.
-pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &[Listed]) -> Result<Published, Error> {
+pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Listing) -> Result<Published, Error> {
     let own: Vec<Name> = objects.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect();
     let (mut damaged, mut newest) = learn_headers(ends, state, &own).await?;
     let parents: BTreeSet<&Name> = state.known.iter().flat_map(|(_, parents)| parents).collect();
@@ -112,7 +112,7 @@ async fn merge(
     ask: &Ask,
     state: &State,
     found: Vec<(Name, Manifest)>,
-    objects: &[Listed],
+    objects: &Listing,
 ) -> Result<(Tree, Vec<RelPath>), Error> {
     let trees: Vec<(Name, Tree)> = found.into_iter().map(|(name, manifest)| (name, manifest.entries)).collect();
     if trees.len() == 1 {
@@ -151,9 +151,9 @@ fn common_ancestor<'a>(known: &[(Name, Vec<Name>)], heads: impl Iterator<Item = 
     common?.into_iter().rev().find(is_listed).cloned()
 }
 
-fn is_listed(objects: &[Listed], path: &RelPath, entry: &Entry) -> bool {
-    let Ok(at) = objects.binary_search_by(|o| o.key.as_str().cmp(path.as_str())) else { return false };
-    entry.file().is_some_and(|f| f.size == objects[at].size && f.etag.as_ref() == Some(&objects[at].etag))
+fn is_listed(objects: &Listing, path: &RelPath, entry: &Entry) -> bool {
+    let Some(object) = objects.find(path.as_str()) else { return false };
+    entry.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag))
 }
 
 fn unusable(name: &Name) -> Problem {

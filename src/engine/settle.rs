@@ -15,7 +15,7 @@ use crate::local::scan::{Recalled, Scan, Walk, scan};
 use crate::path::RelPath;
 use crate::plan::Plan;
 use crate::problem::Problem;
-use crate::remote::list::Listed;
+use crate::remote::list::{Listed, Listing};
 use crate::remote::object::{Guard, NONCE};
 
 pub(super) use super::report::Proofs;
@@ -60,7 +60,7 @@ fn proof_of_same(local: &Entry, bucket: &Entry) -> Proof {
 
 /// Both sides, seen again after the transfers.
 pub(super) struct Closing {
-    listing: Vec<Listed>,
+    listing: Listing,
     local: Vec<(RelPath, Local)>,
     problems: Vec<Problem>,
 }
@@ -98,7 +98,7 @@ pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
 }
 
 fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
-    closing.listing.binary_search_by(|o| o.key.as_str().cmp(path.as_str())).ok().map(|at| &closing.listing[at])
+    closing.listing.find(path.as_str())
 }
 
 /// What the closing scan found newer than what this run knows.
@@ -143,10 +143,9 @@ fn is_another(before: &Entry, now: &Entry) -> bool {
 
 /// True when the bucket lists something at a path, above it or below it.
 fn is_occupied(closing: &Closing, path: &RelPath) -> bool {
-    let is_listed = |key: &str| closing.listing.binary_search_by(|o| o.key.as_str().cmp(key)).is_ok();
+    let is_listed = |key: &str| closing.listing.find(key).is_some();
     let start = format!("{}/", path.as_str());
-    let next = closing.listing.partition_point(|o| o.key.as_str() <= start.as_str());
-    let below = closing.listing.get(next).is_some_and(|o| o.key.starts_with(&start));
+    let below = closing.listing.after(&start).is_some_and(|object| object.key.starts_with(&start));
     is_listed(path.as_str()) || path.ancestors().any(is_listed) || below
 }
 

@@ -23,7 +23,7 @@ use crate::digest::ETag;
 use crate::path::Shown;
 
 pub use super::runs::Marks;
-pub use crate::view::Listed;
+pub use crate::view::{Listed, Listing};
 
 /// One page, checked and decoded.
 pub(super) struct Page {

@@ -241,15 +241,14 @@ impl Runs {
         self.split(asked.run, points, 2);
     }
 
-    /// Everything that the runs have seen, in order, if they are one unbroken listing.
-    pub(super) fn whole(mut self) -> Result<Vec<Listed>, Odd> {
+    /// Everything that the runs have seen, in order and in pieces, if they are one unbroken listing.
+    pub(super) fn whole(mut self) -> Result<Vec<Vec<Listed>>, Odd> {
         if matches!(self.0[0].next, Next::Ended) {
             // From the beginning to the end: it needs no other.
-            return Ok(self.0.swap_remove(0).seen);
+            return Ok(vec![self.0.swap_remove(0).seen]);
         }
         self.0.sort_by(|a, b| a.after.cmp(&b.after));
-        // Growing, it would for a moment be there twice.
-        let mut all: Vec<Listed> = Vec::with_capacity(self.0.iter().map(|run| run.seen.len()).sum());
+        let mut all = Vec::with_capacity(self.0.len());
         let mut runs = self.0.into_iter();
         let Some(mut before) = runs.next() else { return Err(Odd) };
         for mut run in runs {
@@ -257,7 +256,7 @@ impl Runs {
             if !joins(&before.next, &beyond, &run.seen) {
                 return Err(Odd);
             }
-            all.append(&mut before.seen);
+            all.push(before.seen);
             // What either has seen; of a key that both have, one version.
             if !beyond.is_empty() {
                 run.seen.extend(beyond);
@@ -266,7 +265,7 @@ impl Runs {
             }
             before = run;
         }
-        all.append(&mut before.seen);
+        all.push(before.seen);
         if matches!(before.next, Next::Ended) { Ok(all) } else { Err(Odd) }
     }
 }
@@ -401,7 +400,7 @@ mod tests {
             }
             change(store);
         }
-        Ok(runs.whole()?.into_iter().map(|object| object.key).collect())
+        Ok(runs.whole()?.into_iter().flatten().map(|object| object.key).collect())
     }
 
     fn key() -> impl Strategy<Value = String> {
@@ -497,7 +496,7 @@ mod tests {
                 runs.names(asked, &found);
             }
         }
-        assert!(runs.whole().unwrap().iter().map(|object| &object.key).eq(&store.keys));
+        assert!(runs.whole().unwrap().iter().flatten().map(|object| &object.key).eq(&store.keys));
         (count.0, count.1, rounds)
     }
 

@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::bucket::Bucket;
 use super::error::{Error, Kind};
-use super::list::{From, Listed, MOST_BYTES, Marks, Page};
+use super::list::{From, Listing, MOST_BYTES, Marks, Page};
 use super::runs::{Ask, AskNames, Runs};
 
 /// Requests at once. A page is up to half a megabyte while it is read.
@@ -35,14 +35,14 @@ impl Bucket {
         start: &str,
         marks: impl Future<Output = Marks>,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<Listed>, Error> {
+    ) -> Result<Listing, Error> {
         if !self.learnt().lists_narrowly() {
             if let Some(all) = self.in_runs(start, marks, progress).await? {
                 return Ok(all);
             }
             self.learnt().narrow_listings.store(true, Ordering::Relaxed);
         }
-        self.list(start, progress).await
+        self.list(start, progress).await.map(Listing::from)
     }
 
     /// `None`: what came does not fit together.
@@ -51,7 +51,7 @@ impl Bucket {
         start: &str,
         marks: impl Future<Output = Marks>,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Option<Vec<Listed>>, Error> {
+    ) -> Result<Option<Listing>, Error> {
         let (mut marks, mut are_marked, mut count) = (pin!(marks), false, 0);
         let mut runs = Runs::new(start);
         let mut under_way = FuturesUnordered::new();
@@ -92,12 +92,14 @@ impl Bucket {
             }
         }
         drop(under_way);
-        let Ok(mut all) = runs.whole() else { return Ok(None) };
-        if all.iter().fold(0u64, |sum, object| sum.saturating_add(object.size)) > MOST_BYTES {
+        let Ok(mut pieces) = runs.whole() else { return Ok(None) };
+        if pieces.iter().flatten().fold(0u64, |sum, object| sum.saturating_add(object.size)) > MOST_BYTES {
             return Ok(None);
         }
-        all.retain(|object| !object.key.is_empty() || object.size > 0);
-        Ok(Some(all))
+        for piece in &mut pieces {
+            piece.retain(|object| !object.key.is_empty() || object.size > 0);
+        }
+        Ok(Some(Listing::of_pieces(pieces)))
     }
 
     async fn run_errand(&self, start: &str, errand: Errand) -> Came {
