@@ -15,7 +15,7 @@ use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
 use crate::local::lock::now;
 use crate::local::scan::{Ignored, Recalled, Scan, Walk, scan};
-use crate::local::state::{self, LastRun, Loaded, State};
+use crate::local::state::{self, Known, LastRun, Loaded, State};
 use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
@@ -128,7 +128,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         manifest_unreadable: published.unreadable,
         torn: published.torn,
         // Journals of a first run that died before it saved name no mount; they lie in this one.
-        owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(&state, published.vanished),
+        owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(ask, &state, published.vanished),
         base_is_of_this_mount,
         umask: umask(),
         filter,
@@ -202,10 +202,10 @@ pub(super) fn read_view(ask: &Ask, filter: &Filter, state: &State, listing: List
     view
 }
 
-/// True when a run sent something and could not publish it, or what was published is gone.
-fn owes(state: &State, vanished: bool) -> bool {
-    (vanished && !state.entries.is_empty())
-        || state.owed && state.entries.iter().any(|(_, known)| known.base.is_some() && known.base != known.published)
+/// True when a run sent something where this one reaches and could not publish it, or what was published is gone.
+fn owes(ask: &Ask, state: &State, vanished: bool) -> bool {
+    let is_owed = |(path, known): &(RelPath, Known)| known.base.is_some() && known.base != known.published && ask.reaches(path);
+    (vanished && !state.entries.is_empty()) || state.owed && state.entries.iter().any(is_owed)
 }
 
 fn keys_too_long(ends: &Ends, local: &[(RelPath, Local)]) -> Vec<Problem> {

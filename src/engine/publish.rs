@@ -181,23 +181,31 @@ fn replace(tree: &mut Tree, entries: Tree) {
     }
 }
 
-/// Of what no mount can hold together, what the bucket has stays: what holds something is no empty directory any more, no link, and no file
-/// that the bucket has lost; and nothing lies below a file or link. Where the bucket has neither, both stay published.
+/// Of what no mount can hold together, what this run put in the place of something else stays: what holds something is no empty directory any
+/// more, no link, and no file that the bucket has lost; and nothing lies below a file or link. Where it put neither, both stay published, as
+/// they do out of scope and where two hosts differ: to leave something out tells every mount that it was removed.
 fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     let view = &work.sight.view;
-    let is_there = |path: &RelPath| work.done.contains_key(path) || find(&view.entries, path.as_str()).is_some();
-    let is_lost = |path: &RelPath| view.vanished.binary_search(path).is_ok() && !work.done.contains_key(path);
+    let is_done = |path: &RelPath| work.done.contains_key(path);
+    let is_there = |path: &RelPath| is_done(path) || find(&view.entries, path.as_str()).is_some();
+    let is_lost = |path: &RelPath| view.vanished.binary_search(path).is_ok() && !is_done(path);
+    let is_torn = |path: &RelPath| work.sight.torn.binary_search(path).is_ok();
+    let gives_way = |(path, entry): &&(RelPath, Arc<Entry>)| {
+        let travels = work.sight.filter_has(path, entry.kind == Kind::Dir);
+        entry.file().is_none() && travels && !is_there(path) && !is_torn(path)
+    };
     let mut gone: Vec<RelPath> = Vec::new();
     for (path, entry) in with_something_below(tree, tree).into_iter().map(|at| &tree[at]) {
         let below = below(tree, path.as_str());
         let became_a_directory = match entry.kind {
-            Kind::Dir | Kind::Link(_) => below.iter().any(|(path, _)| is_there(path)),
+            Kind::Dir => below.iter().any(|(path, _)| is_there(path)),
+            Kind::Link(_) => !is_torn(path) && below.iter().any(|(path, _)| is_done(path)),
             Kind::File(_) => is_lost(path),
         };
         if became_a_directory {
             gone.push(path.clone());
-        } else if entry.kind != Kind::Dir && is_there(path) {
-            gone.extend(below.iter().filter(|(path, entry)| entry.file().is_none() && !is_there(path)).map(|(path, _)| path.clone()));
+        } else if entry.kind != Kind::Dir && is_done(path) {
+            gone.extend(below.iter().filter(gives_way).map(|(path, _)| path.clone()));
         }
     }
     if !gone.is_empty() {

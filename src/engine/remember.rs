@@ -205,7 +205,8 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         state.known.push((made.name.clone(), made.header.parents.clone()));
         state.known.sort();
         state.newest = Some(made.header.clone());
-        state.owed = false;
+        // What a narrowed run has not seen is as it was before.
+        state.owed &= !work.ask.is_whole();
     } else if work.changed_bucket() {
         state.owed = true;
     }

@@ -9,7 +9,7 @@ use super::report::{Complete, FailureKind, Proof, Report};
 use super::run::Work;
 use super::{Error, Sight, blocking};
 use crate::digest::{Digests, ETag};
-use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
+use crate::entry::{Entry, InOrder, Kind, Local, Stamp, below, find};
 use crate::event::{Event, Verb};
 use crate::local::scan::{Recalled, Scan, Walk, scan};
 use crate::path::RelPath;
@@ -124,7 +124,7 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
                 }
             }
             (None, None) => {
-                let absent = work.sight.bucket(path.as_str()).is_none() && !is_occupied(closing, path);
+                let absent = work.sight.bucket(path.as_str()).is_none() && !is_occupied(work, closing, path);
                 late.push(new(Guard::Absent, absent));
             }
             (None, Some(before)) if before.stamp != local.stamp || is_another(&before.entry, &local.entry) => {
@@ -141,11 +141,14 @@ fn is_another(before: &Entry, now: &Entry) -> bool {
     if before.file().is_some() && now.file().is_some() { false } else { before != now }
 }
 
-/// True when the bucket lists something at a path, above it or below it.
-fn is_occupied(closing: &Closing, path: &RelPath) -> bool {
-    let is_listed = |key: &str| closing.listing.find(key).is_some();
+/// True when the bucket has something at a path, above it or below it: an object that is listed now, or what only a manifest carries.
+fn is_occupied(work: &Work<'_>, closing: &Closing, path: &RelPath) -> bool {
+    let bucket = &work.sight.view.entries;
+    let is_listed =
+        |key: &str| closing.listing.find(key).is_some() || find(bucket, key).is_some_and(|remote| remote.entry.kind != Kind::Dir);
     let start = format!("{}/", path.as_str());
-    let below = closing.listing.after(&start).is_some_and(|object| object.key.starts_with(&start));
+    let below =
+        closing.listing.after(&start).is_some_and(|object| object.key.starts_with(&start)) || !below(bucket, path.as_str()).is_empty();
     is_listed(path.as_str()) || path.ancestors().any(is_listed) || below
 }
 

@@ -52,17 +52,17 @@ impl Listing {
     /// The object with this key.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<&Listed> {
-        self.from(|listed| listed < key).filter(|object| object.key == key)
+        self.first(|listed| listed < key).filter(|object| object.key == key)
     }
 
     /// The first object whose key comes after this.
     #[must_use]
     pub fn after(&self, key: &str) -> Option<&Listed> {
-        self.from(|listed| listed <= key)
+        self.first(|listed| listed <= key)
     }
 
     /// The first object that does not come before a point.
-    fn from(&self, is_before: impl Fn(&str) -> bool) -> Option<&Listed> {
+    fn first(&self, is_before: impl Fn(&str) -> bool) -> Option<&Listed> {
         let is_before = |object: &Listed| is_before(&object.key);
         let piece = self.pieces.get(self.pieces.partition_point(|piece| piece.last().is_some_and(is_before)))?;
         piece.get(piece.partition_point(is_before))

@@ -244,3 +244,16 @@ fn a_file_that_vanishes_after_it_was_sent_stays_in_the_bucket() {
     assert_eq!(s3.keys(), ["data/a", "data/b"]);
     counts(&upload(&s3, &mount).run().expect(0), 0, 0);
 }
+
+/// What only the manifest tells of is in the bucket too: nothing that appears later is sent over it.
+#[test]
+fn what_appears_where_a_published_link_is_waits_for_the_next_run() {
+    for (published, late) in [("d/x", "d"), ("d", "d/x")] {
+        let (s3, a, b) = (S3::start(), Mount::new(), Mount::new());
+        b.link(published, "target");
+        upload(&s3, &b).run().expect(0);
+        a.write("z", "z");
+        let ran = while_sending(&s3, &a, "z", &mut [&mut || _ = a.link(late, "elsewhere")]);
+        assert_eq!((ran.expect(3).counts().as_str(), late), ("uploaded=1 failed=1 kept=1", late));
+    }
+}

@@ -357,3 +357,21 @@ fn a_download_of_foreign_objects_leaves_nothing_to_publish() {
     two.a("upload --yes").expect(0);
     assert_eq!(two.manifests().len(), 1);
 }
+
+/// A run that is narrowed to something else publishes, and what was not published before is still owed.
+#[test]
+fn a_narrowed_upload_does_not_forget_what_could_not_be_published() {
+    let two = Two::agreed(&[("keep", "k")]);
+    two.a.write("b", "b").mode("b", 0o755);
+    two.s3.faults().push(Rule { key_contains: Some("manifests/".into()), ..Rule::once("PutObject", Action::Status(403, "AccessDenied")) });
+    two.a("upload --yes").expect(4);
+    two.a.write("keep", "newer");
+    two.a("upload --yes keep").expect(0);
+    let before = two.manifests().len();
+    two.a("upload --yes keep").expect(0);
+    assert_eq!(two.manifests().len(), before, "nothing is owed there");
+    two.a("upload --yes").expect(0);
+    let fresh = Mount::new();
+    Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+    assert_eq!(fresh.tree(), two.a.tree());
+}

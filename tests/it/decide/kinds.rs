@@ -1,5 +1,8 @@
 //! "Kinds": a file, a link or an empty directory in the place of another.
 
+use std::fs;
+use std::path::Path;
+
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::two::Two;
@@ -203,6 +206,44 @@ fn what_was_published_below_a_link_is_forgotten() {
     let fresh = Mount::new();
     assert_eq!(Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes --json").run().expect(0).counts(), "downloaded=2");
     assert_eq!(fresh.tree(), two.a.tree());
+}
+
+/// What another tool's object hides is not removed: when the object goes, it is there again, and no `--delete` reaches it.
+#[test]
+fn a_link_that_an_object_hides_for_a_while_is_not_removed() {
+    for (link, object) in [("d/y", "d"), ("d", "d/x")] {
+        let two = Two::empty();
+        two.b.link(link, "keep").write("keep", "k");
+        two.b("upload --yes").expect(0);
+        let c = Mount::new();
+        Cmd::lsync(&c).on(&two.s3.store).args("download --yes").run().expect(0);
+        two.s3.put(object, "by mistake");
+        two.a("download --yes").expect(0);
+        two.a.write("other", "o");
+        two.a("upload --yes").expect(0);
+        two.remove_object(object);
+        // The object has vanished: that is told.
+        let ran = Cmd::lsync(&c).on(&two.s3.store).args("download --yes --delete --json").run().expect(3);
+        assert_eq!(ran.counts(), "downloaded=1 unchanged=2 problems=1", "{link}");
+        let fresh = Mount::new();
+        Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run();
+        assert_eq!(fs::read_link(fresh.path(link)).expect("a link"), Path::new("keep"), "{link}");
+    }
+}
+
+/// What a run leaves out stays published, whatever it puts above: no download takes it for removed and says complete.
+#[test]
+fn a_link_above_what_is_left_out_removes_nothing() {
+    let two = Two::empty();
+    two.b.link("d/x", "t").write("keep", "k");
+    two.b("upload --yes").expect(0);
+    two.a.link("d", "keep");
+    two.a("upload --yes --exclude d/x").expect(0);
+    let fresh = Mount::new();
+    for mount in [&two.b, &fresh] {
+        let ran = Cmd::lsync(mount).on(&two.s3.store).args("download --yes --delete").run().expect(3);
+        assert!(ran.says("d/x: a link"), "{}", ran.stdout);
+    }
 }
 
 /// A directory that was filled in between is not published any more: it goes with what it held.
