@@ -75,8 +75,8 @@ pub struct View {
     pub left_out: Vec<RelPath>,
 }
 
-/// Reads a listing. `remembered` is asked once per key, `published` gives all manifest entries in path order, and
-/// `scope` says whether a path is in scope, by filter and by the run's PATHs.
+/// Reads a listing. `remembered` is asked once per key, `published` gives all manifest entries in path order, and `scope` says whether a
+/// path is in scope, by filter and by the run's PATHs.
 pub fn read<'a>(
     listing: Listing,
     remembered: &dyn Fn(&str) -> Remembered<'a>,

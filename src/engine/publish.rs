@@ -181,9 +181,9 @@ fn replace(tree: &mut Tree, entries: Tree) {
     }
 }
 
-/// Of what no mount can hold together, what this run put in the place of something else stays: what holds something is no empty directory any
-/// more, no link, and no file that the bucket has lost; and nothing lies below a file or link. Where it put neither, both stay published, as
-/// they do out of scope and where two hosts differ: to leave something out tells every mount that it was removed.
+/// Of what no mount can hold together, what this run put in the place of something else stays: what holds something is no empty directory
+/// any more, no link, and no file that the bucket has lost; and nothing lies below a file or link. Where it put neither, both stay
+/// published, as they do out of scope and where two hosts differ: to leave something out tells every mount that it was removed.
 fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     let view = &work.sight.view;
     let is_done = |path: &RelPath| work.done.contains_key(path);

@@ -16,8 +16,8 @@ pub struct Listed {
     pub last_modified: Nanos,
 }
 
-/// Objects sorted by key, each key once. In pieces, as they came: to join the pieces of a million objects is to hold them twice for a moment,
-/// and a piece can go as soon as it is read.
+/// Objects sorted by key, each key once. In pieces, as they came: to join the pieces of a million objects is to hold them twice for a
+/// moment, and a piece can go as soon as it is read.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// One after the other, none of them empty.
@@ -94,7 +94,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_searched_as_if_they_were_one(keys in prop::collection::btree_set("[a-c]{0,3}", 0..20), cuts in prop::collection::vec(0..20_usize, 0..6), asked in "[a-c]{0,3}") {
+        fn pieces_are_searched_as_if_they_were_one(
+            keys in prop::collection::btree_set("[a-c]{0,3}", 0..20),
+            cuts in prop::collection::vec(0..20_usize, 0..6),
+            asked in "[a-c]{0,3}",
+        ) {
             let objects: Vec<Listed> =
                 keys.iter().map(|key| Listed { key: key.clone(), size: 1, etag: ETag::parse("e"), last_modified: 0 }).collect();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(objects.len())).chain([0, objects.len()]).collect();

@@ -1,5 +1,5 @@
-//! Vectors of 256 bits, eight messages in one, for processors with AVX2; while one waits for its result, a second goes on. `pulp` knows whether
-//! the processor has them, and makes calling them safe.
+//! Vectors of 256 bits, eight messages in one, for processors with AVX2; while one waits for its result, a second goes on. `pulp` knows
+//! whether the processor has them, and makes calling them safe.
 
 use std::arch::x86_64::__m256i;
 
