@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lsync::sandbox::{Action, Options, Recorded, Rule, Server};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 
 use crate::Failure;
 
@@ -24,8 +22,8 @@ const TICKS: f64 = 100.0;
 /// A server with one empty bucket in a directory of its own, which goes with it.
 pub(crate) struct Store {
     server: Option<Server>,
-    stop: watch::Sender<()>,
-    threads: Vec<JoinHandle<()>>,
+    /// Serves until dropped.
+    _runtime: Runtime,
     dir: PathBuf,
 }
 
@@ -42,7 +40,7 @@ pub(crate) struct Asked {
 }
 
 impl Store {
-    /// Starts it, with a thread for each processor and one that accepts connections.
+    /// Starts it.
     pub(crate) fn start(dir: &Path) -> Result<Store, Failure> {
         let options = Options {
             dir: dir.to_owned(),
@@ -52,19 +50,11 @@ impl Store {
             buckets: vec![BUCKET.to_owned()],
             durable: false,
         };
-        let (stop, stopped) = watch::channel(());
-        let processors = std::thread::available_parallelism()?.get();
-        let runtime = || Builder::new_current_thread().enable_all().build();
-        let workers = std::iter::repeat_with(runtime).take(processors).collect::<Result<Vec<Runtime>, _>>()?;
-        let door = runtime()?;
-        let handles = workers.iter().map(|worker| worker.handle().clone()).collect();
-        let server = door.block_on(Server::start_on(options, handles))?;
-        let threads = workers.into_iter().chain([door]).map(|runtime| {
-            let mut stopped = stopped.clone();
-            // An error means that the store is gone: that is the end too.
-            std::thread::spawn(move || drop(runtime.block_on(stopped.changed())))
-        });
-        Ok(Store { server: Some(server), stop, threads: threads.collect(), dir: dir.to_owned() })
+        // As many threads as processors, and whichever is free goes on with a connection that has something to read: were each connection a
+        // certain thread's, it would depend on chance whether a client's two are served side by side.
+        let runtime = Builder::new_multi_thread().worker_threads(std::thread::available_parallelism()?.get()).enable_all().build()?;
+        let server = runtime.block_on(Server::start(options))?;
+        Ok(Store { server: Some(server), _runtime: runtime, dir: dir.to_owned() })
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -93,10 +83,6 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.server = None;
-        let _ = self.stop.send(());
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
         // What stays is swept by the next run.
         let _ = fs::remove_dir_all(&self.dir);
     }

@@ -15,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use s3s::StdError;
 use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -35,16 +34,14 @@ pub(super) struct Door {
     pub(super) events: Arc<Events>,
 }
 
-/// Serves until told to stop (or until the sender is gone), then closes every connection. The runtimes take connections in turn; where
-/// there are none, this one takes them all.
-pub(super) async fn serve(door: Door, listener: TcpListener, runtimes: Vec<Handle>, mut stop: oneshot::Receiver<()>) {
+/// Serves until told to stop (or until the sender is gone), then closes every connection.
+pub(super) async fn serve(door: Door, listener: TcpListener, mut stop: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
-    let mut turns = runtimes.iter().cycle();
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            accepted = listener.accept() => match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => { connections.spawn_on(door.clone().connection(stream), turns.next().unwrap_or(&Handle::current())); }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => { connections.spawn(door.clone().connection(stream)); }
                 // Out of descriptors, most likely: others have to close first.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
             },
@@ -55,9 +52,7 @@ pub(super) async fn serve(door: Door, listener: TcpListener, runtimes: Vec<Handl
 }
 
 impl Door {
-    async fn connection(self, stream: std::net::TcpStream) {
-        // Belongs to this runtime from here on. An error means that the client is gone.
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
+    async fn connection(self, stream: TcpStream) {
         // Without this, answers wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let reset = Arc::new(AtomicBool::new(false));

@@ -41,7 +41,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -97,12 +96,6 @@ impl Server {
     /// Opens the directory, listens and serves on the current tokio runtime, which needs its I/O and time drivers. An error when the
     /// address is not loopback or not free, when another server uses the directory, or when what is stored there cannot be read.
     pub async fn start(options: Options) -> io::Result<Server> {
-        Server::start_on(options, Vec::new()).await
-    }
-
-    /// The same, and these runtimes serve the connections in turn, each on its own threads: for measurements, where one thread would be
-    /// what is measured.
-    pub async fn start_on(options: Options, runtimes: Vec<Handle>) -> io::Result<Server> {
         if !options.address.ip().is_loopback() {
             let message = format!("{} is not a loopback address; the sandbox is not made for a network", options.address);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -115,7 +108,7 @@ impl Server {
         builder.set_auth(api::OneUser { access_key_id: options.access_key_id, secret_access_key: options.secret_access_key.into() });
         let door = door::Door { service: builder.build(), log: Arc::clone(&log), faults: Arc::clone(&faults), events: Arc::clone(&events) };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(door::serve(door, listener, runtimes, stopped));
+        let task = tokio::spawn(door::serve(door, listener, stopped));
         Ok(Server { address, store, log, faults, events, running: Some((stop, task)) })
     }
 

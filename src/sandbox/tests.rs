@@ -312,21 +312,3 @@ async fn the_secret_is_not_shown_and_the_network_is_not_served() {
     assert!(!format!("{options:?}").contains("telling"));
     assert_eq!(Server::start(options).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
-
-#[tokio::test]
-async fn connections_can_be_served_on_other_threads() {
-    let (dir, worker) = (tempfile::tempdir().unwrap(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
-    let (handle, (stop, stopped)) = (worker.handle().clone(), oneshot::channel::<()>());
-    let thread = std::thread::spawn(move || drop(worker.block_on(stopped)));
-    let server = Server::start_on(options(dir.path()), vec![handle]).await.unwrap();
-    let client = client_as(&server, "key", "not telling");
-    let served = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&served);
-    server.events().listen(move |_, _| lock(&note).push(std::thread::current().id()));
-    let bench = Bench { dir, server, client };
-    bench.put("a", b"x").await;
-    assert_eq!((bench.get("a").await.as_str(), lock(&served).as_slice()), ("x", [thread.thread().id(); 4].as_slice()));
-    bench.server.stop().await;
-    drop(stop);
-    thread.join().unwrap();
-}
