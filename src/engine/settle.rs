@@ -12,7 +12,7 @@ use crate::digest::{Digests, ETag};
 use crate::entry::{Entry, InOrder, Kind, Local, Stamp, below, find};
 use crate::event::{Event, Verb};
 use crate::local::scan::{Recalled, Scan, Walk, scan};
-use crate::path::RelPath;
+use crate::path::{RESERVED, RelPath, Shown};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::remote::list::{Listed, Listing};
@@ -106,7 +106,7 @@ pub(super) fn late(work: &Work<'_>, closing: &Closing) -> Vec<Late> {
     let mut late = Vec::new();
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
-        if !work.sight.filter_has(path, local.entry.kind == Kind::Dir) || left_alone.contains(path) {
+        if !work.sight.filter_has(path, local.entry.kind == Kind::Dir) || left_alone.has(path) {
             continue;
         }
         let new = |guard, may_send| Late { path: path.clone(), entry: local.entry.clone(), stamp: local.stamp, guard, may_send };
@@ -153,12 +153,28 @@ fn is_occupied(work: &Work<'_>, closing: &Closing, path: &RelPath) -> bool {
 }
 
 /// Items that the plan keeps as they are, or that failed: the report has them already.
-fn left_alone(work: &Work<'_>) -> HashSet<RelPath> {
+fn left_alone(work: &Work<'_>) -> LeftAlone {
     let plan = work.plan;
     let kept = [&plan.protected, &plan.conflicts, &plan.unknown].into_iter().flatten().map(|k| &k.path);
-    let problems = plan.problems.iter().filter_map(|p| p.path.as_ref());
+    let problems = |below: bool| plan.problems.iter().filter(move |p| p.below || !below).filter_map(|p| p.path.as_ref());
     let failures = work.report.failures.iter().map(|f| &f.path);
-    kept.chain(problems).chain(failures).cloned().collect()
+    LeftAlone {
+        at: kept.chain(problems(false)).chain(failures).cloned().collect(),
+        above: problems(true).map(|path| path.as_str().to_owned()).collect(),
+    }
+}
+
+/// Paths that are left alone.
+struct LeftAlone {
+    at: HashSet<RelPath>,
+    /// Those below which everything is.
+    above: HashSet<String>,
+}
+
+impl LeftAlone {
+    fn has(&self, path: &RelPath) -> bool {
+        self.at.contains(path) || !self.above.is_empty() && path.ancestors().any(|dir| self.above.contains(dir))
+    }
 }
 
 fn is_as_sent(now: &Local, sent: Option<&Entry>, stamp: Option<Stamp>, opening: Option<&Local>) -> bool {
@@ -190,7 +206,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     let left_alone = left_alone(work);
     for (path, local) in &closing.local {
         // Rules that came or went during the run count from the next one on.
-        if left_alone.contains(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
+        if left_alone.has(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
             continue;
         }
         // Where only permission bits were published, the object is the one that was there.
@@ -243,6 +259,22 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     Some(proofs)
 }
 
+/// An object that is somebody's and that readers would take for what the bucket holds, instead of what this run put or recorded at a path
+/// or beside it.
+fn in_its_place<'a>(closing: &'a Closing, path: &RelPath, kind: &Kind) -> Option<&'a str> {
+    let marker = format!("{}/", path.as_str());
+    let below = || {
+        let next = closing.listing.after(&marker).filter(|object| object.key.starts_with(&marker));
+        next.filter(|object| object.key.split('/').all(|segment| segment != RESERVED))
+    };
+    let object = match kind {
+        Kind::File(_) => below(),
+        Kind::Link(_) => listed(closing, path).or_else(|| closing.listing.find(&marker)).or_else(below),
+        Kind::Dir => listed(closing, path),
+    };
+    object.map(|object| object.key.as_str())
+}
+
 fn same_object(closing: &Closing, path: &RelPath, etag: Option<&ETag>, size: u64) -> bool {
     match (listed(closing, path), etag) {
         (Some(object), Some(etag)) => object.etag == *etag && object.size == size,
@@ -264,11 +296,10 @@ async fn check_sent(
     entry: &Entry,
     nonce: Option<&str>,
 ) -> Result<(Proof, Option<ETag>), Verdict> {
-    let Some(file) = entry.file() else {
-        // An object at the path of a link or directory is somebody's, and readers take it for what the bucket holds.
-        let foreign = listed(closing, path).is_some();
-        return if foreign { Err(Verdict::Item("another program put an object there".into())) } else { Ok((Proof::Strong, None)) };
-    };
+    if let Some(key) = in_its_place(closing, path, &entry.kind) {
+        return Err(Verdict::Item(format!("another program put an object there ({})", Shown(key))));
+    }
+    let Some(file) = entry.file() else { return Ok((Proof::Strong, None)) };
     let Some(object) = listed(closing, path) else {
         return Err(Verdict::Item("the bucket does not list it although it took it".into()));
     };
