@@ -106,6 +106,7 @@ fn decisions(criterion: &mut Criterion, tree: &Tree) {
     let nothing_changed = Input {
         local: &local,
         bucket: &bucket,
+        idle_markers: &[],
         base: &base,
         vanished: &[],
         removed: &|_| false,

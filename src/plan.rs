@@ -5,6 +5,7 @@
 mod build;
 mod clash;
 mod folding;
+mod found;
 mod input;
 
 pub use build::build;

@@ -55,6 +55,8 @@ pub struct Remembered<'a> {
 pub struct View {
     /// In scope, sorted by path.
     pub entries: Vec<(RelPath, Remote)>,
+    /// Empty objects `x/` in scope that stand for nothing beside an object `x` or something below `x`, with their ETags, sorted by path.
+    pub idle_markers: Vec<(RelPath, ETag)>,
     /// Keys that cannot be paths.
     pub problems: Vec<Problem>,
     /// Files in scope that a manifest has and the listing lacks, sorted.
@@ -102,10 +104,15 @@ pub fn read<'a>(
     if !view.entries.is_sorted_by(|a, b| a.0 < b.0) {
         view.entries.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    view.entries.dedup_by(|later, first| later.0 == first.0 && later.1.entry.file().is_none());
-    drop_markers_of_full_directories(&mut view.entries);
+    let mut idle = Vec::new();
+    view.entries.dedup_by(|later, first| later.0 == first.0 && is_marker(later, &mut idle));
+    set_markers_of_full_directories_apart(&mut view.entries, &mut idle);
     report_files_above_files(&mut view);
-    add_what_only_manifests_carry(&mut view, published, scope);
+    if add_what_only_manifests_carry(&mut view, published, scope) {
+        set_markers_of_full_directories_apart(&mut view.entries, &mut idle);
+    }
+    idle.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    view.idle_markers = idle;
     view
 }
 
@@ -240,14 +247,22 @@ fn stand_in(segment: &str) -> Option<RelPath> {
     RelPath::new(&text).ok()
 }
 
-/// `x/` stands for an empty directory only while nothing lies below it.
-fn drop_markers_of_full_directories(entries: &mut Vec<(RelPath, Remote)>) {
+/// `x/` stands for an empty directory only while there is no `x` and nothing below it.
+fn set_markers_of_full_directories_apart(entries: &mut Vec<(RelPath, Remote)>, idle: &mut Vec<(RelPath, ETag)>) {
     let mut full = with_something_below(entries, entries);
-    full.retain(|at| entries[*at].1.entry.kind == Kind::Dir);
+    full.retain(|at| entries[*at].1.marker.is_some());
     let (mut full, mut at) = (full.into_iter().peekable(), 0..);
     if full.peek().is_some() {
-        entries.retain(|_| full.next_if_eq(&at.next().unwrap_or(0)).is_none());
+        entries.retain_mut(|entry| full.next_if_eq(&at.next().unwrap_or(0)).is_none() || !is_marker(entry, idle));
     }
+}
+
+/// Whether an entry is a marker, and then it is idle.
+fn is_marker((path, remote): &mut (RelPath, Remote), idle: &mut Vec<(RelPath, ETag)>) -> bool {
+    let marker = remote.marker.take().map(|etag| (path.clone(), *etag));
+    let is_marker = marker.is_some();
+    idle.extend(marker);
+    is_marker
 }
 
 /// S3 holds `a` and `a/b`; a mount cannot. Neither is touched.
@@ -261,12 +276,12 @@ fn report_files_above_files(view: &mut View) {
     }
 }
 
-/// Links and empty directories, where no object says otherwise; and which files have vanished.
+/// Links and empty directories, where no object says otherwise; and which files have vanished. True when there are any of the former.
 fn add_what_only_manifests_carry<'a>(
     view: &mut View,
     published: &mut dyn Iterator<Item = (&'a RelPath, &'a Arc<Entry>)>,
     scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
-) {
+) -> bool {
     let (mut extra, listed) = (Vec::new(), InOrder::new(&view.entries));
     for (path, entry) in published {
         if listed.find(path.as_str()).is_some() || scope(path, entry.kind == Kind::Dir) != Some(Scope::In) {
@@ -276,17 +291,20 @@ fn add_what_only_manifests_carry<'a>(
             Kind::File(_) => view.vanished.push(path.clone()),
             Kind::Link(_) | Kind::Dir => {
                 let below = !crate::entry::below(&view.entries, path.as_str()).is_empty();
-                let above = path.ancestors().any(|dir| crate::entry::find(&view.entries, dir).is_some());
+                let is_object = |dir| crate::entry::find(&view.entries, dir).is_some_and(|above| above.marker.is_none());
+                let above = path.ancestors().any(is_object);
                 if !below && !above {
                     extra.push((path.clone(), Remote { entry: entry.clone(), last_modified: None, marker: None }));
                 }
             }
         }
     }
-    if !extra.is_empty() {
+    let any = !extra.is_empty();
+    if any {
         view.entries.extend(extra);
         view.entries.sort_by(|a, b| a.0.cmp(&b.0));
     }
+    any
 }
 
 #[cfg(test)]
@@ -346,8 +364,12 @@ mod tests {
 
     #[test]
     fn a_zero_byte_key_with_a_slash_is_an_empty_directory_unless_something_lies_below() {
-        let view = view_of(&[listed("d/", b""), listed("e-f", b"1"), listed("e/", b""), listed("e/f", b"1")], &[]);
-        assert_eq!(names(&view), ["d", "e-f", "e/f"]);
+        let view = view_of(
+            &[listed("d/", b""), listed("e-f", b"1"), listed("e/", b""), listed("e/f", b"1"), listed("f", b"1"), listed("f/", b"")],
+            &[],
+        );
+        assert_eq!(names(&view), ["d", "e-f", "e/f", "f"]);
+        assert_eq!(view.idle_markers, ["e", "f"].map(|at| (path(at), ETag::Hex(digest_one(b"")))));
         assert_eq!(view.entries[0].1.entry.kind, Kind::Dir);
         assert!(view.problems.is_empty());
     }
@@ -370,6 +392,15 @@ mod tests {
         assert_eq!(names(&view), ["d", "full/x", "l", "now-a-file"]);
         assert_eq!(view.vanished, [path("gone")]);
         assert!(view.entries[3].1.entry.file().is_some());
+    }
+
+    #[test]
+    fn what_only_manifests_carry_fills_the_directory_of_a_marker() {
+        let link = Entry { kind: Kind::Link("t".into()), mode: None };
+        let view =
+            view_of(&[listed("d/", b""), listed("e", b"1"), listed("l/", b"")], &["d/l", "e/l", "l"].map(|at| (path(at), link.clone())));
+        assert_eq!(names(&view), ["d/l", "e", "l"]);
+        assert_eq!((view.entries[2].1.entry.kind.clone(), view.idle_markers.len()), (Kind::Dir, 1));
     }
 
     #[test]

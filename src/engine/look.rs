@@ -111,7 +111,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
     problems.extend(blank_keys(ends, &local, &view));
-    problems.extend(files_over_ignored_objects(&view, &local));
+    problems.extend(leaves_over_ignored_objects(&view, &local));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
@@ -243,8 +243,8 @@ fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Probl
         .collect()
 }
 
-/// A file of the mount at whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
-fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
+/// A file or link of the mount below whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
+fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
     if view.left_out.is_empty() {
         return Vec::new();
     }
@@ -253,16 +253,16 @@ fn files_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Pr
         let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());
         view.left_out.get(at).filter(|ignored| ignored.as_str().starts_with(&start))
     };
-    let files = local.iter().filter(|(_, local)| local.stamp.is_some());
-    files
-        .filter_map(|(path, _)| Some((path, covered(path)?)))
-        .map(|(path, ignored)| Problem {
+    let leaves = local.iter().filter(|(_, local)| local.entry.kind != Kind::Dir);
+    leaves
+        .filter_map(|(path, local)| Some((path, local.entry.kind_name(), covered(path)?)))
+        .map(|(path, kind, ignored)| Problem {
             name: path.as_str().to_owned(),
             path: Some(path.clone()),
             below: true,
             side: Side::Bucket,
             why: format!(
-                "it is a file here, and the bucket holds objects below it that the patterns ignore ({ignored}); remove those first"
+                "it is a {kind} here, and the bucket holds objects below it that the patterns ignore ({ignored}); remove those first"
             ),
             exclude: Some(exclude_line(path.as_str())),
         })
@@ -334,6 +334,7 @@ impl Sight {
         let input = Input {
             local: &self.local,
             bucket: &self.view.entries,
+            idle_markers: &self.view.idle_markers,
             base: &base,
             vanished: &self.view.vanished,
             removed: &removed,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clash::{self, Verdict};
+use super::found;
 use super::input::{Input, Spoilt};
 use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
@@ -227,6 +228,7 @@ impl Builder<'_, '_> {
             return;
         }
         let destination = if self.upload() { at.triple().bucket } else { at.triple().local };
+        let found = if self.upload() { found::with_markers(self.input.idle_markers, at.path, source, found) } else { found };
         self.plan.transfers.push(Transfer {
             path: at.path.clone(),
             source: source.clone(),
@@ -241,7 +243,7 @@ impl Builder<'_, '_> {
     }
 
     fn found(&self, at: &Seen<'_>) -> Found {
-        if self.upload() { at.bucket.map_or(Found::Nothing, found_in_bucket) } else { at.local.map_or(Found::Nothing, found_in_mount) }
+        if self.upload() { at.bucket.map_or(Found::Nothing, found::in_bucket) } else { at.local.map_or(Found::Nothing, found::in_mount) }
     }
 
     /// Directories that are empty at the source, and at the destination once the removals are done: they travel after all. A mount keeps
@@ -362,21 +364,6 @@ fn same_kind(at: &Seen<'_>) -> bool {
     at.local.map(|l| l.entry.kind_name()) == at.bucket.map(|r| r.entry.kind_name())
 }
 
-fn found_in_bucket(remote: &Remote) -> Found {
-    match remote.object() {
-        Some((etag, size)) => Found::Object { etag: etag.clone(), size, marker: remote.entry.kind == Kind::Dir },
-        None => Found::Recorded,
-    }
-}
-
-fn found_in_mount(local: &Local) -> Found {
-    match (&local.entry.kind, local.stamp) {
-        (Kind::File(_), Some(stamp)) => Found::File(stamp),
-        (Kind::Link(target), _) => Found::Link(target.clone()),
-        (Kind::File(_) | Kind::Dir, _) => Found::EmptyDir,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{MaxDelete, Refusal};
@@ -443,6 +430,7 @@ mod tests {
             let input = Input {
                 local: &local,
                 bucket: &bucket,
+                idle_markers: &[],
                 base: &base,
                 vanished: &self.vanished.iter().map(|path| RelPath::new(path).unwrap()).collect::<Vec<_>>(),
                 removed: &|path| self.removed.contains(&path.as_str()),

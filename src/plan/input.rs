@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use crate::digest::ETag;
 use crate::entry::{Entry, Local};
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
@@ -14,6 +15,8 @@ pub struct Input<'a> {
     pub local: &'a [(RelPath, Local)],
     /// The bucket now.
     pub bucket: &'a [(RelPath, Remote)],
+    /// Objects of the bucket at the path with a `/` behind, which say nothing beside what is at the path or below: they make room with it.
+    pub idle_markers: &'a [(RelPath, ETag)],
     /// When both sides last agreed.
     pub base: &'a [(RelPath, &'a Entry)],
     /// Files that a manifest has and the bucket lacks.
@@ -34,6 +37,15 @@ pub struct Input<'a> {
     pub torn: &'a [RelPath],
     /// The umask, which tells what permission bits a download gives an object that has none.
     pub umask: u32,
+}
+
+impl<'a> Input<'a> {
+    /// What has vanished from the bucket at a path or below it.
+    pub(super) fn vanished_from(&self, root: &RelPath) -> impl Iterator<Item = &'a RelPath> {
+        let from = self.vanished.partition_point(|path| path < root);
+        let near = self.vanished[from..].iter().take_while(move |path| path.as_str().starts_with(root.as_str()));
+        near.filter(move |path| path.is_at_or_below(root.as_str()))
+    }
 }
 
 /// Where problems lie, and what holds no bytes: asked for every path, so kept in order.
@@ -123,6 +135,7 @@ mod tests {
         let input = Input {
             local: &[],
             bucket: &[],
+            idle_markers: &[],
             base: &[],
             vanished: &[],
             removed: &|_| false,

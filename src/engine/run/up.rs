@@ -87,7 +87,7 @@ impl Work<'_> {
     /// whether that was told already.
     async fn make_room(&mut self) -> HashMap<RelPath, bool> {
         let mut blocked = HashMap::new();
-        let mut cleared: BTreeMap<RelPath, bool> = BTreeMap::new();
+        let mut cleared: BTreeMap<String, bool> = BTreeMap::new();
         for transfer in &self.plan.transfers {
             let to_file = transfer.source.file().is_some();
             let makes_room = !matches!(&transfer.found, Found::Nothing | Found::Recorded | Found::Object { marker: false, .. }) || !to_file;
@@ -107,7 +107,7 @@ impl Work<'_> {
                 _ => Vec::new(),
             };
             for (path, found) in in_the_way {
-                let gone = match cleared.get(&path) {
+                let gone = match cleared.get(&key_of(&path, &found)) {
                     Some(gone) => *gone,
                     None if self.is_ending() => false,
                     None => {
@@ -125,7 +125,7 @@ impl Work<'_> {
                         } else if path != transfer.path {
                             self.done.insert(path.clone(), Done::removed());
                         }
-                        cleared.insert(path, ok);
+                        cleared.insert(key_of(&path, &found), ok);
                         ok
                     }
                 };
@@ -154,8 +154,8 @@ impl Work<'_> {
     }
 
     async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
-        let Found::Object { etag, size, marker } = found else { return self.is_gone(path).await };
-        let key = if *marker { format!("{}/", path.as_str()) } else { path.as_str().to_owned() };
+        let Found::Object { etag, size, .. } = found else { return self.is_gone(path).await };
+        let key = key_of(path, found);
         let guard = Guard::Is(etag.clone(), *size);
         let Err(broken) = self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent) else { return Ok(()) };
         match guard_as_answered(self.ends, &key, &guard, &broken).await {
@@ -363,4 +363,10 @@ impl Work<'_> {
         }
         None
     }
+}
+
+/// The key of what was found at a path.
+fn key_of(path: &RelPath, found: &Found) -> String {
+    let behind = if matches!(found, Found::Object { marker: true, .. }) { "/" } else { "" };
+    format!("{}{behind}", path.as_str())
 }

@@ -278,6 +278,61 @@ fn a_marker_of_another_tool_is_an_empty_directory() {
     assert!(two.b.path("made").is_dir());
 }
 
+/// Markers of full directories stand for nothing, and for empty directories as soon as the rest is gone: they make room too.
+#[test]
+fn markers_of_another_tool_do_not_outlive_what_they_stood_beside() {
+    let two = Two::empty();
+    for key in ["d/", "d/x", "d/e/", "d/e/x", "f/", "f/g/", "f/g/h", "twin", "twin/", "keep"] {
+        two.s3.put(key, if key.ends_with('/') { "" } else { key });
+    }
+    two.a("download --yes").expect(0);
+    two.b("download --yes").expect(0);
+    swap(&two.a, "d", |mount| _ = mount.link("d", "keep"));
+    swap(&two.a, "f", |mount| _ = mount.write("f", "a file now"));
+    swap(&two.a, "twin", |mount| _ = mount.link("twin", "keep"));
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.s3.keys(), ["f", "keep"]);
+    two.b("download --yes").expect(0);
+    let fresh = Mount::new();
+    Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+    assert_eq!((fresh.tree(), two.b.tree()), (two.a.tree(), two.a.tree()));
+    assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=4");
+}
+
+/// A link is no less in the way of what lies below it than a file is.
+#[test]
+fn a_link_does_not_go_above_objects_that_are_left_out() {
+    let two = Two::agreed(&[("d/x", "x"), ("e", "e")]);
+    two.s3.put("d/__pycache__/x.pyc", "compiled");
+    swap(&two.a, "d", |mount| _ = mount.link("d", "e"));
+    let ran = two.a("upload --yes").expect(3);
+    assert!(ran.says("d: it is a link here, and the bucket holds objects below it that the patterns ignore"), "{}", ran.stdout);
+    assert_eq!(two.s3.keys(), ["d/__pycache__/x.pyc", "d/x", "e"]);
+}
+
+/// What no mount can hold is told once, and nothing of it is said to have changed meanwhile.
+#[test]
+fn what_lies_below_an_object_is_left_alone_without_another_word() {
+    let two = Two::agreed(&[("e/z", "z")]);
+    two.s3.put("e", "an object above").put("e/z", "another");
+    two.a.write("new", "n");
+    assert_eq!(two.a("upload --yes --json").expect(3).counts(), "uploaded=1 problems=1");
+}
+
+/// "Kept and reported": the mount's copy of what the bucket lost makes no room for what another tool put above it.
+#[test]
+fn the_last_copy_makes_no_room_for_an_object_above_it() {
+    let two = Two::agreed(&[("d/x", "x"), ("d/y", "y"), ("keep", "k")]);
+    two.remove_object("d/x");
+    two.remove_object("d/y");
+    two.s3.put("d", "an object now");
+    assert_eq!(two.b("download --yes --json").expect(6).counts(), "unchanged=1 conflicts=3");
+    assert_eq!((two.b.text("d/x"), two.b.text("d/y")), ("x".into(), "y".into()));
+    two.b("download --yes --overwrite").expect(0);
+    assert_eq!(two.b.text("d"), "an object now");
+    assert_eq!(two.b.trash().len(), 2);
+}
+
 /// An empty directory that something ignored has come into is not missing, and nothing fails over it.
 #[test]
 fn a_directory_with_nothing_but_ignored_files_is_there() {

@@ -28,6 +28,9 @@ enum Step {
     Remove(usize, &'static str),
     Chmod(usize, &'static str, u32),
     Put(&'static str),
+    /// Another tool's marker of a directory.
+    Mark(&'static str),
+    Unmark(&'static str),
     Delete(&'static str),
     Run(Run),
 }
@@ -45,6 +48,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (who(), path(), prop::sample::select(&[0o600, 0o640, 0o755][..])).prop_map(|(who, path, mode)| Step::Chmod(who, path, mode)),
         2 => path().prop_map(Step::Put),
         1 => path().prop_map(Step::Delete),
+        2 => path().prop_map(Step::Mark),
+        1 => path().prop_map(Step::Unmark),
         7 => run,
     ];
     prop::collection::vec(step, 6..28)
@@ -76,7 +81,8 @@ fn in_mount(mount: &Mount) -> Places {
 }
 
 fn in_bucket(bench: &Bench) -> Places {
-    bench.s3.keys().into_iter().map(|key| (key.clone(), String::from_utf8(bench.s3.content(&key)).expect("text"))).collect()
+    let files = bench.s3.keys().into_iter().filter(|key| !key.ends_with('/'));
+    files.map(|key| (key.clone(), String::from_utf8(bench.s3.content(&key)).expect("text"))).collect()
 }
 
 /// Every content that is anywhere: in the mounts, the bucket, the trashes and the history.
@@ -139,7 +145,9 @@ fn complete_is_complete(report: &Report, run: &Run, local: &Places, objects: &Pl
 async fn ends(bench: &mut Bench) {
     // Keys that no mount can hold together are another tool's business.
     let keys = bench.s3.keys();
-    for key in keys.iter().filter(|key| keys.iter().any(|other| other.starts_with(&format!("{key}/")))) {
+    let has_below =
+        |key: &String| keys.iter().any(|other| other.strip_prefix(key).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/')));
+    for key in keys.iter().filter(|key| has_below(key)) {
         bench.s3.remove(&bench.s3.store.bucket, key).expect("the bucket is there");
     }
     // An upload of nothing is refused.
@@ -182,6 +190,8 @@ fn story(steps: &[Step]) {
                 }
                 Step::Remove(..) | Step::Chmod(..) => {}
                 Step::Put(path) => drop(bench.s3.put(path, format!("content {at:04}"))),
+                Step::Mark(path) => drop(bench.s3.put(&format!("{path}/"), "")),
+                Step::Unmark(path) => drop(bench.s3.remove(&bench.s3.store.bucket, &format!("{path}/"))),
                 Step::Delete(path) => drop(bench.s3.remove(&bench.s3.store.bucket, path)),
                 Step::Run(run) => run_one(&bench, run, &mut agreed[run.who]).await,
             }
