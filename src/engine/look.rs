@@ -243,7 +243,8 @@ fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Probl
         .collect()
 }
 
-/// A file or link of the mount below whose path the bucket has objects that the patterns leave out: they stay, so it cannot go there.
+/// A file of the mount, or a link that is not published yet, below whose path the bucket has objects that the patterns leave out: they
+/// stay, so it cannot go there.
 fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
     if view.left_out.is_empty() {
         return Vec::new();
@@ -253,7 +254,9 @@ fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<P
         let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());
         view.left_out.get(at).filter(|ignored| ignored.as_str().starts_with(&start))
     };
-    let leaves = local.iter().filter(|(_, local)| local.entry.kind != Kind::Dir);
+    let is_link = |entry: &Entry| matches!(entry.kind, Kind::Link(_));
+    let is_published = |path: &RelPath| find(&view.entries, path.as_str()).is_some_and(|remote| is_link(&remote.entry));
+    let leaves = local.iter().filter(|(path, local)| local.stamp.is_some() || is_link(&local.entry) && !is_published(path));
     leaves
         .filter_map(|(path, local)| Some((path, local.entry.kind_name(), covered(path)?)))
         .map(|(path, kind, ignored)| Problem {

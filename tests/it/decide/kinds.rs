@@ -310,6 +310,17 @@ fn a_link_does_not_go_above_objects_that_are_left_out() {
     assert_eq!(two.s3.keys(), ["d/__pycache__/x.pyc", "d/x", "e"]);
 }
 
+/// What comes below a link later, and is left out everywhere, is nothing to it.
+#[test]
+fn a_link_that_was_there_first_stays() {
+    let two = Two::agreed(&[("e", "e")]);
+    two.a.link("d", "e");
+    two.share();
+    two.s3.put("d/__pycache__/x.pyc", "compiled");
+    two.a("upload --yes").expect(0);
+    two.b("download --yes").expect(0);
+}
+
 /// What no mount can hold is told once, and nothing of it is said to have changed meanwhile.
 #[test]
 fn what_lies_below_an_object_is_left_alone_without_another_word() {
