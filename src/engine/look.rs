@@ -111,7 +111,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
     problems.extend(blank_keys(ends, &local, &view));
-    problems.extend(leaves_over_ignored_objects(&view, &local));
+    problems.extend(leaves_over_ignored_objects(&view, &local, &state));
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
@@ -243,9 +243,9 @@ fn blank_keys(ends: &Ends, local: &[(RelPath, Local)], view: &View) -> Vec<Probl
         .collect()
 }
 
-/// A file of the mount, or a link that is not published yet, below whose path the bucket has objects that the patterns leave out: they
+/// A file of the mount, or a link that is new, below whose path the bucket has objects that the patterns leave out: they
 /// stay, so it cannot go there.
-fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<Problem> {
+fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)], state: &State) -> Vec<Problem> {
     if view.left_out.is_empty() {
         return Vec::new();
     }
@@ -254,9 +254,10 @@ fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)]) -> Vec<P
         let at = view.left_out.partition_point(|ignored| ignored.as_str() < start.as_str());
         view.left_out.get(at).filter(|ignored| ignored.as_str().starts_with(&start))
     };
-    let is_link = |entry: &Entry| matches!(entry.kind, Kind::Link(_));
-    let is_published = |path: &RelPath| find(&view.entries, path.as_str()).is_some_and(|remote| is_link(&remote.entry));
-    let leaves = local.iter().filter(|(path, local)| local.stamp.is_some() || is_link(&local.entry) && !is_published(path));
+    let is_link = |entry: &Arc<Entry>| matches!(entry.kind, Kind::Link(_));
+    let was_link = |known: &Known| known.base.iter().chain(&known.published).any(is_link);
+    let is_new_link = |path: &RelPath, local: &Local| is_link(&local.entry) && !find(&state.entries, path.as_str()).is_some_and(was_link);
+    let leaves = local.iter().filter(|(path, local)| local.stamp.is_some() || is_new_link(path, local));
     leaves
         .filter_map(|(path, local)| Some((path, local.entry.kind_name(), covered(path)?)))
         .map(|(path, kind, ignored)| Problem {

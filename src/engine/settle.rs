@@ -12,7 +12,7 @@ use crate::digest::{Digests, ETag};
 use crate::entry::{Entry, InOrder, Kind, Local, Stamp, below, find};
 use crate::event::{Event, Verb};
 use crate::local::scan::{Recalled, Scan, Walk, scan};
-use crate::path::{RESERVED, RelPath, Shown};
+use crate::path::{RelPath, Shown};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::remote::list::{Listed, Listing};
@@ -261,15 +261,19 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
 
 /// An object that is somebody's and that readers would take for what the bucket holds, instead of what this run put or recorded at a path
 /// or beside it.
-fn in_its_place<'a>(closing: &'a Closing, path: &RelPath, kind: &Kind) -> Option<&'a str> {
+fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind: &Kind) -> Option<&'a str> {
     let marker = format!("{}/", path.as_str());
+    let travels = |object: &&Listed| {
+        let text = object.key.strip_suffix('/').filter(|_| object.size == 0);
+        RelPath::new(text.unwrap_or(&object.key)).is_ok_and(|path| work.sight.filter_has(&path, text.is_some()))
+    };
     let below = || {
-        let next = closing.listing.after(&marker).filter(|object| object.key.starts_with(&marker));
-        next.filter(|object| object.key.split('/').all(|segment| segment != RESERVED))
+        let all = std::iter::successors(closing.listing.after(&marker), |object| closing.listing.after(&object.key));
+        all.take_while(|object| object.key.starts_with(&marker)).find(travels)
     };
     let object = match kind {
         Kind::File(_) => below(),
-        Kind::Link(_) => listed(closing, path).or_else(|| closing.listing.find(&marker)).or_else(below),
+        Kind::Link(_) => listed(closing, path).or_else(|| closing.listing.find(&marker).filter(travels)).or_else(below),
         Kind::Dir => listed(closing, path),
     };
     object.map(|object| object.key.as_str())
@@ -296,7 +300,7 @@ async fn check_sent(
     entry: &Entry,
     nonce: Option<&str>,
 ) -> Result<(Proof, Option<ETag>), Verdict> {
-    if let Some(key) = in_its_place(closing, path, &entry.kind) {
+    if let Some(key) = in_its_place(work, closing, path, &entry.kind) {
         return Err(Verdict::Item(format!("another program put an object there ({})", Shown(key))));
     }
     let Some(file) = entry.file() else { return Ok((Proof::Strong, None)) };

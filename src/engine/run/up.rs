@@ -122,7 +122,7 @@ impl Work<'_> {
                             if path != transfer.path || matches!(why, NotSent::Run(_)) {
                                 self.item_not_done(&path, Verb::Delete, 0, why);
                             }
-                        } else if path != transfer.path {
+                        } else if path != transfer.path && !self.is_idle_marker(&path, &found) {
                             self.done.insert(path.clone(), Done::removed());
                         }
                         cleared.insert(key_of(&path, &found), ok);
@@ -130,11 +130,19 @@ impl Work<'_> {
                     }
                 };
                 if !gone {
+                    // What is left stays: nothing comes in its place.
                     blocked.insert(transfer.path.clone(), false);
+                    break;
                 }
             }
         }
         blocked
+    }
+
+    /// A marker beside what the bucket holds at the path or below: that it goes says nothing about the path.
+    fn is_idle_marker(&self, path: &RelPath, found: &Found) -> bool {
+        let stands = || self.sight.bucket(path.as_str()).is_some_and(|remote| remote.marker.is_some());
+        matches!(found, Found::Object { marker: true, .. }) && !stands()
     }
 
     /// The mount still holds what the plan saw there: nothing is removed for the sake of something that is gone.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use lsync::sandbox::{Action, Rule};
+
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
 use crate::support::two::Two;
@@ -299,6 +301,27 @@ fn markers_of_another_tool_do_not_outlive_what_they_stood_beside() {
     assert_eq!(two.a("upload --yes --json").expect(0).counts(), "unchanged=4");
 }
 
+/// A marker that went says nothing about the object beside it, which stays when it could not be removed; and nothing more is removed then.
+#[test]
+fn a_marker_that_went_does_not_stand_for_the_object_beside_it() {
+    let two = Two::agreed(&[("d/e", "content"), ("d/f", "f"), ("keep", "k")]);
+    two.s3.put("d/e/", "");
+    swap(&two.a, "d", |mount| _ = mount.link("d", "keep"));
+    two.a.write("new", "n");
+    let refused = Rule::once("DeleteObject", Action::Status(412, "PreconditionFailed"));
+    two.s3.faults().push(Rule { key_contains: Some("d/".into()), skip: 1, times: 9, ..refused });
+    two.a("upload --yes").expect(3);
+    two.s3.faults().clear();
+    assert_eq!(two.s3.keys(), ["d/e", "d/f", "keep", "new"]);
+    two.remove_object("d/e");
+    two.remove_object("d/f");
+    two.b("download --yes --delete --max-delete 100%");
+    assert_eq!((two.b.text("d/e"), two.b.text("d/f")), ("content".into(), "f".into()));
+    two.s3.put("d/e", "content").put("d/f", "f");
+    two.a("upload --yes").expect(0);
+    assert_eq!(two.s3.keys(), ["keep", "new"]);
+}
+
 /// A link is no less in the way of what lies below it than a file is.
 #[test]
 fn a_link_does_not_go_above_objects_that_are_left_out() {
@@ -338,6 +361,7 @@ fn the_last_copy_makes_no_room_for_an_object_above_it() {
     two.remove_object("d/y");
     two.s3.put("d", "an object now");
     assert_eq!(two.b("download --yes --json").expect(6).counts(), "unchanged=1 conflicts=3");
+    assert_eq!(two.a("upload --yes --json").expect(6).counts(), "unchanged=1 conflicts=3", "the bucket has neither of them");
     assert_eq!((two.b.text("d/x"), two.b.text("d/y")), ("x".into(), "y".into()));
     two.b("download --yes --overwrite").expect(0);
     assert_eq!(two.b.text("d"), "an object now");
