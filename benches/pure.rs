@@ -71,6 +71,7 @@ fn manifests(criterion: &mut Criterion, tree: &Tree) {
         command: "upload".into(),
         time: 0,
         scope: Vec::new(),
+        torn: Vec::new(),
         files: FILES as u64,
         bytes: 4096 * FILES as u64,
     };

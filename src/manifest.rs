@@ -94,6 +94,10 @@ pub struct Header {
     pub time: i64,
     /// The paths that the run was narrowed to; empty for a whole run.
     pub scope: Vec<String>,
+    /// Paths of links, empty directories and permission bits that heads before gave differently, and that no upload has settled since:
+    /// the entry is the newest head's, and nothing is agreed on. Left out when empty; text that is no path is passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub torn: Vec<String>,
     /// How many files, and their bytes: what a confirmation screen shows without reading the entries.
     pub files: u64,
     /// Content bytes of all files.
@@ -285,6 +289,7 @@ mod tests {
                 command: "upload".into(),
                 time: 1_700_000_000_000_000_000,
                 scope: vec![],
+                torn: vec![],
                 files: 1,
                 bytes: 3,
             },

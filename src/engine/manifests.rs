@@ -68,21 +68,27 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
         if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
             let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
             let tree;
+            let told = found.iter().flat_map(|(_, manifest)| torn_before(&manifest.header)).collect();
             (tree, torn) = merge(ends, ask, state, found, objects).await?;
+            torn = [torn, told].concat();
             if let Some(header) = header {
                 // Only a manifest of the base's generation or later tells what was removed.
                 let later = !rolled_back && generation >= state.generation;
                 take_over(state, &header.lineage, tree, later);
                 state.newest = Some(header);
             }
-            for path in &torn {
-                // Nothing is agreed on where two hosts differ.
-                if let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) {
-                    state.entries[at].1.base = None;
-                }
-            }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);
+        }
+    } else if let Some(header) = &state.newest {
+        torn = torn_before(header).collect();
+    }
+    torn.sort_unstable();
+    torn.dedup();
+    for path in &torn {
+        // Nothing is agreed on where two hosts differ.
+        if let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) {
+            state.entries[at].1.base = None;
         }
     }
     let vanished = read.is_empty() && !state.heads.is_empty();
@@ -96,6 +102,11 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
     }
     let problems = damaged.iter().map(unusable).collect();
     Ok(Published { heads: read, newest: state.newest.clone(), unreadable, vanished, torn, problems })
+}
+
+/// What a manifest says that nobody has settled yet.
+fn torn_before(header: &Header) -> impl Iterator<Item = RelPath> + '_ {
+    header.torn.iter().filter_map(|path| RelPath::new(path).ok())
 }
 
 /// True when a head that was folded in is not listed any more, no listed manifest follows it, and it was not pruned (pruning takes the

@@ -32,12 +32,14 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         lsync: "manifest".into(),
         v: manifest::FORMAT,
         lineage,
-        parents: parents(work),
+        // A difference that is not settled is told by name: to leave its head unfollowed would let that head say again what is removed since.
+        parents: work.sight.heads.clone(),
         host: host_name(),
         operation: work.operation.clone(),
         command: work.plan.direction.verb().into(),
         time: now(),
         scope: work.ask.paths.iter().map(|p| p.as_str().to_owned()).collect(),
+        torn: still_torn(work, &tree),
         files,
         bytes,
     };
@@ -108,11 +110,10 @@ async fn read_back(work: &Work<'_>, key: &str, body_bytes: usize, md5: Md5) -> R
     Ok(Back::Another)
 }
 
-/// The heads that this publication follows. While something that two hosts published differently is not settled, only the newest, whose
-/// entries the tree has: the others stay heads, and the difference stays to be seen.
-fn parents(work: &Work<'_>) -> Vec<Name> {
-    let settled = work.sight.torn.iter().all(|path| work.done.contains_key(path));
-    if settled { work.sight.heads.clone() } else { work.sight.heads.iter().max().cloned().into_iter().collect() }
+/// What heads gave differently and this run has not settled.
+fn still_torn(work: &Work<'_>, tree: &Tree) -> Vec<String> {
+    let open = work.sight.torn.iter().filter(|path| !work.done.contains_key(*path) && find(tree, path.as_str()).is_some());
+    open.map(|path| path.as_str().to_owned()).collect()
 }
 
 async fn manifest_names(work: &Work<'_>) -> Result<Vec<Name>, Error> {

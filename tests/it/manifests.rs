@@ -177,6 +177,39 @@ fn what_two_instances_changed_differently_is_a_conflict_that_either_can_settle()
     assert_eq!(std::fs::read_link(two.b.path("l")).expect("a link").to_str(), Some("of-a"));
 }
 
+/// What is removed on purpose while such a difference is open stays removed, whichever of the two had published it; and what is open
+/// stays open until an upload settles it.
+#[test]
+fn what_is_removed_while_two_instances_differ_is_not_named_again() {
+    let two = Two::agreed(&[("x", "x"), ("y", "y")]);
+    two.a.link("l", "x").link("m", "x");
+    two.share();
+    two.a.remove("l").link("l", "of-a").remove("m").link("m", "of-a").write("na", "a");
+    two.a("upload --yes").expect(0);
+    let of_a = two.manifests().pop().expect("it published");
+    two.b.remove("l").link("l", "of-b").remove("m").link("m", "of-b").write("nb", "b");
+    without(&two, &of_a, || two.b("upload --yes").expect(0));
+    two.a("download --yes").expect(6);
+    two.a.remove("na").remove("nb").write("x", "next");
+    assert_eq!(two.a("upload --yes --delete --json").expect(6).counts(), "uploaded=1 deleted=2 unchanged=1 conflicts=2");
+    assert_eq!(head(&two).header.torn, ["l", "m"]);
+    for args in ["upload --yes --json", "download --yes --json"] {
+        assert_eq!(two.a(args).expect(6).counts(), "unchanged=2 conflicts=2", "{args}");
+    }
+    assert_eq!(two.b("download --yes --delete --json").expect(6).counts(), "downloaded=1 deleted=1 unchanged=1 conflicts=2");
+    // One of the two alone: the other stays open.
+    two.a("upload --yes --overwrite l").expect(0);
+    assert_eq!(head(&two).header.torn, ["m"]);
+    two.b("download --yes --overwrite l").expect(0);
+    assert_eq!(two.b("upload --yes --json").expect(6).counts(), "unchanged=3 conflicts=1");
+    two.b("upload --yes --overwrite").expect(0);
+    assert!(head(&two).header.torn.is_empty());
+    let fresh = Mount::new();
+    Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+    two.a("download --yes --overwrite").expect(0);
+    assert_eq!((two.a.tree(), two.b.tree()), (fresh.tree(), fresh.tree()));
+}
+
 /// The same on a mount that has neither: nothing there could be published, so one is brought first.
 #[test]
 fn what_two_instances_changed_differently_can_be_settled_from_a_third_that_has_neither() {
