@@ -130,8 +130,7 @@ fn read_object<'a>(
     remembered: &dyn Fn(&str) -> Remembered<'a>,
     scope: &dyn Fn(&RelPath, bool) -> Option<Scope>,
 ) {
-    let marker = object.key.ends_with('/') && object.size == 0;
-    let text = if marker { &object.key[..object.key.len() - 1] } else { &object.key };
+    let (text, marker) = object.names();
     let known = remembered(text);
     let path = match known.path.map_or_else(|| RelPath::new(text), |path| Ok(path.clone())) {
         Ok(path) => path,

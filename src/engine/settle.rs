@@ -1,6 +1,6 @@
 //! The closing verification: whether everything in scope is on the other side, and how sure that is. The only maker of [`Complete`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::ready;
 use std::sync::Arc;
 
@@ -204,6 +204,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     let mut proofs = Proofs::default();
     let mut checks: Vec<&RelPath> = Vec::new();
     let left_alone = left_alone(work);
+    let come = come_in_place(work, closing);
     for (path, local) in &closing.local {
         // Rules that came or went during the run count from the next one on.
         if left_alone.has(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
@@ -217,7 +218,9 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
                 }
             }
             None => {
-                if let Some(remote) = work.sight.bucket(path.as_str()) {
+                if let Some(key) = come.get(path) {
+                    work.fail(path, FailureKind::Stale, another_program(key));
+                } else if let Some(remote) = work.sight.bucket(path.as_str()) {
                     let proof = proof_of_same(&local.entry, &remote.entry);
                     match same_object(closing, path, remote.entry.file().and_then(|f| f.etag.as_ref()), local.entry.bytes()) {
                         true => proofs.add(proof, local.entry.bytes()),
@@ -263,10 +266,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
 /// or beside it.
 fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind: &Kind) -> Option<&'a str> {
     let marker = format!("{}/", path.as_str());
-    let travels = |object: &&Listed| {
-        let text = object.key.strip_suffix('/').filter(|_| object.size == 0);
-        RelPath::new(text.unwrap_or(&object.key)).is_ok_and(|path| work.sight.filter_has(&path, text.is_some()))
-    };
+    let travels = |object: &&Listed| travelling(work, object).is_some();
     let below = || {
         let all = std::iter::successors(closing.listing.after(&marker), |object| closing.listing.after(&object.key));
         all.take_while(|object| object.key.starts_with(&marker)).find(travels)
@@ -277,6 +277,39 @@ fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind:
         Kind::Dir => listed(closing, path),
     };
     object.map(|object| object.key.as_str())
+}
+
+/// The same of files and links that this run found in the bucket and left as they are: by their paths, the keys of what has come since the
+/// opening look below them, or as a marker beside a link.
+fn come_in_place<'a>(work: &Work<'_>, closing: &'a Closing) -> BTreeMap<RelPath, &'a str> {
+    let (known, markers) = (InOrder::new(&work.sight.view.entries), &work.sight.view.idle_markers);
+    let mut found = BTreeMap::new();
+    for object in closing.listing.iter() {
+        let (text, is_marker) = object.names();
+        let was_there = known.find(text).is_some_and(|(_, remote)| !is_marker || remote.marker.is_some());
+        if was_there || is_marker && find(markers, text).is_some() {
+            continue;
+        }
+        let Some(path) = travelling(work, object).filter(|path| !work.done.contains_key(path)) else { continue };
+        let beside = is_marker.then_some(path.as_str());
+        for at in path.ancestors().chain(beside) {
+            let stands = find(&closing.local, at).map(|local| &local.entry.kind);
+            if matches!((stands, at == path.as_str()), (Some(Kind::Link(_)), _) | (Some(Kind::File(_)), false)) {
+                found.extend(RelPath::new(at).map(|at| (at, object.key.as_str())));
+            }
+        }
+    }
+    found
+}
+
+/// The path that an object stands for, where it travels.
+fn travelling(work: &Work<'_>, object: &Listed) -> Option<RelPath> {
+    let (text, is_marker) = object.names();
+    RelPath::new(text).ok().filter(|path| work.sight.filter_has(path, is_marker))
+}
+
+fn another_program(key: &str) -> String {
+    format!("another program put an object there ({})", Shown(key))
 }
 
 fn same_object(closing: &Closing, path: &RelPath, etag: Option<&ETag>, size: u64) -> bool {
@@ -301,7 +334,7 @@ async fn check_sent(
     nonce: Option<&str>,
 ) -> Result<(Proof, Option<ETag>), Verdict> {
     if let Some(key) = in_its_place(work, closing, path, &entry.kind) {
-        return Err(Verdict::Item(format!("another program put an object there ({})", Shown(key))));
+        return Err(Verdict::Item(another_program(key)));
     }
     let Some(file) = entry.file() else { return Ok((Proof::Strong, None)) };
     let Some(object) = listed(closing, path) else {

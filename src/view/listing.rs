@@ -16,6 +16,15 @@ pub struct Listed {
     pub last_modified: Nanos,
 }
 
+impl Listed {
+    /// The text of the path that it stands for, and whether it is the marker of a directory: empty, with a `/` behind.
+    #[must_use]
+    pub fn names(&self) -> (&str, bool) {
+        let marked = self.key.strip_suffix('/').filter(|_| self.size == 0);
+        (marked.unwrap_or(&self.key), marked.is_some())
+    }
+}
+
 /// Objects sorted by key, each key once. In pieces, as they came: to join the pieces of a million objects is to hold them twice for a
 /// moment, and a piece can go as soon as it is read.
 #[derive(Clone, Debug, Default)]

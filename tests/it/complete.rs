@@ -63,6 +63,24 @@ fn an_unchanged_object_that_vanishes_during_the_run_is_not_complete() {
     assert_eq!(mount.text("a/b"), "abc");
 }
 
+/// What was there all along is not blamed for it: a marker beside a file, and what patterns leave out below a link.
+#[test]
+fn an_object_that_comes_below_an_unchanged_file_or_link_is_not_complete() {
+    let come = ["f/x", "l/x", "l/", "f/e/"];
+    for key in come {
+        let (s3, mount) = (S3::start(), Mount::with(&[("f", "abc"), ("g", "g"), (".syncignore", "*.tmp\n")]));
+        mount.link("l", "f").link("m", "g");
+        upload(&s3, &mount).run().expect(0);
+        s3.put("g/", "").put("m/o.tmp", "o");
+        mount.write("new", "new");
+        let ran = at_the_closing_listing(&s3, &mount, || _ = s3.put(key, "").keys()).expect(3);
+        let stands = &key[..1];
+        incomplete(&ran, &format!("{stands}: another program put an object there ({key})"));
+        assert_eq!(ran.last_line(), "incomplete: 1 failed");
+        assert_eq!(ran.stderr.matches("another program").count(), 1, "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_closing_listing_that_is_refused_is_not_complete_and_what_was_sent_is_remembered() {
     let (s3, mount) = (S3::start(), Mount::with(&[("a", "abc")]));
