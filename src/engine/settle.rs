@@ -205,9 +205,12 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
     let mut checks: Vec<&RelPath> = Vec::new();
     let left_alone = left_alone(work);
     let come = come_in_place(work, closing);
+    for (path, key) in come.iter().filter(|(path, _)| !left_alone.has(path)) {
+        work.fail(path, FailureKind::Stale, another_program(key));
+    }
     for (path, local) in &closing.local {
         // Rules that came or went during the run count from the next one on.
-        if left_alone.has(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
+        if come.contains_key(path) || left_alone.has(path) || !work.sight.filter_has(path, local.entry.kind == Kind::Dir) {
             continue;
         }
         // Where only permission bits were published, the object is the one that was there.
@@ -218,9 +221,7 @@ pub(super) async fn judge(work: &mut Work<'_>, closing: &Closing, late: Vec<Late
                 }
             }
             None => {
-                if let Some(key) = come.get(path) {
-                    work.fail(path, FailureKind::Stale, another_program(key));
-                } else if let Some(remote) = work.sight.bucket(path.as_str()) {
+                if let Some(remote) = work.sight.bucket(path.as_str()) {
                     let proof = proof_of_same(&local.entry, &remote.entry);
                     match same_object(closing, path, remote.entry.file().and_then(|f| f.etag.as_ref()), local.entry.bytes()) {
                         true => proofs.add(proof, local.entry.bytes()),
@@ -279,8 +280,8 @@ fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind:
     object.map(|object| object.key.as_str())
 }
 
-/// The same of files and links that this run found in the bucket and left as they are: by their paths, the keys of what has come since the
-/// opening look below them, or as a marker beside a link.
+/// What has come into the bucket since the opening look and stands where the mount has something else: below a file or link, as a marker
+/// beside a link, or as an object in the place of a directory. By the paths in the mount, the keys.
 fn come_in_place<'a>(work: &Work<'_>, closing: &'a Closing) -> BTreeMap<RelPath, &'a str> {
     let (known, markers) = (InOrder::new(&work.sight.view.entries), &work.sight.view.idle_markers);
     let mut found = BTreeMap::new();
@@ -297,6 +298,9 @@ fn come_in_place<'a>(work: &Work<'_>, closing: &'a Closing) -> BTreeMap<RelPath,
             if matches!((stands, at == path.as_str()), (Some(Kind::Link(_)), _) | (Some(Kind::File(_)), false)) {
                 found.extend(RelPath::new(at).map(|at| (at, object.key.as_str())));
             }
+        }
+        if !is_marker && !below(&closing.local, text).is_empty() {
+            found.insert(path, &object.key);
         }
     }
     found
