@@ -108,7 +108,7 @@ impl Builder<'_, '_> {
             stands = Standing::Same;
         }
         let upload = self.upload();
-        if self.input.torn.binary_search(at.path).is_ok() && (upload || !self.choices.overwrite) {
+        if self.input.torn.binary_search(at.path).is_ok() && (upload || !self.choices.overwrite) && !self.fills(at) {
             // An upload settles it by publishing what the mount has; a download takes what the newest head has.
             if self.choices.overwrite && at.local.is_some() {
                 self.transfer(at, Class::OverwriteConflict);
@@ -148,6 +148,14 @@ impl Builder<'_, '_> {
                 }
             }
         }
+    }
+
+    /// True for a directory that is empty on one side and full on the other: nobody can differ about it any more.
+    fn fills(&self, at: &Seen<'_>) -> bool {
+        let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
+        let (ours, theirs) = (at.triple().local, at.triple().bucket);
+        is_dir(ours) && !below(self.input.bucket, at.path.as_str()).is_empty()
+            || is_dir(theirs) && !below(self.input.local, at.path.as_str()).is_empty()
     }
 
     fn same(&mut self, at: &Seen<'_>) {

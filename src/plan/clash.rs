@@ -49,7 +49,11 @@ pub(super) fn judge(input: &Input<'_>, spoilt: &Spoilt<'_>, root: &RelPath, loca
     let (source, destination) = if local_is_source { (local_is_base, bucket_is_base) } else { (bucket_is_base, local_is_base) };
     // All that the destination holds must be proven; that the base had more there loses nothing. What the bucket has lost is nowhere else.
     let is_last = input.vanished_from(root).any(|path| find(input.local, path.as_str()).is_some());
-    if destination.holds_only_base && (local_is_source || !is_last) && !spoilt.reaches(root) {
+    // What two hosts published differently is nobody's to take.
+    let is_torn = input.torn.iter().any(|path| path.is_at_or_below(root.as_str()));
+    if is_torn {
+        Verdict::Both
+    } else if destination.holds_only_base && (local_is_source || !is_last) && !spoilt.reaches(root) {
         Verdict::SourceChanged
     } else if source.holds_only_base && source.holds_all_of_base && !is_last && !spoilt.reaches(root) {
         Verdict::DestinationChanged
