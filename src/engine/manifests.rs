@@ -1,11 +1,11 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
 use std::collections::BTreeSet;
-use std::future::ready;
+use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::listing::{list, remembered};
+use super::heads::{merge, open_in};
 use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Tree};
 use crate::event::Event;
@@ -49,7 +49,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
     // What a readable manifest followed is history.
     damaged.retain(|name| !parents.contains(name));
     let heads: Vec<Name> = state.known.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect();
-    let (mut torn, mut read) = (Vec::new(), heads.clone());
+    let (mut torn, mut read) = (state.newest.as_ref().map(open_in).unwrap_or_default(), heads.clone());
     let rolled_back = is_rolled_back(state);
     if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {
         let mut found: Vec<(Name, Manifest)> = Vec::new();
@@ -67,30 +67,19 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
         read = found.iter().map(|(name, _)| name.clone()).collect();
         if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
             let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
-            let tree;
-            let told = found.iter().flat_map(|(_, manifest)| torn_before(&manifest.header)).collect();
-            (tree, torn) = merge(ends, ask, state, found, objects).await?;
-            torn = [torn, told].concat();
+            let merged = merge(ends, ask, state, found, objects).await?;
+            torn = merged.open;
             if let Some(header) = header {
                 // Only a manifest of the base's generation or later tells what was removed.
                 let later = !rolled_back && generation >= state.generation;
-                take_over(state, &header.lineage, tree, later);
+                take_over(state, &header.lineage, merged.tree, later);
                 state.newest = Some(header);
             }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);
         }
-    } else if let Some(header) = &state.newest {
-        torn = torn_before(header).collect();
     }
-    torn.sort_unstable();
-    torn.dedup();
-    for path in &torn {
-        // Nothing is agreed on where two hosts differ.
-        if let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) {
-            state.entries[at].1.base = None;
-        }
-    }
+    nothing_agreed(state, &torn);
     let vanished = read.is_empty() && !state.heads.is_empty();
     let unreadable = vanished || rolled_back || !damaged.is_empty();
     if rolled_back && !vanished {
@@ -104,9 +93,17 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
     Ok(Published { heads: read, newest: state.newest.clone(), unreadable, vanished, torn, problems })
 }
 
-/// What a manifest says that nobody has settled yet.
-fn torn_before(header: &Header) -> impl Iterator<Item = RelPath> + '_ {
-    header.torn.iter().filter_map(|path| RelPath::new(path).ok())
+/// Where two hosts differ nothing is agreed on; of files that differ in permission bits, those.
+fn nothing_agreed(state: &mut State, torn: &[RelPath]) {
+    for path in torn {
+        let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) else { continue };
+        let known = &mut state.entries[at].1;
+        let is_file = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|entry| entry.file().is_some());
+        match &mut known.base {
+            Some(base) if base.file().is_some() && is_file(&known.published) => Arc::make_mut(base).mode = None,
+            base => *base = None,
+        }
+    }
 }
 
 /// True when a head that was folded in is not listed any more, no listed manifest follows it, and it was not pruned (pruning takes the
@@ -115,56 +112,6 @@ fn is_rolled_back(state: &State) -> bool {
     let oldest = state.known.iter().map(|(name, _)| name.generation).min();
     let follows = |head: &Name| state.known.iter().any(|(name, parents)| name == head || parents.contains(head));
     oldest.is_some_and(|oldest| state.heads.iter().any(|head| !follows(head) && oldest <= head.generation))
-}
-
-/// The heads as one tree, and what they differ in.
-async fn merge(
-    ends: &Ends,
-    ask: &Ask,
-    state: &State,
-    found: Vec<(Name, Manifest)>,
-    objects: &Listing,
-) -> Result<(Tree, Vec<RelPath>), Error> {
-    let trees: Vec<(Name, Tree)> = found.into_iter().map(|(name, manifest)| (name, manifest.entries)).collect();
-    if trees.len() == 1 {
-        return Ok((trees.into_iter().flat_map(|(_, tree)| tree).collect(), Vec::new()));
-    }
-    let all;
-    let objects = if ask.paths.is_empty() {
-        objects
-    } else {
-        // What lies elsewhere decides too.
-        all = list(ends, &Ask { paths: Vec::new(), ..ask.clone() }, ready(remembered(state))).await?;
-        &all
-    };
-    let ancestor = match common_ancestor(&state.known, trees.iter().map(|(name, _)| name)) {
-        Some(name) => fetch(ends, &name).await?.map(|manifest| manifest.entries),
-        None => None,
-    };
-    Ok(manifest::merge(trees, ancestor.as_ref(), &|path, entry| is_listed(objects, path, entry)))
-}
-
-/// The newest listed manifest from which all heads come.
-fn common_ancestor<'a>(known: &[(Name, Vec<Name>)], heads: impl Iterator<Item = &'a Name>) -> Option<Name> {
-    let mut common: Option<BTreeSet<&Name>> = None;
-    for head in heads {
-        let (mut seen, mut todo) = (BTreeSet::new(), vec![head]);
-        while let Some(name) = todo.pop() {
-            for parent in known.iter().filter(|(n, _)| n == name).flat_map(|(_, parents)| parents) {
-                if seen.insert(parent) {
-                    todo.push(parent);
-                }
-            }
-        }
-        common = Some(common.map_or_else(|| seen.clone(), |common| common.intersection(&seen).copied().collect()));
-    }
-    let is_listed = |name: &&Name| known.iter().any(|(listed, _)| listed == *name);
-    common?.into_iter().rev().find(is_listed).cloned()
-}
-
-fn is_listed(objects: &Listing, path: &RelPath, entry: &Entry) -> bool {
-    let Some(object) = objects.find(path.as_str()) else { return false };
-    entry.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag))
 }
 
 fn unusable(name: &Name) -> Problem {
@@ -244,7 +191,8 @@ async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, 
     Ok(newer.map_or(read, Err))
 }
 
-async fn fetch(ends: &Ends, name: &Name) -> Result<Option<Manifest>, Error> {
+/// A whole manifest; `None` when it is gone or damaged.
+pub(super) async fn fetch(ends: &Ends, name: &Name) -> Result<Option<Manifest>, Error> {
     for _ in 0..READS {
         match read(ends, name).await? {
             Some(Ok(manifest)) => return Ok(Some(manifest)),
@@ -305,8 +253,6 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree, later: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::entry::Kind;
 

@@ -14,6 +14,7 @@ mod errands;
 mod examine;
 mod fetch;
 mod hashing;
+mod heads;
 mod here;
 mod lanes;
 mod learn;

@@ -1,9 +1,11 @@
 //! Publishes a manifest: the whole tree as this run leaves it, as a new object, read back; then prunes what is old.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::heads::ancestors;
 use super::run::Work;
 use super::send::random_bits;
 use super::{Error, blocking};
@@ -86,8 +88,10 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
             hint: Some("run the same command again".into()),
         }));
     }
-    prune(work, &listed).await;
     let Manifest { header, entries } = made;
+    if header.torn.is_empty() {
+        prune(work, &listed).await;
+    }
     Ok(Made { name, header, tree: entries })
 }
 
@@ -215,15 +219,15 @@ fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     }
 }
 
-/// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.
+/// Beyond the newest ones, ancestors of every head go; not while something is open, of which they alone have the other version. A failure here costs space and nothing else.
 async fn prune(work: &Work<'_>, listed: &[Name]) {
     let mut names = listed.to_vec();
     names.sort();
     let heads = &work.sight.heads;
-    let known = &work.sight.state.known;
+    let followed: Vec<BTreeSet<&Name>> = heads.iter().map(|head| ancestors(&work.sight.state.known, head)).collect();
     let most = names.len().saturating_sub(KEPT - 1);
     for name in names.into_iter().take(most) {
-        let is_ancestor_of_all = heads.iter().all(|head| descends(known, head, &name));
+        let is_ancestor_of_all = followed.iter().all(|followed| followed.contains(&name));
         if heads.contains(&name) || !is_ancestor_of_all || heads.is_empty() {
             continue;
         }
@@ -232,24 +236,4 @@ async fn prune(work: &Work<'_>, listed: &[Name]) {
             return;
         }
     }
-}
-
-/// True when `old` is reached from `from` by parents. Ancestors beyond what is listed were pruned: the walk ends there, at names older
-/// than everything that it could still reach.
-fn descends(known: &[(Name, Vec<Name>)], from: &Name, old: &Name) -> bool {
-    let mut todo = vec![from];
-    let mut seen = Vec::new();
-    while let Some(name) = todo.pop() {
-        if name == old {
-            return true;
-        }
-        if seen.contains(&name) {
-            continue;
-        }
-        seen.push(name);
-        if let Some((_, parents)) = known.iter().find(|(n, _)| n == name) {
-            todo.extend(parents);
-        }
-    }
-    false
 }

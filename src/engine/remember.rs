@@ -229,8 +229,10 @@ fn take_published(entries: &mut BTreeMap<RelPath, Known>, ours: &State) {
         let known = entries.entry(path.clone()).or_default();
         known.published.clone_from(&from.published);
         known.removed = from.removed;
-        if from.base.is_none() {
-            known.base = None;
+        match (&from.base, &mut known.base) {
+            (None, base) => *base = None,
+            (Some(ours), Some(base)) if ours.mode.is_none() && base.mode.is_some() => Arc::make_mut(base).mode = None,
+            _ => {}
         }
     }
 }
