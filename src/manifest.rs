@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::digest_one;
-use crate::entry::{Entry, Record, Tree, find};
+use crate::entry::{Entry, Kind, Record, Tree, find};
 use crate::path::{Batch, RelPath};
 
 /// The newest format that this version reads and the one that it writes.
@@ -216,7 +216,7 @@ pub fn heads(headers: &[(Name, Header)]) -> Vec<Name> {
 
 /// Several heads read as one tree: for each path the entry whose (etag, size) is listed holds; else what only one of them changed since
 /// their common `ancestor`, where that is known. Links, empty directories and modes that they changed differently are returned apart as
-/// conflicts, and the newest head's stand in the tree.
+/// conflicts, and the newest head's stand in the tree, but for a directory where another head has a link.
 ///
 /// `listed` answers whether a file entry is what the bucket lists now.
 #[must_use]
@@ -251,10 +251,17 @@ fn merge_one(versions: &[Option<&Entry>], was: Option<Option<&Entry>>, listed: &
     // Without an ancestor nobody knows whether a head lacks a path because it removed it.
     let known: Vec<Option<&Entry>> = versions.iter().copied().filter(|version| was.is_some() || version.is_some()).collect();
     let (newest, differ) = changed(&known, was);
-    let holds = if differ { newest.or_else(|| known.iter().copied().flatten().next()) } else { newest };
-    // Files that nothing lists are gone, whichever of them it was.
-    let only_files = known.iter().flatten().all(|entry| entry.file().is_some());
-    (holds.cloned(), differ && !only_files)
+    if known.iter().flatten().all(|entry| entry.file().is_some()) {
+        // Files that nothing lists are gone, whichever of them it was; who set the mode counts where they are what others come from.
+        let modes: Vec<Option<u32>> = known.iter().flatten().map(|entry| entry.mode).collect();
+        let holds = newest.or_else(|| known.iter().copied().flatten().next().filter(|_| differ));
+        let (mode, _) = changed(&modes, was.map(|was| was.and_then(|entry| entry.mode)));
+        return (holds.map(|entry| Entry { mode, ..entry.clone() }), false);
+    }
+    // Of a link and a directory the link: beside it, what comes into the directory is a conflict too.
+    let link = known.iter().copied().flatten().find(|entry| matches!(entry.kind, Kind::Link(_)));
+    let holds = if differ { link.or(newest).or_else(|| known.iter().copied().flatten().next()) } else { newest };
+    (holds.cloned(), differ)
 }
 
 /// The one value that differs from what it `was`, or the newest of several, and whether there are several. `values` are newest first.
@@ -270,7 +277,7 @@ fn changed<T: Clone + PartialEq>(values: &[T], was: Option<T>) -> (T, bool) {
 mod tests {
     use super::*;
     use crate::digest::{Digests, ETag};
-    use crate::entry::{File, Kind};
+    use crate::entry::File;
 
     fn sample() -> Manifest {
         let file = |text: &[u8]| {

@@ -274,7 +274,7 @@ fn leaves_over_ignored_objects(view: &View, local: &[(RelPath, Local)], state: &
 }
 
 /// Objects that stand where a run's PATHs need directories: a listing below the PATHs does not show them.
-async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>, Error> {
+pub(super) async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>, Error> {
     let mut above: Vec<RelPath> = ask.paths.iter().flat_map(RelPath::ancestors).filter_map(|dir| RelPath::new(dir).ok()).collect();
     above.sort();
     above.dedup();

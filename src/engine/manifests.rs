@@ -73,13 +73,18 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
                 // Only a manifest of the base's generation or later tells what was removed.
                 let later = !rolled_back && generation >= state.generation;
                 take_over(state, &header.lineage, merged.tree, later);
-                state.newest = Some(header);
+                // What is open between several heads is remembered with the newest.
+                state.newest = Some(Header { torn: torn.iter().map(|path| path.as_str().to_owned()).collect(), ..header });
             }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);
         }
     }
-    nothing_agreed(state, &torn);
+    for path in &torn {
+        if let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) {
+            nothing_agreed(&mut state.entries[at].1);
+        }
+    }
     let vanished = read.is_empty() && !state.heads.is_empty();
     let unreadable = vanished || rolled_back || !damaged.is_empty();
     if rolled_back && !vanished {
@@ -94,15 +99,11 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
 }
 
 /// Where two hosts differ nothing is agreed on; of files that differ in permission bits, those.
-fn nothing_agreed(state: &mut State, torn: &[RelPath]) {
-    for path in torn {
-        let Ok(at) = state.entries.binary_search_by(|(p, _)| p.cmp(path)) else { continue };
-        let known = &mut state.entries[at].1;
-        let is_file = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|entry| entry.file().is_some());
-        match &mut known.base {
-            Some(base) if base.file().is_some() && is_file(&known.published) => Arc::make_mut(base).mode = None,
-            base => *base = None,
-        }
+pub(super) fn nothing_agreed(known: &mut Known) {
+    let is_file = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|entry| entry.file().is_some());
+    match &mut known.base {
+        Some(base) if base.file().is_some() && is_file(&known.published) => Arc::make_mut(base).mode = None,
+        base => *base = None,
     }
 }
 

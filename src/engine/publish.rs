@@ -18,6 +18,9 @@ use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
 use crate::remote::object::{About, Enforce, Guard, Put};
 use crate::view::Remote;
 
+/// How many manifests stay while something is open between instances: the older ones alone have the other version of it.
+const KEPT_WHILE_OPEN: usize = 10 * KEPT;
+
 /// A manifest that was published and read back.
 pub(super) struct Made {
     pub(super) name: Name,
@@ -89,9 +92,8 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         }));
     }
     let Manifest { header, entries } = made;
-    if header.torn.is_empty() {
-        prune(work, &listed).await;
-    }
+    let kept = if header.torn.is_empty() { KEPT } else { KEPT_WHILE_OPEN };
+    prune(work, &listed, kept).await;
     Ok(Made { name, header, tree: entries })
 }
 
@@ -219,13 +221,13 @@ fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     }
 }
 
-/// Beyond the newest ones, ancestors of every head go; not while something is open, of which they alone have the other version. A failure here costs space and nothing else.
-async fn prune(work: &Work<'_>, listed: &[Name]) {
+/// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.
+async fn prune(work: &Work<'_>, listed: &[Name], kept: usize) {
     let mut names = listed.to_vec();
     names.sort();
     let heads = &work.sight.heads;
     let followed: Vec<BTreeSet<&Name>> = heads.iter().map(|head| ancestors(&work.sight.state.known, head)).collect();
-    let most = names.len().saturating_sub(KEPT - 1);
+    let most = names.len().saturating_sub(kept - 1);
     for name in names.into_iter().take(most) {
         let is_ancestor_of_all = followed.iter().all(|followed| followed.contains(&name));
         if heads.contains(&name) || !is_ancestor_of_all || heads.is_empty() {

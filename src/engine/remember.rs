@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::doubt::COARSE;
+use super::manifests::nothing_agreed;
 use super::publish::Made;
 use super::run::Work;
 use super::{Error, Sight, blocking};
@@ -142,6 +143,9 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
     // Our view of the manifests is at least as new as the one on disk, unless another run has published or folded since.
     if state.generation <= sight.state.generation {
         take_published(&mut entries, &sight.state);
+        for path in &sight.torn {
+            entries.entry(path.clone()).and_modify(nothing_agreed);
+        }
         state.lineage.clone_from(&sight.state.lineage);
         state.heads.clone_from(&sight.state.heads);
         state.known.clone_from(&sight.state.known);
@@ -229,10 +233,8 @@ fn take_published(entries: &mut BTreeMap<RelPath, Known>, ours: &State) {
         let known = entries.entry(path.clone()).or_default();
         known.published.clone_from(&from.published);
         known.removed = from.removed;
-        match (&from.base, &mut known.base) {
-            (None, base) => *base = None,
-            (Some(ours), Some(base)) if ours.mode.is_none() && base.mode.is_some() => Arc::make_mut(base).mode = None,
-            _ => {}
+        if from.base.is_none() {
+            known.base = None;
         }
     }
 }

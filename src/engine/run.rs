@@ -17,7 +17,7 @@ use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
 use super::read_back::Distrusted;
-use super::remember::{Change, Clocks, agreed_base, remember};
+use super::remember::{Change, Clocks, agreed_base, base_would_learn, remember};
 use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::rest::Rest;
 use super::send::{NotSent, nonce};
@@ -100,7 +100,9 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
     let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
-    let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || super::remember::base_would_learn(sight, plan);
+    let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || base_would_learn(sight, plan);
+    // Who was told of it knows of it, whatever becomes of the manifests.
+    let learnt = learnt || !sight.torn.is_empty();
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
     let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;

@@ -5,6 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use super::listing::{expected, list};
+use super::look::objects_above;
 use super::report::{Complete, FailureKind, Proof, Report};
 use super::run::Work;
 use super::{Error, Sight, blocking};
@@ -61,6 +62,8 @@ fn proof_of_same(local: &Entry, bucket: &Entry) -> Proof {
 /// Both sides, seen again after the transfers.
 pub(super) struct Closing {
     listing: Listing,
+    /// Objects where the run's PATHs need directories, which that listing does not show.
+    above: Vec<RelPath>,
     local: Vec<(RelPath, Local)>,
     problems: Vec<Problem>,
 }
@@ -91,10 +94,11 @@ pub(super) async fn look_again(work: &Work<'_>) -> Result<Closing, Error> {
         let walk = Walk { patterns: &patterns, rules: Some(&rules), recall: &recall, scope: &paths, progress: &|_, _| {}, stop: &stop };
         scan(&mount, &walk)
     });
-    let (listing, scanned) = tokio::join!(list(work.ends, work.ask, ready(expected(work.sight))), walk);
-    let (listing, scanned) = (listing?, scanned??);
+    let listed = list(work.ends, work.ask, ready(expected(work.sight)));
+    let (listing, above, scanned) = tokio::join!(listed, objects_above(work.ends, work.ask), walk);
+    let (listing, above, scanned) = (listing?, above?, scanned??);
     let Scan { entries, problems, .. } = scanned;
-    Ok(Closing { listing, local: entries, problems })
+    Ok(Closing { listing, above, local: entries, problems })
 }
 
 fn listed<'a>(closing: &'a Closing, path: &RelPath) -> Option<&'a Listed> {
@@ -284,7 +288,7 @@ fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind:
 /// beside a link, or as an object in the place of a directory. By the paths in the mount, the keys.
 fn come_in_place<'a>(work: &Work<'_>, closing: &'a Closing) -> BTreeMap<RelPath, &'a str> {
     let (known, markers) = (InOrder::new(&work.sight.view.entries), &work.sight.view.idle_markers);
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<RelPath, &str> = closing.above.iter().map(|path| (path.clone(), path.as_str())).collect();
     for object in closing.listing.iter() {
         let (text, is_marker) = object.names();
         let was_there = known.find(text).is_some_and(|(_, remote)| !is_marker || remote.marker.is_some());

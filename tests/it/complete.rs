@@ -79,6 +79,18 @@ fn an_object_that_comes_where_the_mount_has_something_else_is_not_complete() {
     }
 }
 
+/// Above the PATH of a run, where its listing does not reach.
+#[test]
+fn an_object_that_comes_above_the_path_of_a_run_is_not_complete() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("d/e/f", "abc"), ("g", "g")]));
+    s3.faults().push(Rule::once("PutObject", Action::Hold));
+    let run = Cmd::lsync(&mount).on(&s3.store).args("upload --yes d/e/f").start();
+    s3.until_all_hit();
+    s3.put("d", "object");
+    s3.faults().release();
+    incomplete(&run.wait().expect(3), "d: another program put an object there (d)");
+}
+
 #[test]
 fn a_closing_listing_that_is_refused_is_not_complete_and_what_was_sent_is_remembered() {
     let (s3, mount) = (S3::start(), Mount::with(&[("a", "abc")]));

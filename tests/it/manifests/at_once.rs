@@ -15,11 +15,17 @@ fn without<T>(two: &Two, name: &str, work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// The manifest that was published since.
+#[track_caller]
+fn since(two: &Two, before: &[String]) -> String {
+    two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published")
+}
+
 /// Both publish what they have, neither of them seeing the other's manifest.
 fn at_once(two: &Two) {
     let before = two.manifests();
     two.a("upload --yes --delete").expect(0);
-    let of_a = two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published");
+    let of_a = since(two, &before);
     without(two, &of_a, || two.b("upload --yes --delete").expect(0));
 }
 
@@ -129,7 +135,7 @@ fn what_two_instances_changed_differently_can_be_settled_from_a_third_that_has_n
     let before = two.manifests();
     two.a.link("l", "of-a");
     two.a("upload --yes").expect(0);
-    let of_a = two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published");
+    let of_a = since(&two, &before);
     two.b.link("l", "of-b");
     without(&two, &of_a, || two.b("upload --yes").expect(0));
     let third = Mount::new();
@@ -145,6 +151,15 @@ fn what_two_instances_changed_differently_can_be_settled_from_a_third_that_has_n
     two.a("download --yes --overwrite").expect(0);
     two.b("download --yes").expect(0);
     assert_eq!((two.a.tree(), two.b.tree()), (third.tree(), third.tree()));
+}
+
+/// Two instances that differ in the link `l`.
+fn two_links() -> Two {
+    let two = Two::agreed(&[("x", "x"), ("y", "y")]);
+    two.a.link("l", "of-a");
+    two.b.link("l", "of-b");
+    at_once(&two);
+    two
 }
 
 /// Twice in a row: both heads come from the same two, and what was removed the first time and made again the second is not taken for
@@ -174,15 +189,12 @@ fn two_instances_that_publish_at_once_twice_in_a_row_lose_nothing_of_either() {
 /// One settles while the other publishes something else: it stays settled.
 #[test]
 fn what_one_instance_settles_while_another_publishes_stays_settled() {
-    let two = Two::agreed(&[("x", "x"), ("y", "y")]);
-    two.a.link("l", "of-a");
-    two.b.link("l", "of-b");
-    at_once(&two);
+    let two = two_links();
     two.a.write("x", "next");
     two.a("upload --yes").expect(6);
     let before = two.manifests();
     two.a("upload --yes --overwrite l").expect(0);
-    let settled = two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published");
+    let settled = since(&two, &before);
     two.b.write("y", "of b");
     without(&two, &settled, || two.b("upload --yes").expect(6));
     assert_eq!(two.a("download --yes --json").expect(0).counts(), "downloaded=1 unchanged=2");
@@ -204,7 +216,7 @@ fn what_two_instances_put_in_the_place_of_a_directory_is_a_conflict_for_a_third(
     two.b.link("l", "of-b");
     let before = two.manifests();
     two.a("upload --yes").expect(0);
-    let of_a = two.manifests().into_iter().find(|name| !before.contains(name)).expect("it published");
+    let of_a = since(&two, &before);
     // The other one began when the object was still there.
     two.s3.put("l/z", "z");
     without(&two, &of_a, || two.b("upload --yes").expect(0));
@@ -254,10 +266,7 @@ fn a_file_whose_bits_two_instances_differ_in_and_that_is_lost_can_be_let_go() {
 /// What is open is known to the mount: it stays open when the bucket has lost all manifests, and none is pruned before it is settled.
 #[test]
 fn what_is_open_stays_open_without_manifests_and_keeps_them_while_there_are_some() {
-    let two = Two::agreed(&[("x", "x")]);
-    two.a.link("l", "of-a");
-    two.b.link("l", "of-b");
-    at_once(&two);
+    let two = two_links();
     for n in 0..24 {
         two.a.write("x", format!("{n} "));
         two.a("upload --yes").expect(6);
@@ -272,4 +281,119 @@ fn what_is_open_stays_open_without_manifests_and_keeps_them_while_there_are_some
     assert_eq!(std::fs::read_link(two.a.path("l")).expect("a link").to_str(), Some("of-a"));
     two.a("upload --yes --overwrite").expect(0);
     assert!(head(&two).header.torn.is_empty());
+}
+
+/// A directory that one instance fills is no answer to the link that the other one has there.
+#[test]
+fn a_link_against_an_empty_directory_stays_open_when_the_directory_is_filled() {
+    for link_is_newer in [true, false] {
+        let two = Two::agreed(&[("x", "x")]);
+        let before = two.manifests();
+        let (of_link, of_dir) = if link_is_newer { (&two.b, &two.a) } else { (&two.a, &two.b) };
+        of_link.link("d", "x");
+        of_dir.dir("d");
+        two.a("upload --yes").expect(0);
+        let of_a = since(&two, &before);
+        without(&two, &of_a, || {
+            two.b("upload --yes").expect(0);
+            two.b.write("x", "next");
+            two.b("upload --yes").expect(0);
+        });
+        of_dir.write("d/y", "y");
+        let run = |mount: &Mount, args: &str| Cmd::lsync(mount).on(&two.s3.store).args(args).run();
+        run(of_dir, "upload --yes").expect(6);
+        run(of_link, "download --yes").expect(6);
+        assert_eq!(std::fs::read_link(of_link.path("d")).expect("a link").to_str(), Some("x"));
+        run(of_dir, "upload --yes --overwrite d").expect(0);
+        assert_eq!((paths(&head(&two)), head(&two).header.torn.len()), (vec!["d/y", "x"], 0));
+        let fresh = Mount::new();
+        run(&fresh, "download --yes").expect(0);
+        assert_eq!(fresh.text("d/y"), "y");
+    }
+}
+
+/// Who keeps what stands in the bucket has decided too: where another decides otherwise at the same time, it is open again.
+#[test]
+fn two_instances_that_settle_a_difference_at_once_are_told() {
+    let two = two_links();
+    two.a.write("x", "next");
+    two.a("upload --yes").expect(6);
+    let before = two.manifests();
+    two.a("upload --yes --overwrite l").expect(0);
+    let of_a = since(&two, &before);
+    without(&two, &of_a, || two.b("upload --yes --overwrite l").expect(0));
+    two.a("download --yes").expect(6);
+    two.b("download --yes").expect(6);
+    assert_eq!(std::fs::read_link(two.a.path("l")).expect("a link").to_str(), Some("of-a"));
+    assert_eq!(std::fs::read_link(two.b.path("l")).expect("a link").to_str(), Some("of-b"));
+}
+
+/// Three heads, two of which come from something newer than all three: what was changed back since, and made again, stays.
+#[test]
+fn of_three_instances_at_once_a_change_back_is_not_undone() {
+    let two = Two::agreed(&[("x", "x"), ("y", "y")]);
+    two.a.link("l", "a").link("p", "a");
+    two.share();
+    let third = Mount::new();
+    let run = |args: &str| Cmd::lsync(&third).on(&two.s3.store).args(args).run().expect(0);
+    run("download --yes");
+    third.write("of-third", "third");
+    let before = two.manifests();
+    run("upload --yes");
+    let of_third = since(&two, &before);
+    without(&two, &of_third, || {
+        two.a.remove("l").link("l", "b").remove("p");
+        two.a("upload --yes --delete").expect(0);
+        two.b("download --yes --delete").expect(0);
+        two.a.remove("l").link("l", "a").link("p", "a");
+        let before = two.manifests();
+        two.a("upload --yes").expect(0);
+        let of_a = since(&two, &before);
+        two.b.write("of-b", "b");
+        without(&two, &of_a, || two.b("upload --yes").expect(0));
+    });
+    let fresh = Mount::new();
+    Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+    two.a("download --yes --delete").expect(0);
+    two.b("download --yes --delete").expect(0);
+    run("download --yes --delete");
+    assert_eq!((two.a.tree(), two.b.tree(), third.tree()), (fresh.tree(), fresh.tree(), fresh.tree()));
+    assert_eq!(std::fs::read_link(fresh.path("l")).expect("a link").to_str(), Some("a"));
+    assert!(fresh.has("p") && fresh.has("of-third") && fresh.has("of-b"));
+}
+
+/// Where a manifest is lost that two heads come from, nobody knows what they changed: nothing counts as removed, and they differ aloud.
+#[test]
+fn without_what_two_heads_come_from_nothing_counts_as_removed() {
+    let two = Two::agreed(&[("x", "x"), ("y", "y")]);
+    two.a.link("l", "a").link("p", "a");
+    two.share();
+    two.a.remove("l").link("l", "b").remove("p");
+    let before = two.manifests();
+    two.a("upload --yes --delete").expect(0);
+    let lost = since(&two, &before);
+    two.b("download --yes --delete").expect(0);
+    two.a.remove("l").link("l", "a").link("p", "a");
+    two.b.write("y", "of b");
+    at_once(&two);
+    two.remove_object(&format!("{FOLDER}{lost}"));
+    two.a("download --yes --delete").expect(6);
+    assert_eq!(std::fs::read_link(two.a.path("l")).expect("a link").to_str(), Some("a"));
+    assert!(two.a.has("p"));
+}
+
+/// The same difference before anybody has published it by name.
+#[test]
+fn what_two_heads_differ_in_stays_open_for_who_saw_them_when_all_manifests_are_lost() {
+    let two = two_links();
+    two.b("download --yes").expect(6);
+    two.a("download --yes").expect(6);
+    for name in two.manifests() {
+        two.remove_object(&format!("{FOLDER}{name}"));
+    }
+    two.b.write("x", "next");
+    assert_ne!(two.b("upload --yes").code, 0);
+    assert_eq!(head(&two).header.torn, ["l"]);
+    assert_ne!(two.a("download --yes").code, 0);
+    assert_eq!(std::fs::read_link(two.a.path("l")).expect("a link").to_str(), Some("of-a"));
 }
