@@ -1,13 +1,11 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeSet;
 
 use super::heads::{merge, open_in};
 use super::{Ask, Ends, Error};
-use crate::entry::{Entry, Tree};
+use crate::entry::{Entry, Kind, Tree};
 use crate::event::Event;
 use crate::local::state::{Known, State};
 use crate::manifest::{self, Header, Manifest, Name, Unreadable};
@@ -98,12 +96,13 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
     Ok(Published { heads: read, newest: state.newest.clone(), unreadable, vanished, torn, problems })
 }
 
-/// Where two hosts differ nothing is agreed on; of files that differ in permission bits, those.
+/// Where two hosts differ nothing is agreed on. Where they differ in permission bits alone, the rest is, and what these were tells who
+/// changed them once they are settled.
 pub(super) fn nothing_agreed(known: &mut Known) {
-    let is_file = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|entry| entry.file().is_some());
-    match &mut known.base {
-        Some(base) if base.file().is_some() && is_file(&known.published) => Arc::make_mut(base).mode = None,
-        base => *base = None,
+    let same_kind = |one: &Entry, other: &Entry| one.kind_name() == other.kind_name() && !matches!(one.kind, Kind::Link(_));
+    let (base, published) = (known.base.as_deref(), known.published.as_deref());
+    if !base.zip(published).is_some_and(|(base, published)| same_kind(base, published)) {
+        known.base = None;
     }
 }
 
@@ -254,6 +253,8 @@ fn take_over(state: &mut State, lineage: &str, tree: Tree, later: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::entry::Kind;
 

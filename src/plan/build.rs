@@ -103,12 +103,15 @@ impl Builder<'_, '_> {
     }
 
     fn row(&mut self, at: &Seen<'_>) {
+        let is_torn = self.input.torn.binary_search(at.path).is_ok();
+        // What is remembered of it was agreed on before two hosts differed.
+        let at = &Seen { base: at.base.filter(|_| !is_torn), ..*at };
         let Some(mut stands) = standing(at.triple()) else { return };
         if stands == Standing::Unknown && self.choices.compare_size && same_size_and_time(at.triple()) {
             stands = Standing::Same;
         }
         let upload = self.upload();
-        if self.input.torn.binary_search(at.path).is_ok() && (upload || !self.choices.overwrite) && !self.fills(at) {
+        if is_torn && (upload || !self.choices.overwrite) && !self.fills(at) {
             // An upload settles it by publishing what the mount has; a download takes what the newest head has.
             if self.choices.overwrite && at.local.is_some() {
                 self.transfer(at, Class::OverwriteConflict);

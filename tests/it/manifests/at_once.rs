@@ -1,5 +1,7 @@
 //! Instances that publish at once: several heads are read as one, and what they differ in stays open until it is settled.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::{FOLDER, head, paths};
 use crate::support::cmd::Cmd;
 use crate::support::mount::Mount;
@@ -228,6 +230,63 @@ fn what_two_instances_put_in_the_place_of_a_directory_is_a_conflict_for_a_third(
     run("upload --yes --overwrite").expect(0);
     assert_eq!((two.object("l/z"), head(&two).header.torn.len()), ("z".to_owned(), 0));
     assert_eq!(paths(&head(&two)), ["l/z", "x"]);
+}
+
+/// The permission bits of the directory `e` and the file `f`.
+fn bits(mount: &Mount) -> [u32; 2] {
+    ["e", "f"].map(|path| std::fs::metadata(mount.path(path)).expect("it is there").permissions().mode() & 0o777)
+}
+
+/// What one instance has settled nobody undoes by an upload of something else: not the other one, nor a third that changed nothing.
+#[test]
+fn permission_bits_that_one_instance_has_settled_stay_settled() {
+    let two = Two::agreed(&[("x", "x"), ("f", "f")]);
+    two.a.dir("e").mode("e", 0o755).mode("f", 0o644);
+    two.share();
+    let third = Mount::new();
+    let run = |args: &str| Cmd::lsync(&third).on(&two.s3.store).args(args).run();
+    run("download --yes").expect(0);
+    two.a.mode("e", 0o700).mode("f", 0o600);
+    two.b.mode("e", 0o750).mode("f", 0o640);
+    at_once(&two);
+    run("download --yes").expect(6);
+    two.a("download --yes").expect(6);
+    two.b("upload --yes --overwrite").expect(0);
+    third.write("new", "new");
+    run("upload --yes").expect(0);
+    two.a.write("x", "next");
+    two.a("upload --yes").expect(0);
+    for ran in [two.b("download --yes"), two.a("download --yes"), run("download --yes")] {
+        ran.expect(0);
+    }
+    assert_eq!([bits(&two.a), bits(&two.b), bits(&third)], [[0o750, 0o640]; 3]);
+}
+
+/// Either side of it can be taken, whatever was agreed on before.
+#[test]
+fn permission_bits_that_two_instances_differ_in_can_be_settled_either_way() {
+    for way in ["upload", "download"] {
+        let two = Two::agreed(&[("x", "x"), ("f", "f")]);
+        two.a.dir("e").mode("e", 0o755).mode("f", 0o644);
+        two.share();
+        two.a.mode("e", 0o700).mode("f", 0o600);
+        two.b.mode("e", 0o750).mode("f", 0o640);
+        at_once(&two);
+        let shown = head(&two).entries.into_iter().map(|(_, entry)| entry.mode).collect::<Vec<_>>();
+        for run in [two.a("download --yes"), two.b("download --yes")] {
+            run.expect(6);
+        }
+        two.a(&format!("{way} --yes --overwrite")).expect(0);
+        let taken = bits(&two.a);
+        if way == "upload" {
+            assert_eq!(taken, [0o700, 0o600]);
+        } else {
+            assert_eq!(taken.map(Some), [shown[0], shown[1]]);
+            two.a("upload --yes --overwrite").expect(0);
+        }
+        two.b("download --yes").expect(0);
+        assert_eq!(bits(&two.b), taken);
+    }
 }
 
 /// A directory that two made with different permission bits is settled by what is put into it.
