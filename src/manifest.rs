@@ -207,13 +207,6 @@ pub(crate) fn write_line<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     out.push(b'\n');
 }
 
-/// The names that no header names as parent. `headers` are all listed manifests that could be read.
-#[must_use]
-pub fn heads(headers: &[(Name, Header)]) -> Vec<Name> {
-    let parents: BTreeSet<&Name> = headers.iter().flat_map(|(_, header)| &header.parents).collect();
-    headers.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect()
-}
-
 /// Several heads read as one tree: for each path the entry whose (etag, size) is listed holds; else what only one of them changed since
 /// their common `ancestor`, where that is known. Links, empty directories and modes that they changed differently are returned apart as
 /// conflicts, and the newest head's stand in the tree, but for a directory where another head has a link.
@@ -355,14 +348,6 @@ mod tests {
         for bad in ["12-abababababababababababababababab", "0000000012-AB", "0000000012", "x"] {
             assert_eq!(Name::parse(bad), None);
         }
-    }
-
-    #[test]
-    fn a_head_is_what_no_listed_manifest_names_as_parent() {
-        let header = |parents: &[&Name]| Header { parents: parents.iter().map(|n| (*n).clone()).collect(), ..sample().header };
-        let (a, b, c) = (Name::new(1, [1; 16]), Name::new(2, [2; 16]), Name::new(2, [3; 16]));
-        let all = [(a.clone(), header(&[])), (b.clone(), header(&[&a])), (c.clone(), header(&[&a]))];
-        assert_eq!(heads(&all), [b, c]);
     }
 
     #[test]

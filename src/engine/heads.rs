@@ -15,6 +15,9 @@ use crate::manifest::{self, Header, Manifest, Name};
 use crate::path::RelPath;
 use crate::view::Listing;
 
+/// The listed manifests with their parents, sorted.
+type Known = [(Name, Vec<Name>)];
+
 /// One manifest, or several as one.
 pub(super) struct Merged {
     pub(super) tree: Tree,
@@ -32,6 +35,17 @@ impl From<Manifest> for Merged {
 pub(super) fn open_in(header: &Header) -> Vec<RelPath> {
     let open: BTreeSet<RelPath> = header.torn.iter().filter_map(|path| RelPath::new(path).ok()).collect();
     open.into_iter().collect()
+}
+
+/// Every manifest that a listed one names as parent.
+pub(super) fn followed(known: &Known) -> BTreeSet<&Name> {
+    known.iter().flat_map(|(_, parents)| parents).collect()
+}
+
+/// The listed manifests that no listed one names as parent.
+pub(super) fn heads(known: &Known) -> Vec<Name> {
+    let followed = followed(known);
+    known.iter().map(|(name, _)| name).filter(|name| !followed.contains(name)).cloned().collect()
 }
 
 /// The heads as one tree, and what is open between them.
@@ -65,7 +79,6 @@ fn is_listed(objects: &Listing, path: &RelPath, entry: &Entry) -> bool {
     entry.file().is_some_and(|f| f.size == object.size && f.etag.as_ref() == Some(&object.etag))
 }
 
-type Known = [(Name, Vec<Name>)];
 type IsListed<'a> = &'a (dyn Fn(&RelPath, &Entry) -> bool + Sync);
 
 /// The newest with the next, what comes of it with the one after that: each time by what those two come from. What all come from together
@@ -133,7 +146,7 @@ fn parents<'a>(known: &'a Known, name: &Name) -> Option<&'a [Name]> {
     known.binary_search_by(|(listed, _)| listed.cmp(name)).ok().map(|at| &known[at].1[..])
 }
 
-/// Every manifest that one follows, near or far, as far as the listed ones tell. `known` is sorted.
+/// Every manifest that one follows, near or far, as far as the listed ones tell.
 pub(super) fn ancestors<'a>(known: &'a Known, name: &Name) -> BTreeSet<&'a Name> {
     before(known, parents(known, name).unwrap_or_default())
 }
@@ -228,6 +241,11 @@ mod tests {
 
     fn known(edges: &[(u8, &[u8])]) -> Vec<(Name, Vec<Name>)> {
         edges.iter().map(|(n, parents)| (name(*n), parents.iter().map(|p| name(*p)).collect())).collect()
+    }
+
+    #[test]
+    fn a_head_is_what_no_listed_manifest_names_as_parent() {
+        assert_eq!(heads(&known(&[(1, &[]), (2, &[1]), (3, &[1])])), [name(2), name(3)]);
     }
 
     #[test]

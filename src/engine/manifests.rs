@@ -1,9 +1,8 @@
 //! Reads the published manifests that are new since the last run and folds them into what is remembered. Publishes nothing.
 
 use futures_util::stream::{self, StreamExt};
-use std::collections::BTreeSet;
 
-use super::heads::{merge, open_in};
+use super::heads::{followed, heads, merge, open_in};
 use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Kind, Tree};
 use crate::event::Event;
@@ -43,10 +42,10 @@ const READS: usize = 3;
 pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Listing) -> Result<Published, Error> {
     let own: Vec<Name> = objects.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect();
     let (mut damaged, mut newest) = learn_headers(ends, state, &own).await?;
-    let parents: BTreeSet<&Name> = state.known.iter().flat_map(|(_, parents)| parents).collect();
     // What a readable manifest followed is history.
-    damaged.retain(|name| !parents.contains(name));
-    let heads: Vec<Name> = state.known.iter().map(|(name, _)| name).filter(|name| !parents.contains(name)).cloned().collect();
+    let followed = followed(&state.known);
+    damaged.retain(|name| !followed.contains(name));
+    let heads = heads(&state.known);
     let (mut torn, mut read) = (state.newest.as_ref().map(open_in).unwrap_or_default(), heads.clone());
     let rolled_back = is_rolled_back(state);
     if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {

@@ -100,9 +100,9 @@ async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result
     let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored_at_source(plan.direction).0;
     let report = Report::of_plan(plan, ignored);
-    let learnt = !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || base_would_learn(sight, plan);
-    // Who was told of it knows of it, whatever becomes of the manifests.
-    let learnt = learnt || !sight.torn.is_empty();
+    // Who was told that two hosts differ knows of it, whatever becomes of the manifests.
+    let told = !sight.torn.is_empty();
+    let learnt = told || !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || base_would_learn(sight, plan);
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
     let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;

@@ -288,14 +288,17 @@ fn in_its_place<'a>(work: &Work<'_>, closing: &'a Closing, path: &RelPath, kind:
 /// beside a link, or as an object in the place of a directory. By the paths in the mount, the keys.
 fn come_in_place<'a>(work: &Work<'_>, closing: &'a Closing) -> BTreeMap<RelPath, &'a str> {
     let (known, markers) = (InOrder::new(&work.sight.view.entries), &work.sight.view.idle_markers);
+    // What made room and is there again has come too.
+    let removed: HashSet<&str> = work.done.iter().filter(|(_, done)| done.entry.is_none()).map(|(path, _)| path.as_str()).collect();
     let mut found: BTreeMap<RelPath, &str> = closing.above.iter().map(|path| (path.clone(), path.as_str())).collect();
     for object in closing.listing.iter() {
         let (text, is_marker) = object.names();
         let was_there = known.find(text).is_some_and(|(_, remote)| !is_marker || remote.marker.is_some());
-        if was_there || is_marker && find(markers, text).is_some() {
+        if (was_there || is_marker && find(markers, text).is_some()) && !removed.contains(text) {
             continue;
         }
-        let Some(path) = travelling(work, object).filter(|path| !work.done.contains_key(path)) else { continue };
+        let is_ours = |path: &RelPath| work.done.get(path).is_some_and(|done| done.entry.is_some());
+        let Some(path) = travelling(work, object).filter(|path| !is_ours(path)) else { continue };
         let beside = is_marker.then_some(path.as_str());
         for at in path.ancestors().chain(beside) {
             let stands = find(&closing.local, at).map(|local| &local.entry.kind);

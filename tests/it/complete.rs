@@ -79,6 +79,17 @@ fn an_object_that_comes_where_the_mount_has_something_else_is_not_complete() {
     }
 }
 
+/// What made room for a directory comes back while the run is under way.
+#[test]
+fn an_object_that_comes_back_above_what_took_its_place_is_not_complete() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("d", "abc"), ("g", "g")]));
+    upload(&s3, &mount).run().expect(0);
+    mount.remove("d").write("d/x", "x");
+    let ran = at_the_closing_listing(&s3, &mount, || _ = s3.put("d", "theirs").keys()).expect(3);
+    incomplete(&ran, "d: another program put an object there (d)");
+    assert_eq!((s3.content("d"), mount.text("d/x")), (b"theirs".to_vec(), "x".to_owned()));
+}
+
 /// Above the PATH of a run, where its listing does not reach.
 #[test]
 fn an_object_that_comes_above_the_path_of_a_run_is_not_complete() {

@@ -60,8 +60,9 @@ pub(crate) fn open(s3: &S3) -> Vec<usize> {
 pub(crate) fn kill_after_three_parts(s3: &S3, mount: &Mount, words: &str) {
     // On a slow machine it may try two at once: none beyond the third gets there.
     s3.faults().push(Rule { skip: 3, times: 8, ..Rule::once("UploadPart", Action::Hold) });
+    let held = s3.faults().pending();
     let run = lsync(s3, mount, words).start();
-    until("three parts are there", || open(s3) == [3]);
+    until("three parts are there and a fourth is on its way", || open(s3) == [3] && s3.faults().pending() < held);
     run.signal(Signal::KILL);
     run.wait().expect(-9);
     s3.faults().clear();
