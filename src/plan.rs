@@ -7,10 +7,12 @@ mod clash;
 mod folding;
 mod found;
 mod input;
+mod links;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
+pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
 
 use std::sync::Arc;
 
@@ -227,6 +229,8 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What holds no bytes to lose.
     pub skipped: Vec<Skipped>,
+    /// Links of the source that point outside the directory: what they point to is not in the bucket.
+    pub outside_links: Vec<OutsideLink>,
     /// Deletions were asked for, whether there are any or not, and nothing else shows that the source is what it should be.
     pub may_delete: bool,
     /// Entries at the source, in scope.
@@ -288,6 +292,7 @@ impl Plan {
             same_bytes: 0,
             problems: Vec::new(),
             skipped: Vec::new(),
+            outside_links: Vec::new(),
             may_delete: false,
             source_entries: 0,
             source_has_more: false,
@@ -358,42 +363,5 @@ fn why_kept(since: Since, upload: bool) -> &'static str {
         (Since::Unchanged, false) => "removed in the bucket",
         (Since::Changed, true) => "removed in the mount, changed in the bucket",
         (Since::Changed, false) => "removed in the bucket, changed in the mount",
-    }
-}
-
-/// True when a link's target, taken lexically from where the link lies, leaves the mount.
-#[must_use]
-pub fn link_leaves_mount(path: &RelPath, target: &str) -> bool {
-    if target.starts_with('/') {
-        return true;
-    }
-    let mut depth = path.ancestors().count();
-    for segment in target.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." if depth == 0 => return true,
-            ".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_are_judged_lexically() {
-        let check = |path: &str, target: &str, leaves: bool| {
-            assert_eq!(link_leaves_mount(&RelPath::new(path).unwrap(), target), leaves, "{path} -> {target}");
-        };
-        check("l", "x", false);
-        check("l", "..", true);
-        check("a/l", "../x", false);
-        check("a/l", "../../x", true);
-        check("a/l", "b/../../x", false);
-        check("a/l", "/etc/passwd", true);
-        check("a/b/l", "./../../../x", true);
     }
 }

@@ -8,6 +8,7 @@
 //! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict`), of an update `mode` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
+//! | `outside_link` | the plan | `path target`: a link that points outside the directory |
 //! | `phase` | a phase begins | `phase` (`scan hash transfer verify publish`) |
 //! | `item` | an item is done | `path verb bytes outcome` (`done stale failed`) `why` (null when done) |
 //! | `retry` `warning` | it happens | `path why`; `message` |
@@ -20,6 +21,7 @@
 //!
 //! The `summary` of `upload` and `download` has `command exit complete elapsed_ms generation` (null before the first), disjoint counts of
 //! items (`uploaded downloaded updated deleted unchanged protected conflicts unknown problems failed skipped ignored kept pending`;
+//! `outside_links`, which are counted elsewhere too;
 //! `kept`: only at the destination; `pending`: planned and not done, and not tried to its end), `bytes` (content that this run moved),
 //! `copied_bytes` (content that was copied at the destination instead), `total_bytes` (content in scope at the source), `reason` (why it is not complete, else null) and `would`. A run that stops before it changes anything
 //! (`--dry-run`, declined, no terminal to ask on) prints the same plan lines and the same summary: everything planned is `pending`, and
@@ -30,7 +32,7 @@
 use lsync::engine::Report;
 use lsync::event::{Ended, Event, Phase, Verb};
 use lsync::path::RelPath;
-use lsync::plan::{Class, Kept, Plan};
+use lsync::plan::{Class, Kept, OutsideLink, Plan};
 use lsync::problem::{Problem, Skipped};
 use serde_json::{Value, json};
 
@@ -119,6 +121,7 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
     }
     lines.extend(plan.vanished.iter().map(vanished));
     lines.extend(plan.skipped.iter().map(skipped));
+    lines.extend(plan.outside_links.iter().map(outside_link));
     lines.extend(plan.problems.iter().map(problem));
     lines
 }
@@ -136,6 +139,11 @@ pub(crate) fn vanished(path: &RelPath) -> Value {
 /// An item that holds no bytes to lose.
 pub(crate) fn skipped(s: &Skipped) -> Value {
     json!({ "v": 1, "type": "skipped", "path": s.path.as_str(), "why": s.why })
+}
+
+/// A link that points outside the directory.
+pub(crate) fn outside_link(link: &OutsideLink) -> Value {
+    json!({ "v": 1, "type": "outside_link", "path": link.path.as_str(), "target": link.target })
 }
 
 /// An item that cannot be synced.
@@ -156,7 +164,7 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "elapsed_ms": elapsed_ms, "generation": report.generation,
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
-        "skipped": c.skipped, "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
+        "skipped": c.skipped, "outside_links": report.outside_links.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
         "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason, "dry_run": false, "would": null,
     })
 }
@@ -182,7 +190,7 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
         "unchanged": n(plan.same.len()) - n(plan.updates.len()),
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
-        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "ignored": preview.ignored,
+        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "ignored": preview.ignored,
         "kept": n(plan.kept.len()), "pending": pending,
         "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason, "dry_run": preview.dry_run,
         "would": would(plan),
@@ -328,11 +336,12 @@ mod tests {
             unknown: Vec::new(),
             problems: Vec::new(),
             skipped: Vec::new(),
+            outside_links: Vec::new(),
             vanished: Vec::new(),
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -348,7 +357,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();

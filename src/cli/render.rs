@@ -1,6 +1,7 @@
 //! Plans and reports as text. Pure: values in, text out; snapshot-tested. Every line fits the width, except single words that do not.
 
 mod after;
+mod links;
 mod losses;
 mod rows;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use super::ink::Ink;
 use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
 
 pub(crate) use after::{After, after};
+pub(crate) use links::{outside_links, outside_sentence};
 use losses::losses;
 pub(crate) use rows::{Row, WORDS, rows};
 
@@ -103,6 +105,7 @@ pub(crate) fn plan(plan: &Plan, around: &Around, bounds: &Bounds, page: &Page) -
         kept(&mut out, "Only there", page, &plan.kept);
     }
     skipped(&mut out, &plan.skipped, page);
+    outside_links(&mut out, &plan.outside_links, page);
     problems(&mut out, &plan.problems, page);
     out.push('\n');
     if plan.is_empty() {

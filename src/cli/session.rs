@@ -294,6 +294,10 @@ impl From<Error> for Failure {
                 Failure::new(Exit::Refused, chain(&error)).hint("choose another bucket, or another mount with --root")
             }
             Error::NoSuchPath { .. } => Failure::usage(chain(&error)).hint("PATHs are relative to the current directory"),
+            Error::BehindLink { outside: true, .. } => Failure::usage(chain(&error)).hint(
+                "to sync what the link points to, put it into this directory in the link's place, or sync it as a directory of its own (--root)",
+            ),
+            Error::BehindLink { .. } => Failure::usage(chain(&error)).hint("give the PATH that the link points to"),
             Error::SpeltOtherwise { .. } => Failure::usage(chain(&error)).hint("give the PATH as the mount spells it"),
             Error::Manifest { .. } => Failure::usage(chain(&error)).hint("install the newest lsync and run the command again"),
             Error::NoSpace { needed, free } => {

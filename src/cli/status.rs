@@ -35,7 +35,8 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
         };
         let up = sight.plan(Direction::Upload, session.choices);
         let down = sight.plan(Direction::Download, session.choices);
-        let exit = check(args.check, &up, &down);
+        let meant = session.choices.any_links;
+        let exit = check(args.check, &up, &down, meant);
         if session.flags.common.json {
             let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             if is_refused(&up) {
@@ -51,19 +52,21 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
                 up: (&up, &session.bounds(&sight, Direction::Upload)),
                 down: (&down, &session.bounds(&sight, Direction::Download)),
                 last_run: sight.state.last.as_ref(),
+                links_are_meant: meant,
             };
             output::print(&screen(&status, &session.page(true)))?;
         } else {
-            output::line(&verdict(&up, &down))?;
+            output::line(&verdict(&up, &down, meant))?;
         }
         Ok(exit)
     })
 }
 
-/// 10 when the direction has something to send, a conflict or a problem.
-fn check(which: Option<Check>, up: &Plan, down: &Plan) -> Exit {
+/// 10 when the direction has something to send, a conflict or a problem, or when an upload leaves behind what links point to.
+fn check(which: Option<Check>, up: &Plan, down: &Plan, links_are_meant: bool) -> Exit {
     let waits = |plan: &Plan| !plan.conflicts.is_empty() || !plan.unknown.is_empty() || !plan.problems.is_empty();
-    let pending = |plan: &Plan| !plan.is_empty() || waits(plan) || is_refused(plan);
+    let leaves = |plan: &Plan| plan.direction == Direction::Upload && !plan.outside_links.is_empty() && !links_are_meant;
+    let pending = |plan: &Plan| !plan.is_empty() || waits(plan) || is_refused(plan) || leaves(plan);
     let found = match which {
         None => false,
         Some(Check::Upload) => pending(up),
@@ -87,6 +90,8 @@ struct Status<'a> {
     up: (&'a Plan, &'a Bounds),
     down: (&'a Plan, &'a Bounds),
     last_run: Option<&'a LastRun>,
+    /// `links = "any"`.
+    links_are_meant: bool,
 }
 
 /// How many items of each kind the screen lists by name.
@@ -102,6 +107,7 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
     render::kept(&mut out, "Protected", page, &up.protected);
     render::kept(&mut out, "Protected", page, &down.protected);
     render::skipped(&mut out, &up.skipped, page);
+    render::outside_links(&mut out, &up.outside_links, page);
     render::problems(&mut out, &union(up, down), page);
     out.push('\n');
     table(&mut out, &render::rows(up, status.up.1), &render::rows(down, status.down.1));
@@ -111,7 +117,7 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
         let text = format!("{} {are} not in the bucket any more: {}.", files(vanished), render::names(&up.vanished));
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
-    let _ = writeln!(out, "\n{}", page.ink.bold(&wrap(&verdict(up, down), page.width, 0, 0)));
+    let _ = writeln!(out, "\n{}", page.ink.bold(&wrap(&verdict(up, down, status.links_are_meant), page.width, 0, 0)));
     out
 }
 
@@ -189,9 +195,10 @@ fn in_sync(up: &Plan, down: &Plan) -> bool {
 }
 
 /// Both directions in one line, the last of the screen.
-fn verdict(up: &Plan, down: &Plan) -> String {
+fn verdict(up: &Plan, down: &Plan, links_are_meant: bool) -> String {
+    let behind = if links_are_meant { String::new() } else { render::outside_sentence(&up.outside_links) };
     if in_sync(up, down) {
-        return "in sync: both sides hold the same".into();
+        return format!("in sync: both sides hold the same{behind}");
     }
     let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.updates.len()) as u64;
     let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
@@ -204,7 +211,7 @@ fn verdict(up: &Plan, down: &Plan) -> String {
     ];
     let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
     parts.extend(is_refused(up).then(|| EMPTY_MOUNT.into()));
-    format!("not in sync: {}", parts.join(", "))
+    format!("not in sync: {}{behind}", parts.join(", "))
 }
 
 /// What waits for a person, and what is kept, a line each.
@@ -216,6 +223,7 @@ fn lines(up: &Plan, down: &Plan) -> Vec<Value> {
     lines.extend(kept("protected", &down.protected));
     lines.extend(up.vanished.iter().map(json::vanished));
     lines.extend(up.skipped.iter().map(json::skipped));
+    lines.extend(up.outside_links.iter().map(json::outside_link));
     lines.extend(union(up, down).iter().map(json::problem));
     lines
 }
@@ -229,7 +237,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "v": 1, "type": "summary", "command": "status", "exit": exit.code(), "complete": in_sync(up, down), "elapsed_ms": elapsed_ms,
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
-        "ignored": ignored, "ignored_bytes": ignored_bytes, "skipped": up.skipped.len(), "vanished": up.vanished.len(),
+        "ignored": ignored, "ignored_bytes": ignored_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "vanished": up.vanished.len(),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),
     })
@@ -244,7 +252,7 @@ mod tests {
 
     fn shown(up: &Plan, down: &Plan, last_run: Option<&LastRun>, width: usize) -> String {
         let bounds = bounds();
-        let status = Status { around: around(), up: (up, &bounds), down: (down, &bounds), last_run };
+        let status = Status { around: around(), up: (up, &bounds), down: (down, &bounds), last_run, links_are_meant: false };
         let text = screen(&status, &page(width));
         fits(&text, width);
         text
@@ -347,7 +355,7 @@ mod tests {
     fn check_asks_about_one_direction_or_both() {
         let (mut up, down) = (Plan::empty(Direction::Upload), Plan::empty(Direction::Download));
         up.transfers = vec![transfer("a", 1, Class::New, 0)];
-        let check = |which, expected| assert_eq!(check(which, &up, &down), expected, "{which:?}");
+        let check = |which, expected| assert_eq!(check(which, &up, &down, false), expected, "{which:?}");
         check(None, Exit::Done);
         check(Some(Check::Upload), Exit::Pending);
         check(Some(Check::Download), Exit::Done);

@@ -251,8 +251,10 @@ fn plan_exit(plan: &Plan) -> Exit {
 /// The only place that prints the word; it needs the proof that the engine made.
 fn last_line(session: &Session, sight: &Sight, report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     let ask = &session.ask;
+    // `links = "any"` says that they are meant.
+    let behind = if session.choices.any_links { String::new() } else { render::outside_sentence(&report.outside_links) };
     match &report.complete {
-        Some(proof) if ask.is_whole() => format!("complete: {}", proof.counts()),
+        Some(proof) if ask.is_whole() => format!("complete: {}{behind}", proof.counts()),
         Some(proof) => {
             let elsewhere =
                 sight.state.entries.iter().filter(|(path, _)| !ask.paths.iter().any(|p| path.is_at_or_below(p.as_str()))).count();
@@ -267,9 +269,9 @@ fn last_line(session: &Session, sight: &Sight, report: &Report, failure: Option<
                 let (files, were) = (files(elsewhere as u64), if elsewhere == 1 { "was" } else { "were" });
                 format!("; {files} elsewhere {were} not looked at")
             };
-            format!("complete for {scope}: {}{others}", proof.counts())
+            format!("complete for {scope}: {}{others}{behind}", proof.counts())
         }
-        None => format!("incomplete: {}", reason(report, failure, stopped)),
+        None => format!("incomplete: {}{behind}", reason(report, failure, stopped)),
     }
 }
 

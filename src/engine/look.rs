@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::listing::{self, list};
 use super::near::near;
-use super::{Ask, Ends, Error, blocking, learn, manifests, spelling};
+use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -61,6 +61,8 @@ pub struct Sight {
     pub(super) narrowed: bool,
     /// The bucket holds published manifests: it is not another one.
     pub(super) bucket_has_manifests: bool,
+    /// The root, for links with absolute targets.
+    pub(super) root: String,
     /// The umask of this process.
     pub(super) umask: u32,
     /// The rules as they hold for this run.
@@ -130,6 +132,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         // Journals of a first run that died before it saved name no mount; they lie in this one.
         owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(ask, &state, published.vanished),
         base_is_of_this_mount,
+        root: ends.mount.root().to_string_lossy().into_owned(),
         umask: umask(),
         filter,
         heads: published.heads,
@@ -141,6 +144,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         state,
     };
     for path in &ask.paths {
+        leading_out::refuse_behind_a_link(ends, path)?;
         must_exist(ends, path, &sight.local, &sight)?;
     }
     sight.problems.extend(learn::unreadable(ends, &sight.local).await?);
@@ -351,6 +355,7 @@ impl Sight {
             umask: self.umask,
         };
         let mut plan = build(direction, choices, &input);
+        plan.outside_links = leading_out::of_source(self, direction);
         plan.source_has_more = match direction {
             Direction::Upload => self.mount_has_more,
             Direction::Download => self.narrowed && self.bucket_has_manifests,

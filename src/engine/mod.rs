@@ -17,6 +17,7 @@ mod hashing;
 mod heads;
 mod here;
 mod lanes;
+mod leading_out;
 mod learn;
 mod lease;
 mod listing;
@@ -173,6 +174,22 @@ pub enum Error {
         path: RelPath,
         /// Names like it.
         near: Vec<String>,
+    },
+    /// A PATH below a link, which no direction follows.
+    #[error(
+        "{path} lies behind the link {link} -> {}{}: lsync sends links as links and does not follow them",
+        crate::path::Shown(target),
+        if *outside { ", which points outside this directory" } else { "" }
+    )]
+    BehindLink {
+        /// As it was cleaned.
+        path: RelPath,
+        /// The link above it.
+        link: RelPath,
+        /// Where that points.
+        target: String,
+        /// That is outside the directory.
+        outside: bool,
     },
     /// A PATH that the mount finds, under another name.
     #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]

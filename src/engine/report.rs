@@ -6,7 +6,7 @@ use super::Error;
 use crate::event::Verb;
 use crate::local::place::PlaceError;
 use crate::path::RelPath;
-use crate::plan::{Direction, Kept, Plan};
+use crate::plan::{Direction, Kept, OutsideLink, Plan};
 use crate::problem::{Problem, Skipped};
 
 /// Disjoint counts of items.
@@ -90,17 +90,20 @@ pub struct Complete {
     pub(super) skipped: u64,
     pub(super) protected: u64,
     pub(super) generation: Option<u64>,
+    pub(super) outside_links: u64,
 }
 
 impl Complete {
     /// The counts of the last line: `files=N bytes=N strong=N etag=N size=N skipped=N protected=N generation=N`. `strong`: proven by a
-    /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone.
+    /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone. `outside_links=N` follows where links point
+    /// outside the directory.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Complete { files, bytes, strong, etag, size, skipped, protected, generation } = self;
+        let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links } = self;
         let generation = generation.unwrap_or(0);
+        let outside = if *outside_links > 0 { format!(" outside_links={outside_links}") } else { String::new() };
         format!(
-            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}"
+            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}{outside}"
         )
     }
 }
@@ -175,6 +178,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Holds no bytes to lose.
     pub skipped: Vec<Skipped>,
+    /// Links of the source that point outside the directory: what they point to is not in the bucket.
+    pub outside_links: Vec<OutsideLink>,
     /// Files that the manifest has and the bucket lacks.
     pub vanished: Vec<RelPath>,
     /// Why the run ended early, when it did; what was done before stands.
@@ -210,6 +215,7 @@ impl Report {
             unknown: plan.unknown.clone(),
             problems: plan.problems.clone(),
             skipped: plan.skipped.clone(),
+            outside_links: plan.outside_links.clone(),
             vanished: plan.vanished.clone(),
             ended_by: None,
             complete: None,

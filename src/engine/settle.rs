@@ -32,6 +32,7 @@ pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
         skipped: report.counts.skipped,
         protected: report.counts.protected,
         generation: report.generation,
+        outside_links: report.outside_links.len() as u64,
     })
 }
 

@@ -29,6 +29,7 @@ mod json;
 mod killed;
 mod kills;
 mod large;
+mod links_outside;
 mod listing;
 mod lock;
 mod log;

@@ -225,6 +225,7 @@ mod tests {
             unknown: plan.unknown,
             problems: plan.problems,
             skipped: plan.skipped,
+            outside_links: plan.outside_links,
             vanished: plan.vanished,
             ended_by: None,
             complete: None,

@@ -61,7 +61,7 @@ fn the_lines_are_those_that_are_written() {
     two.b.remove("sync.toml");
     two.s3.log().take();
     // What travels, what does not, and what cannot.
-    two.a.write("data/a", "12345").write("b", "b").write("gone", "gone").link("l", "b");
+    two.a.write("data/a", "12345").write("b", "b").write("gone", "gone").link("l", "b").link("out", "/scratch");
     rustix::fs::mknodat(rustix::fs::CWD, two.a.path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
     std::fs::write(two.a.root().join(std::ffi::OsStr::from_bytes(b"bad\xff")), "").expect("a name that is not UTF-8");
     seen.take(&two.cmd_a("upload --dry-run"), 3);
