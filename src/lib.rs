@@ -4,6 +4,9 @@
 //! The library never prints, never asks and never reads the environment; the command line in `src/cli/` does that with what every
 //! other program can use too.
 //!
+//! A run takes four steps: [`engine::look()`] at both sides, [`engine::Sight::plan`], [`engine::Proposal::approve`] within limits, and
+//! [`engine::run()`], which takes nothing but an approved plan of that look.
+//!
 //! # The floors
 //! A file imports only from floors below its own; `tests/it/tidy.rs` holds the table.
 //!

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lsync::engine::{self, Depth, FailureKind, Report, Sight};
+use lsync::engine::{self, Depth, FailureKind, Limits, Report, Sight};
 use lsync::entry::below;
 use lsync::event::Event;
 use lsync::path::{RelPath, Shown};
@@ -70,10 +70,13 @@ impl Transfer<'_> {
         if !waiting.is_empty() {
             (session.ends.observer)(Event::Warning(left_to_rest(&waiting, session.ask.settle)));
         }
-        if let Err(refusal) = self.may_start(&plan, &sight) {
-            self.show(&plan, &sight)?;
-            return Err(refusal);
-        }
+        let approved = match plan.approve(Limits { max_delete: session.max_delete }) {
+            Ok(approved) => approved,
+            Err(refused) => {
+                self.show(&plan, &sight)?;
+                return Err(refusal(session, &sight, refused));
+            }
+        };
         if common.dry_run {
             self.show(&plan, &sight)?;
             let exit = if waiting.is_empty() { Exit::Done } else { Exit::Partial };
@@ -100,18 +103,9 @@ impl Transfer<'_> {
             output::print_err(&format!("{}\n", self.screen(&plan, &sight, false)));
         }
         let confirmed = Instant::now();
-        let report = engine::run(&session.ends, &session.ask, &sight, &plan).await?;
+        let report = engine::run(approved).await?;
         session.bars.clear();
         self.ends(&sight, &plan, report, confirmed.elapsed())
-    }
-
-    /// What refuses the whole plan before the question: an empty mount, too many deletions, or a download that does not fit.
-    fn may_start(&self, plan: &Plan, sight: &Sight) -> Result<(), Failure> {
-        match plan.check(self.session.max_delete) {
-            Err(Refusal::EmptyMount { bucket, .. }) => return Err(empty_mount(self.session, sight, bucket)),
-            checked => checked.map_err(engine::Error::from)?,
-        }
-        Ok(engine::check_room(&self.session.ends, plan)?)
     }
 
     /// Whether files are to be sent to a store that is known to verify nothing, and not read back.
@@ -196,6 +190,14 @@ impl Transfer<'_> {
         }
         output::line(&last_line(session, sight, &report, failure.as_ref(), stopped))?;
         Ok(exit)
+    }
+}
+
+/// Why the whole plan is not approved: an empty mount is told with what else was seen.
+fn refusal(session: &Session, sight: &Sight, refused: engine::Error) -> Failure {
+    match refused {
+        engine::Error::Refused(Refusal::EmptyMount { bucket, .. }) => empty_mount(session, sight, bucket),
+        other => other.into(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
+use super::approve::Proposal;
 use super::listing::{self, list};
 use super::near::near;
 use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, spelling};
@@ -20,7 +21,7 @@ use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
-use crate::plan::{Choices, Direction, Input, Plan, build};
+use crate::plan::{Choices, Direction, Input, build};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::list::{Listing, Marks};
@@ -29,8 +30,12 @@ use crate::view::{self, Remembered, Remote, View};
 /// Objects above PATHs that are looked for at once.
 const HEADS: usize = 8;
 
-/// Everything that was seen, at one time.
+/// Everything that was seen, at one time, and between which ends.
 pub struct Sight {
+    /// Both ends.
+    pub(super) ends: Ends,
+    /// What the look was asked for.
+    pub(super) ask: Ask,
     /// The mount, with all digests that are known.
     pub local: Arc<Vec<(RelPath, Local)>>,
     /// The bucket.
@@ -118,6 +123,8 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
     let mut sight = Sight {
+        ends: ends.clone(),
+        ask: ask.clone(),
         mount_has_more: !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys),
         narrowed: !ask.paths.is_empty(),
         bucket_has_manifests: !view.manifests.is_empty(),
@@ -330,9 +337,9 @@ fn near_names(ends: &Ends, path: &RelPath, sight: &Sight) -> Vec<String> {
 }
 
 impl Sight {
-    /// What one direction would do about it.
+    /// What one direction would do about it, as a plan that can be shown, and approved.
     #[must_use]
-    pub fn plan(&self, direction: Direction, choices: Choices) -> Plan {
+    pub fn plan(&self, direction: Direction, choices: Choices) -> Proposal<'_> {
         let base: Vec<(RelPath, &Entry)> =
             self.state.entries.iter().filter_map(|(path, known)| Some((path.clone(), known.base.as_deref()?))).collect();
         let removed = |path: &RelPath| {
@@ -366,7 +373,7 @@ impl Sight {
         // Asked for an empty source alone, and not cheap.
         let known = known.filter(|(path, _)| plan.source_entries == 0 && self.filter_has(path, false));
         plan.remembered_entries = known.count() as u64;
-        plan
+        Proposal::new(self, plan)
     }
 
     /// What patterns left out of a direction's source: how many files, and their bytes.

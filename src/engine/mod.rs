@@ -1,11 +1,13 @@
 //! The engine joins the two worlds: it looks at both sides, and carries out a plan. It decides nothing that `diff` and `plan` decide.
 //!
 //! ```text
-//! look ──▶ Sight ──▶ plan::build ──▶ Plan ──(shown, confirmed)──▶ run ──▶ Report
+//! look ──▶ Sight ──▶ Proposal (a Plan of this look) ──(shown, confirmed)──▶ Approved ──▶ run ──▶ Report
 //! ```
 //!
-//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does.
+//! [`look`](look()) never writes to the bucket, and to the mount nothing that stays; [`run`](run()) is the only thing that does,
+//! and it takes only what [`Proposal::approve`] has approved.
 
+mod approve;
 mod arrived;
 mod arriving;
 mod clean;
@@ -47,6 +49,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use approve::{Approved, Limits, Proposal};
 pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
 pub use lanes::Jobs;
@@ -54,7 +57,6 @@ pub use look::{Sight, look};
 pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use rest::unrested;
-pub use room::check_room;
 pub use run::{refuse_self_sync, run};
 pub use stop::Stop;
 pub use undo::{NoUndo, Step, Undo, Undone, look_back, undo};

@@ -6,7 +6,7 @@ use crate::local::left;
 use crate::plan::{Direction, Plan};
 
 /// Refuses a download for which the mount has not enough free bytes.
-pub fn check_room(ends: &Ends, plan: &Plan) -> Result<(), Error> {
+pub(super) fn check_room(ends: &Ends, plan: &Plan) -> Result<(), Error> {
     if plan.direction != Direction::Download || plan.transfers.is_empty() {
         return Ok(());
     }

@@ -22,7 +22,7 @@ use super::report::{Failure, FailureKind, Proof, Report, chain};
 use super::rest::Rest;
 use super::send::{NotSent, nonce};
 use super::uploads::Uploads;
-use super::{Ask, Ends, Error, Sight, blocking};
+use super::{Approved, Ask, Ends, Error, Sight, blocking};
 use super::{log, settle};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
@@ -89,13 +89,15 @@ pub(super) struct Work<'a> {
     unanswered: u32,
 }
 
-/// Carries out the plan. `Err` only when nothing was begun; what ends a begun run early is in [`Report::ended_by`].
-pub async fn run(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+/// Carries out an approved plan, between the ends and within the bounds of the look that it was made from. `Err` only when nothing was
+/// begun; what ends a begun run early is in [`Report::ended_by`].
+pub async fn run(approved: Approved<'_>) -> Result<Report, Error> {
     // On the heap: several runs of one program must fit on the stack of one thread.
-    Box::pin(carry_out(ends, ask, sight, plan)).await
+    Box::pin(carry_out(approved)).await
 }
 
-async fn carry_out(ends: &Ends, ask: &Ask, sight: &Sight, plan: &Plan) -> Result<Report, Error> {
+async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Error> {
+    let (ends, ask) = (&sight.ends, &sight.ask);
     // What ends this run early is nobody else's business.
     let ends = &Ends { stop: ends.stop.child(), ..ends.clone() };
     let ignored = sight.ignored_at_source(plan.direction).0;

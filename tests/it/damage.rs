@@ -78,7 +78,8 @@ impl Bench {
             Err(e) => panic!("{e}"),
         };
         let choices = Choices { delete: true, ..Choices::default() };
-        Some(Plans { up: sight.plan(Direction::Upload, choices), down: sight.plan(Direction::Download, choices) })
+        let plan = |direction| sight.plan(direction, choices).into_plan();
+        Some(Plans { up: plan(Direction::Upload), down: plan(Direction::Download) })
     }
 
     /// With this state file nothing is remembered, so that nothing that is there is replaced or deleted.

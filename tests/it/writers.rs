@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lsync::engine::{self, Ask, Error, Jobs};
+use lsync::engine::{self, Ask, Error, Jobs, Limits};
 use lsync::local::lock::LockError;
 use lsync::plan::{Choices, Direction};
 use lsync::remote::bucket::Bucket;
@@ -81,7 +81,7 @@ impl Bench {
         let (ends, ask) = (ends(&self.mounts[who], &self.bucket), Ask { jobs: Jobs::Fixed(2), ..ask() });
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, Choices { overwrite, ..Choices::default() });
-        let report = engine::run(&ends, &ask, &sight, &plan).await?;
+        let report = engine::run(plan.approve(Limits::default())?).await?;
         let newer_there: Vec<String> = plan.protected.iter().map(|kept| kept.path.as_str().to_owned()).collect();
         let conflicts = report.counts.conflicts + report.counts.failed;
         if let Some(Error::Lock(e)) = report.ended_by {

@@ -1,6 +1,6 @@
 //! The library against a store in the same runtime. Judges nothing.
 
-use lsync::engine::{self, Ask, Error, Jobs, Report};
+use lsync::engine::{self, Ask, Error, Jobs, Limits, Report};
 use lsync::plan::{Choices, Direction, MaxDelete};
 use lsync::remote::connect::{Network, connect};
 use lsync::sandbox::Server;
@@ -38,8 +38,7 @@ impl Bench {
         let ask = Ask { removals: story.delete, jobs: Jobs::Fixed(story.jobs), ..ask() };
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(direction, choices);
-        plan.check(MaxDelete::Percent(100.0))?;
-        engine::run(&ends, &ask, &sight, &plan).await
+        engine::run(plan.approve(Limits { max_delete: MaxDelete::Percent(100.0) })?).await
     }
 }
 

@@ -4,7 +4,7 @@
 mod reference;
 mod wild;
 
-use lsync::engine::{self, Ask, Error, Report};
+use lsync::engine::{self, Ask, Error, Limits, Report};
 use lsync::filter::Patterns;
 use lsync::path::RelPath;
 use lsync::plan::{Choices, Direction, MaxDelete};
@@ -103,8 +103,7 @@ impl Bench {
         let choices = Choices { delete: run.delete, overwrite: run.overwrite, ..Choices::default() };
         let sight = engine::look(&ends, &ask).await?;
         let plan = sight.plan(if run.upload { Direction::Upload } else { Direction::Download }, choices);
-        plan.check(MaxDelete::Percent(100.0))?;
-        engine::run(&ends, &ask, &sight, &plan).await
+        engine::run(plan.approve(Limits { max_delete: MaxDelete::Percent(100.0) })?).await
     }
 
     /// What lies in a mount, as the model says it.
