@@ -39,6 +39,7 @@ mod room;
 mod run;
 mod send;
 mod settle;
+mod sight;
 mod spelling;
 mod stop;
 mod undo;
