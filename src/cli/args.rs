@@ -234,7 +234,7 @@ pub(crate) struct SetupArgs {
     /// Take the values from an old configuration: a sync.toml, a .sync.env, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub import: Option<PathBuf>,
-    /// The bucket; on Lambda the UUID in the "Bucket name" column of the Filesystems page
+    /// The bucket, or s3://bucket/prefix; on Lambda the UUID in the "Bucket name" column of the Filesystems page
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
     /// The region of the bucket

@@ -36,7 +36,8 @@ pub(crate) async fn ask(question: &str, stop: &Stop) -> Answer {
     }
 }
 
-fn is_yes(line: &str) -> bool {
+/// True for `y` and `yes`.
+pub(crate) fn is_yes(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
 }
 

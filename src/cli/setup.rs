@@ -3,16 +3,19 @@
 
 mod answers;
 mod check;
+mod edit;
 mod git;
+mod here;
 mod instead_of;
 mod questions;
 mod report;
+mod spelling;
 pub(crate) mod write;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use lsync::config::File;
+use lsync::config::{File, Secret};
 
 use super::args::{Common, Flags, SetupArgs};
 use super::exit::Exit;
@@ -55,33 +58,33 @@ fn interrupted() -> Failure {
 async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<Exit, Failure> {
     let mut report = Report::new(common.json, common.quiet);
     let git = Git { env };
-    let configured = configuration(args, common, env).await;
-    let loaded = match configured {
-        Ok((loaded, outcome)) => {
-            report.step("configuration", &Ok(outcome))?;
-            loaded
-        }
-        // Without a configuration there is nothing that the other steps could do.
-        Err(failure) => return Err(failure),
+    let found = find::find(common, env)?;
+    let there = found.as_ref().filter(|path| path.exists()).map(|path| find::read(path, env)).transpose()?;
+    let common = &here::place(common, env, there.as_ref()).await?;
+    // Without a configuration there is nothing that the other steps could do.
+    let configured = match there {
+        Some(loaded) => corrected(args, common, env, loaded).await?,
+        None => created(args, common, env, found).await?,
     };
+    let Configured { loaded, outcome, env } = &configured;
+    report.step("configuration", &Ok(outcome.clone()))?;
     let (dry_run, name) = (common.dry_run, loaded.name.clone());
-    let mount = root(common, env, Some(&loaded));
+    let mount = root(common, env, Some(loaded));
+    if let (false, Ok(root)) = (dry_run, &mount) {
+        here::mark(root)?;
+    }
     let mount_path = mount.as_deref().ok();
     report.step("git identity", &git::identity(&git, &loaded.file.git, &loaded.name, dry_run))?;
-    report.step("GitHub access", &git::github_access(&git, &loaded, mount_path, dry_run))?;
-    let flags = Flags { common: common.clone(), ..Flags::default() };
-    match Settings::merge(&flags, env, Some(loaded)) {
-        Err(failure) => report.step("bucket", &Err(failure))?,
-        Ok(settings) => {
-            let bucket = check::bucket(&settings, !dry_run).await;
-            let reachable = bucket.is_ok();
-            report.step("bucket", &bucket)?;
-            let self_sync = match reachable {
-                true => check::self_sync(&settings, !dry_run).await,
-                false => Ok(Outcome::skipped("the bucket could not be asked")),
-            };
-            report.step("self-sync", &self_sync)?;
-        }
+    report.step("GitHub access", &git::github_access(&git, loaded, mount_path, dry_run))?;
+    let (settings, bucket) = checked(common, env, loaded).await?;
+    let reachable = bucket.is_ok();
+    report.step("bucket", &bucket)?;
+    if let Some(settings) = settings {
+        let self_sync = match reachable {
+            true => check::self_sync(&settings, !dry_run).await,
+            false => Ok(Outcome::skipped("the bucket could not be asked")),
+        };
+        report.step("self-sync", &self_sync)?;
     }
     let exit = report.end(&name)?;
     if !common.quiet && !common.json && !dry_run {
@@ -90,15 +93,104 @@ async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<E
     Ok(exit)
 }
 
-/// The configuration that there is, or a new one.
-async fn configuration(args: &SetupArgs, common: &Common, env: &Environment) -> Result<(Loaded, Outcome), Failure> {
-    let found = find::find(common, env)?;
-    if let Some(path) = found.as_ref().filter(|path| path.exists()) {
-        let loaded = find::read(path, env)?;
-        refuse_other_values(args, env, &loaded)?;
+/// A configuration that is there now, and the environment that counts beside it.
+struct Configured {
+    loaded: Loaded,
+    outcome: Outcome,
+    env: Environment,
+}
+
+/// Variables that a configuration takes over: it is checked as later commands will find it.
+const TAKEN_OVER: &[&str] = &[
+    "LSYNC_BUCKET",
+    "LSYNC_PREFIX",
+    "LSYNC_REGION",
+    "LSYNC_ENDPOINT_URL",
+    "LSYNC_PROFILE",
+    "LSYNC_ACCESS_KEY_ID",
+    "LSYNC_SECRET_ACCESS_KEY",
+    "LSYNC_SESSION_TOKEN",
+];
+
+/// A configuration that was there, with the values of flags that say something else.
+async fn corrected(args: &SetupArgs, common: &Common, env: &Environment, loaded: Loaded) -> Result<Configured, Failure> {
+    refuse_other_import(args, env, &loaded)?;
+    let wanted = wanted(args, common, env, &loaded).await?;
+    let Some(change) = edit::correct(&loaded, &wanted, common.dry_run)? else {
         let outcome = Outcome::skipped(format!("{} is there already", loaded.name));
-        return Ok((loaded, outcome));
+        let env = if args.access_key_id.is_some() { env.without(TAKEN_OVER) } else { env.clone() };
+        return Ok(Configured { loaded, outcome, env });
+    };
+    let name = loaded.name.clone();
+    let outcome = match common.dry_run {
+        true => Outcome::would(format!("change {name}")),
+        false => Outcome::done(format!("changed {name}; the file as it was is {name}.old")),
+    };
+    let outcome = Outcome { notes: change.told, ..outcome };
+    Ok(Configured { loaded: Loaded { file: change.file, ..loaded }, outcome, env: env.without(TAKEN_OVER) })
+}
+
+/// What the flags say beside a configuration that is there. A key id that is given comes with its secret.
+async fn wanted(args: &SetupArgs, common: &Common, env: &Environment, loaded: &Loaded) -> Result<Answers, Failure> {
+    let mut wanted = Answers::of_flags(args, common);
+    let now = Answers::of(&loaded.file);
+    spelling::understand(&mut wanted, now.endpoint_url.is_some())?;
+    if wanted.access_key_id.is_some() {
+        let secret = |name: &str| env.text(name).map(|value| Secret::new(value.trim().to_owned()));
+        wanted.secret_access_key = secret("LSYNC_SECRET_ACCESS_KEY");
+        wanted.session_token = secret("LSYNC_SESSION_TOKEN");
+        if wanted.secret_access_key.is_none() && wanted.access_key_id != now.access_key_id {
+            if !env.terminal {
+                return Err(Failure::usage(format!("--access-key-id names another key than {}, and its secret is missing", loaded.name))
+                    .hint("set LSYNC_SECRET_ACCESS_KEY for this command"));
+            }
+            let asked = || questions::hidden("Secret access key (not shown)", true, |_| Ok(()));
+            wanted.secret_access_key = in_person(asked).await?;
+        }
     }
+    Ok(wanted)
+}
+
+/// Runs questions beside the runtime, which goes on to wait for Ctrl-C.
+async fn in_person<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(ask).await.map_err(|_| Failure::new(Exit::Failed, "the questions could not be asked"))?
+}
+
+/// How often a person may correct what the bucket refuses.
+const CORRECTIONS: usize = 3;
+
+/// Asks the bucket. What it refuses can be corrected at the terminal, and is asked again.
+async fn checked(common: &Common, env: &Environment, loaded: &Loaded) -> Result<(Option<Settings>, Result<Outcome, Failure>), Failure> {
+    let flags = Flags { common: common.clone(), ..Flags::default() };
+    let (mut loaded, mut env, mut left) = (loaded.clone(), env.clone(), CORRECTIONS);
+    loop {
+        let settings = Settings::merge(&flags, &env, Some(loaded.clone()));
+        let bucket = match &settings {
+            Ok(settings) => check::bucket(settings, !common.dry_run).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        let failure = match &bucket {
+            Err(failure) if env.terminal && left > 0 && !common.dry_run && !common.json && !common.yes => failure,
+            _ => return Ok((settings.ok(), bucket)),
+        };
+        output::say_failure(failure);
+        let question = format!("Correct the bucket and its keys in {}?", loaded.name);
+        if !in_person(move || questions::yes(&question)).await? {
+            return Ok((settings.ok(), bucket));
+        }
+        left -= 1;
+        let mut answers = Answers::of(&loaded.file);
+        let wanted = in_person(move || answers.ask_again().map(|()| answers)).await?;
+        if let Some(change) = edit::correct(&loaded, &wanted, false)? {
+            change.told.iter().for_each(|told| output::say(told));
+            loaded.file = change.file;
+            env = env.without(TAKEN_OVER);
+        }
+    }
+}
+
+/// A new configuration.
+async fn created(args: &SetupArgs, common: &Common, env: &Environment, found: Option<PathBuf>) -> Result<Configured, Failure> {
     let path = match found {
         Some(path) => path,
         None => root(common, env, None)?.join("sync.toml"),
@@ -107,14 +199,16 @@ async fn configuration(args: &SetupArgs, common: &Common, env: &Environment) -> 
     let name = shown_from(&path, env);
     let file = File::parse(&name, &text)?;
     let draft = Loaded { path: path.clone(), name: name.clone(), file };
+    let env = env.without(TAKEN_OVER);
     // What could not be used is not written either.
-    store::Sources { prefix: common.prefix.as_deref(), env, loaded: Some(&draft) }.store()?;
+    store::Sources { prefix: common.prefix.as_deref(), env: &env, loaded: Some(&draft) }.store()?;
     if common.dry_run {
-        return Ok((draft, Outcome { notes, ..Outcome::would(format!("write {name}")) }));
+        let outcome = Outcome { notes, ..Outcome::would(format!("write {name}")) };
+        return Ok(Configured { loaded: draft, outcome, env });
     }
     write::create(&path, &text)?;
-    let outcome = Outcome::done(format!("wrote {name}, which only you can read"));
-    Ok((find::read(&path, env)?, Outcome { notes, ..outcome }))
+    let outcome = Outcome { notes, ..Outcome::done(format!("wrote {name}, which only you can read")) };
+    Ok(Configured { loaded: find::read(&path, &env)?, outcome, env })
 }
 
 /// The text of a new configuration, and what to tell besides.
@@ -128,7 +222,7 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
             notes.push(format!("of {name}, lsync has no use for: {}", old.ignored.join(", ")));
         }
         if old.is_toml {
-            if !Answers::of_flags(args).differing(&Answers::default()).is_empty() {
+            if !Answers::of_flags(args, &Common::default()).differing(&Answers::default()).is_empty() {
                 return Err(Failure::usage(format!("{name} is a sync.toml and is taken over as it is, without the values of flags"))
                     .hint("leave the flags out, and edit the new file afterwards"));
             }
@@ -137,6 +231,7 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
         }
     }
     let mut answers = Answers::given(args, common, env, &old.file);
+    spelling::understand(&mut answers, false)?;
     let missing = answers.missing();
     let optional = args.import.is_none() && !common.yes;
     if !missing.is_empty() && !env.terminal {
@@ -148,20 +243,16 @@ async fn new_text(args: &SetupArgs, common: &Common, env: &Environment, path: &P
         let git = Git { env };
         // A git that is missing or broken is told by its own step.
         let identity = (git.get("user.name").ok().flatten(), git.get("user.email").ok().flatten());
-        let asked = tokio::task::spawn_blocking(move || answers.ask(optional, &identity).map(|()| answers)).await;
-        answers = asked.map_err(|_| Failure::new(Exit::Failed, "the questions could not be asked"))??;
+        answers = in_person(move || answers.ask(optional, &identity).map(|()| answers)).await?;
     }
     Ok((write::render(&answers), notes))
 }
 
-/// A configuration that is there is never replaced; wishes that it does not say are an error, not silently dropped.
-fn refuse_other_values(args: &SetupArgs, env: &Environment, loaded: &Loaded) -> Result<(), Failure> {
-    let now = Answers::of(&loaded.file);
-    let mut differing = Answers::of_flags(args).differing(&now);
-    if let Some(import) = &args.import {
-        let (name, text) = read_import(import, env)?;
-        differing.extend(Answers::of(&import::parse_any(&name, &text)?.file).differing(&now));
-    }
+/// A configuration that is there is not replaced by another one; what that says beside it is an error, not silently dropped.
+fn refuse_other_import(args: &SetupArgs, env: &Environment, loaded: &Loaded) -> Result<(), Failure> {
+    let Some(import) = &args.import else { return Ok(()) };
+    let (name, text) = read_import(import, env)?;
+    let differing = Answers::of(&import::parse_any(&name, &text)?.file).differing(&Answers::of(&loaded.file));
     if differing.is_empty() {
         return Ok(());
     }

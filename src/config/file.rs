@@ -301,8 +301,9 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     known.map(|k| (distance(&name, k), k)).filter(|(d, k)| *d <= (k.len() / 3).max(1)).min().map(|(_, k)| k)
 }
 
-/// Levenshtein's distance.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
+/// How many characters have to be inserted, removed or replaced to make one text of the other (Levenshtein's distance).
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

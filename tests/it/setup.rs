@@ -47,7 +47,7 @@ fn a_person_is_asked_and_no_secret_is_shown() {
     let mut answer = |prompt: &str, text: &str| {
         terminal.wait_for(prompt).send(&format!("{text}\r"));
     };
-    answer("Bucket:", "s3://wrong");
+    answer("Bucket:", "wrong/name");
     answer("not the name of a bucket", &s3.store.bucket);
     answer("Endpoint URL:", &s3.store.endpoint);
     answer("Access key id:", &s3.store.access_key_id);
@@ -112,8 +112,95 @@ fn an_old_configuration_is_taken_over_once() {
     assert_eq!(again.last().map(|line| (line["type"].clone(), line["exit"].clone())), Some(("summary".into(), 0.into())));
     assert_eq!(std::fs::read_to_string(mount.path("sync.toml")).expect("it stays"), written);
     assert_eq!(std::fs::read_to_string(mount.home().join(".gitconfig")).expect("it stays"), gitconfig);
-    let other = cmd.args("--region eu-west-1").run().expect(2);
-    assert!(other.stderr.contains("sync.toml is there already, says something else about region, and is not replaced"), "{}", other.stderr);
+    mount.write("other.toml", "[remote]\nbucket = \"other\"\n");
+    let other = setup(&mount).args("--import other.toml").run().expect(2);
+    assert!(other.stderr.contains("sync.toml is there already, says something else about bucket, and is not replaced"), "{}", other.stderr);
+}
+
+/// The id comes from a flag, and the secret from a variable, because other users can see the flags of a process.
+#[test]
+fn without_a_terminal_the_secret_comes_from_its_variable_and_the_rest_from_flags() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let store = &s3.store;
+    let cmd = || {
+        let secret = store.secret_access_key.as_str();
+        let cmd = setup(&mount).secret_env("LSYNC_SECRET_ACCESS_KEY", &format!("{secret}\n"));
+        let address = store.endpoint.strip_prefix("http://").expect("it is on loopback").to_owned();
+        cmd.arg("--bucket").arg(format!("s3://{}/team", store.bucket)).arg("--endpoint-url").arg(address)
+    };
+    let ran = cmd().arg("--access-key-id").arg(&store.access_key_id).run().expect(0);
+    assert!(ran.says("done configuration wrote sync.toml") && ran.says("done bucket"), "{}", ran.stdout);
+    let written = std::fs::read_to_string(mount.path("sync.toml")).expect("it was written");
+    assert!(written.contains(&format!("endpoint_url = \"{}\"", store.endpoint)) && written.contains("prefix = \"team\""), "{written}");
+    let again = cmd().arg("--access-key-id").arg(&store.access_key_id).run().expect(0);
+    assert!(again.says("skipped configuration sync.toml is there already") && again.says("done bucket"), "{}", again.stdout);
+}
+
+#[test]
+fn a_mistake_is_corrected_by_running_setup_again() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let store = &s3.store;
+    let first = setup(&mount).on(store).env("LSYNC_BUCKET", "mistyped").run();
+    assert_ne!(first.code, 0, "{}", first.stdout);
+    let wrong = std::fs::read_to_string(mount.path("sync.toml")).expect("it was written");
+    let would = setup(&mount).arg("--bucket").arg(&store.bucket).arg("-n").run().expect(0);
+    assert!(would.says("would configuration change sync.toml"), "{}", would.stdout);
+    assert_eq!(std::fs::read_to_string(mount.path("sync.toml")).expect("it stays"), wrong);
+    let ran = setup(&mount).arg("--bucket").arg(&store.bucket).run().expect(0);
+    let says = format!("bucket was mistyped, and is {} now", store.bucket);
+    assert!(ran.says("done configuration changed sync.toml; the file as it was is sync.toml.old") && ran.says(&says), "{}", ran.stdout);
+    assert_eq!(std::fs::read_to_string(mount.path("sync.toml.old")).expect("it is kept"), wrong);
+    for name in ["sync.toml", "sync.toml.old"] {
+        assert_eq!(std::fs::metadata(mount.path(name)).expect("it is there").mode() & 0o7777, 0o600);
+    }
+    let other = setup(&mount).args("--access-key-id OTHER").run().expect(2);
+    assert!(other.stderr.contains("its secret is missing") && other.stderr.contains("LSYNC_SECRET_ACCESS_KEY"), "{}", other.stderr);
+    let region = setup(&Mount::new()).args("--bucket b --region us-eest-2").run().expect(2);
+    assert!(region.stderr.contains("us-eest-2 is not the name of a region; did you mean us-east-2?"), "{}", region.stderr);
+}
+
+#[test]
+fn a_person_corrects_what_the_bucket_refuses_and_a_secret_in_the_wrong_place_stays_unseen() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let store = &s3.store;
+    setup(&mount).on(store).env("LSYNC_SECRET_ACCESS_KEY", "wrong").run().expect(4);
+    let pasted = format!("{}/{}", "Ab1".repeat(14), "x");
+    let mut cmd = setup(&mount);
+    cmd.secrets.extend([store.secret_access_key.clone(), pasted.clone()]);
+    let mut terminal = Pty::start(&cmd, 80, 50);
+    let mut answer = |prompt: &str, text: &str| {
+        terminal.wait_for(prompt).send(&format!("{text}\r"));
+    };
+    answer("Correct the bucket and its keys in sync.toml?", "y");
+    answer("Bucket", "");
+    answer("Endpoint URL", "");
+    answer("Access key id", &pasted);
+    answer("that looks like the secret; it was not shown", "");
+    answer("Secret access key (not shown)", &store.secret_access_key);
+    assert_eq!(terminal.wait(), 0, "{}", terminal.screen());
+    let screen = terminal.screen();
+    assert!(screen.contains("secret_access_key is another one now") && screen.contains("done     bucket"), "{screen}");
+}
+
+/// As with `git init`: what is no directory of a known place yet becomes one when the user says so.
+#[test]
+fn any_directory_becomes_one_that_is_synced_after_a_question() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    let here = mount.home().join("thesis");
+    std::fs::create_dir(&here).expect("a directory");
+    let cmd = || setup(&mount).on(&s3.store).at(&here);
+    let ran = cmd().run().expect(2);
+    assert!(ran.stderr.contains("is not a directory that lsync syncs yet") && ran.stderr.contains("--yes"), "{}", ran.stderr);
+    assert!(std::fs::read_dir(&here).expect("it is there").next().is_none(), "nothing was written");
+    let mut terminal = Pty::start(&cmd(), 120, 50);
+    terminal.wait_for("[y/N]").send("n\r");
+    assert_eq!(terminal.wait(), 5, "{}", terminal.screen());
+    cmd().arg("--yes").run().expect(0);
+    std::fs::create_dir(here.join("data")).expect("a directory");
+    std::fs::write(here.join("data/a"), "1").expect("a file");
+    let ran = Cmd::lsync(&mount).at(here.join("data")).args("upload --yes").run().expect(0);
+    assert!(ran.last_line().starts_with("complete"), "{}", ran.stdout);
+    assert_eq!(s3.keys(), ["data/a"]);
 }
 
 #[test]

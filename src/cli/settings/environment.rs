@@ -54,6 +54,14 @@ impl Environment {
         }
     }
 
+    /// The same without some variables: what they say has been taken over already.
+    #[must_use]
+    pub(crate) fn without(&self, names: &[&str]) -> Environment {
+        let mut env = self.clone();
+        env.vars.retain(|name, _| !names.iter().any(|gone| name.as_os_str() == *gone));
+        env
+    }
+
     /// A variable as text; empty means absent.
     #[must_use]
     pub(crate) fn text(&self, name: &str) -> Option<String> {

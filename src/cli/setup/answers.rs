@@ -7,9 +7,10 @@ use crate::cli::failure::Failure;
 use crate::cli::git_credential;
 use crate::cli::output::say;
 use crate::cli::settings::environment::Environment;
-use crate::cli::settings::store::{is_bucket, is_region, is_uuid};
+use crate::cli::settings::store::{is_bucket, is_uuid};
 
-use super::questions::{NoEcho, hidden, text};
+use super::questions::{NoEcho, hidden, seen_if_right, text};
+use super::spelling::{bucket_and_prefix, looks_like_a_secret, named_region, whole_endpoint};
 
 /// What goes into a new `sync.toml`.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +32,7 @@ impl Answers {
     /// Flags first, then variables, then the old configuration. Keys come from one place, whichever is the first to have any.
     pub(crate) fn given(args: &SetupArgs, common: &Common, env: &Environment, old: &File) -> Answers {
         let secret = |variable: &str| env.text(variable).map(|value| Secret::new(value.trim().to_owned()));
-        let given = |flag: &Option<String>, variable: &str| flag.clone().or_else(|| env.text(variable));
+        let given = |flag: &Option<String>, variable: &str| flag.clone().or_else(|| Some(env.text(variable)?.trim().to_owned()));
         let first = Answers {
             bucket: given(&args.bucket, "LSYNC_BUCKET"),
             prefix: given(&common.prefix, "LSYNC_PREFIX"),
@@ -49,9 +50,10 @@ impl Answers {
     }
 
     /// What flags alone give.
-    pub(crate) fn of_flags(args: &SetupArgs) -> Answers {
+    pub(crate) fn of_flags(args: &SetupArgs, common: &Common) -> Answers {
         Answers {
             bucket: args.bucket.clone(),
+            prefix: common.prefix.clone(),
             region: args.region.clone(),
             endpoint_url: args.endpoint_url.clone(),
             access_key_id: args.access_key_id.clone(),
@@ -147,20 +149,17 @@ impl Answers {
         let _no_echo = NoEcho::new();
         if self.bucket.is_none() {
             say("The bucket. On Lambda it is the UUID in the \"Bucket name\" column of the\nFilesystems page.");
-            self.bucket =
-                text("Bucket", None, true, |b| if is_bucket(b) { Ok(()) } else { Err("that is not the name of a bucket".into()) })?;
+            self.take_bucket(text("Bucket", None, true, checked_bucket)?);
         }
         let is_lambda = self.bucket.as_deref().is_some_and(is_uuid);
         if !is_lambda && self.endpoint_url.is_none() && optional {
             say("\nThe address of the store, https://…; leave it empty for AWS.");
-            let check = |url: &str| if url.starts_with("http") { Ok(()) } else { Err("an address starts with https://".into()) };
-            self.endpoint_url = text("Endpoint URL", None, false, check)?;
+            self.endpoint_url = text("Endpoint URL", None, false, |_| Ok(()))?.map(|url| whole_endpoint(&url));
         }
         if self.region.is_none() && self.endpoint_url.is_none() {
             say("\nThe region of the bucket, which need not be the one of this machine.");
             let default = if is_lambda { "us-east-2" } else { "us-east-1" };
-            let check = |r: &str| if is_region(r) { Ok(()) } else { Err("a region looks like us-east-2".into()) };
-            self.region = text("Region", Some(default), true, check)?;
+            self.region = text("Region", Some(default), true, named_region)?;
         }
         let needs_keys = is_lambda || self.endpoint_url.is_some();
         if self.profile.is_none() && self.access_key_id.is_none() && self.secret_access_key.is_none() {
@@ -169,7 +168,7 @@ impl Answers {
                 true => say("\nThe S3 keys."),
                 false => say("\nThe S3 keys; leave them empty to use the settings of the AWS tools."),
             }
-            self.access_key_id = text("Access key id", None, needs_keys, |_| Ok(()))?;
+            self.access_key_id = seen_if_right("Access key id", needs_keys, checked_key_id)?;
         }
         if self.access_key_id.is_some() && self.secret_access_key.is_none() {
             self.secret_access_key = hidden("Secret access key (not shown)", true, |_| Ok(()))?;
@@ -178,6 +177,36 @@ impl Answers {
             self.ask_for_git(identity)?;
         }
         Ok(())
+    }
+
+    /// Asks again for where the bucket is and for its keys; what is there already is the default. Blocks on the terminal.
+    pub(crate) fn ask_again(&mut self) -> Result<(), Failure> {
+        let _no_echo = NoEcho::new();
+        let bucket = text("Bucket", self.bucket.as_deref(), true, checked_bucket)?;
+        self.take_bucket(bucket);
+        let endpoint = text("Endpoint URL", self.endpoint_url.as_deref(), false, |_| Ok(()))?;
+        self.endpoint_url = endpoint.map(|url| whole_endpoint(&url)).or(self.endpoint_url.take());
+        if self.endpoint_url.is_none() {
+            self.region = text("Region", self.region.as_deref(), true, named_region)?;
+        }
+        say("Leave the keys empty to keep those that are there.");
+        if let Some(id) = seen_if_right("Access key id", false, checked_key_id)? {
+            self.access_key_id = Some(id);
+        }
+        if let Some(secret) = hidden("Secret access key (not shown)", false, |_| Ok(()))? {
+            self.secret_access_key = Some(secret);
+            self.session_token = None;
+        }
+        Ok(())
+    }
+
+    fn take_bucket(&mut self, typed: Option<String>) {
+        let Some(typed) = typed else { return };
+        let (bucket, prefix) = bucket_and_prefix(&typed);
+        if let Some(prefix) = prefix {
+            self.prefix = Some(prefix.to_owned());
+        }
+        self.bucket = Some(bucket.to_owned());
     }
 
     fn ask_for_git(&mut self, (name, email): &(Option<String>, Option<String>)) -> Result<(), Failure> {
@@ -201,6 +230,18 @@ impl Answers {
         }
         say("");
         Ok(())
+    }
+}
+
+fn checked_bucket(typed: &str) -> Result<(), String> {
+    let (bucket, _) = bucket_and_prefix(typed);
+    if is_bucket(bucket) { Ok(()) } else { Err("that is not the name of a bucket; s3://bucket/prefix is understood too".into()) }
+}
+
+fn checked_key_id(typed: &str) -> Result<(), String> {
+    match looks_like_a_secret(typed) {
+        true => Err("that looks like the secret; it was not shown. The id is the shorter one of the two".into()),
+        false => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use dialoguer::Input;
 use lsync::config::Secret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use crate::cli::confirm::is_yes;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::say;
@@ -59,11 +60,26 @@ pub(super) fn text(
 
 /// Asks for a secret: nothing of it is shown, not even how long it is. Blocks on the terminal.
 pub(super) fn hidden(prompt: &str, required: bool, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<Secret>, Failure> {
-    Ok(ask(prompt, required, check, || unseen(prompt))?.map(Secret::new))
+    Ok(ask(prompt, required, check, || unseen(prompt, |_| "[hidden]".to_owned()))?.map(Secret::new))
+}
+
+/// Asks for something that may be seen, where a secret could be pasted by mistake: what is typed shows only when it is entered and right.
+pub(super) fn seen_if_right(prompt: &str, required: bool, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<String>, Failure> {
+    let shown = |answer: &str| match check(answer.trim()) {
+        Ok(()) if !answer.contains(char::is_control) => answer.trim().to_owned(),
+        _ => "[hidden]".to_owned(),
+    };
+    ask(prompt, required, &check, || unseen(prompt, shown))
+}
+
+/// A question that is answered with y or yes; anything else is a no.
+pub(super) fn yes(question: &str) -> Result<bool, Failure> {
+    let answer = text(&format!("{question} [y/N]"), None, false, |_| Ok(()))?;
+    Ok(answer.is_some_and(|answer| is_yes(&answer)))
 }
 
 /// One line, read key by key: `dialoguer`'s password prompt shows what comes before it has turned the echo off, and then drops it.
-fn unseen(prompt: &str) -> io::Result<String> {
+fn unseen(prompt: &str, shown: impl Fn(&str) -> String) -> io::Result<String> {
     let (_no_echo, term) = (NoEcho::new(), Term::stderr());
     if !term.is_term() {
         return Err(io::Error::new(io::ErrorKind::NotConnected, "not a terminal"));
@@ -81,7 +97,7 @@ fn unseen(prompt: &str) -> io::Result<String> {
             _ => answer.push('\0'),
         }
     }
-    term.write_line("[hidden]")?;
+    term.write_line(&shown(&answer))?;
     Ok(answer)
 }
 
