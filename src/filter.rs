@@ -6,13 +6,17 @@
 //! The last pattern that matches a path decides, over this sequence: the defaults, the `.syncignore` files from the mount's own down to
 //! the deepest, `[sync] exclude`, `--exclude`. What lies below an ignored directory is ignored whatever matches it, as in git.
 
+mod grammar;
+mod rule;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
 use crate::path::{RESERVED, RelPath};
+
+use grammar::Rules;
+pub use grammar::{BadPattern, Given, Line, Origin};
+pub use rule::{Reason, WayIn};
 
 /// What is ignored unless a later `!pattern` says otherwise. `.lsync/` is reserved and cannot be undone.
 pub const DEFAULT_IGNORES: &[&str] = &[".venv/", ".ipynb_checkpoints/", "__pycache__/", ".nfs*"];
@@ -20,10 +24,14 @@ pub const DEFAULT_IGNORES: &[&str] = &[".venv/", ".ipynb_checkpoints/", "__pycac
 /// The patterns of one run, before any `.syncignore` file was read.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
-    /// `[sync] exclude`, then `--exclude`, in that order.
+    /// `[sync] exclude`.
     pub exclude: Vec<String>,
-    /// `[sync] include` and `--include`.
+    /// `--exclude`, which comes after it.
+    pub exclude_flags: Vec<String>,
+    /// `[sync] include`.
     pub include: Vec<String>,
+    /// `--include`.
+    pub include_flags: Vec<String>,
     /// `include_config`: files that hold keys travel.
     pub include_config: bool,
     /// Files that never travel whatever the patterns say: the configuration in use, this process's own output files.
@@ -36,25 +44,13 @@ pub const SYNCIGNORE: &str = ".syncignore";
 /// The compiled rules of a run.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    defaults: Gitignore,
-    exclude: Gitignore,
-    include: Gitignore,
+    defaults: Rules,
+    exclude: Rules,
+    include: Rules,
     /// By the directory they lie in.
-    syncignores: BTreeMap<String, Gitignore>,
+    syncignores: BTreeMap<String, Rules>,
     include_config: bool,
     never: BTreeSet<RelPath>,
-}
-
-/// A pattern that gitignore's grammar does not allow.
-#[derive(Debug, thiserror::Error)]
-#[error("{origin}: the pattern {pattern:?} is not valid: {why}")]
-pub struct BadPattern {
-    /// The file and line, flag or key it stands in.
-    pub origin: String,
-    /// The pattern.
-    pub pattern: String,
-    /// What is wrong.
-    pub why: String,
 }
 
 /// Whether a path is in scope.
@@ -73,11 +69,16 @@ pub enum Scope {
 impl Filter {
     /// Compiles the rules that do not come from the mount.
     pub fn new(patterns: &Patterns) -> Result<Filter, BadPattern> {
-        let compile = |origin: &str, lines: &[String]| compiled(lines.iter().map(|line| (origin.to_owned(), line.as_str())));
+        let exclude = [(Given::Configuration, &patterns.exclude), (Given::Flag, &patterns.exclude_flags)];
+        let include = [(Given::Configuration, &patterns.include), (Given::Flag, &patterns.include_flags)];
+        let lines = |of: [(Given, &Vec<String>); 2], origin: &dyn Fn(Given) -> Origin| {
+            let each = |(given, lines): (Given, &Vec<String>)| lines.iter().map(|line| (origin(given), line.clone())).collect::<Vec<_>>();
+            of.into_iter().flat_map(each).collect::<Vec<_>>()
+        };
         Ok(Filter {
-            defaults: compiled(DEFAULT_IGNORES.iter().map(|line| ("the defaults".to_owned(), *line)))?,
-            exclude: compile("exclude (configuration or --exclude)", &patterns.exclude)?,
-            include: compile("include (configuration or --include)", &patterns.include)?,
+            defaults: Rules::new(DEFAULT_IGNORES.iter().map(|line| (Origin::Default, (*line).to_owned())))?,
+            exclude: Rules::new(lines(exclude, &Origin::Exclude).into_iter())?,
+            include: Rules::new(lines(include, &Origin::Include).into_iter())?,
             syncignores: BTreeMap::new(),
             include_config: patterns.include_config,
             never: patterns.never.iter().cloned().collect(),
@@ -87,9 +88,9 @@ impl Filter {
     /// Adds the lines of the `.syncignore` file that lies in `dir` (empty: the mount itself). Deeper files win over shallower ones.
     pub fn add_syncignore(&mut self, dir: &str, text: &str) -> Result<(), BadPattern> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let slash = if dir.is_empty() { "" } else { "/" };
-        let lines = text.lines().enumerate().map(|(at, line)| (format!("{dir}{slash}{SYNCIGNORE}, line {}", at + 1), line));
-        let rules = compiled(lines)?;
+        let file = if dir.is_empty() { SYNCIGNORE.to_owned() } else { format!("{dir}/{SYNCIGNORE}") };
+        let origin = |at: usize| Origin::File { file: file.clone(), line: at + 1 };
+        let rules = Rules::new(text.lines().enumerate().map(|(at, line)| (origin(at), line.to_owned())))?;
         if !rules.is_empty() {
             self.syncignores.insert(dir.to_owned(), rules);
         }
@@ -134,15 +135,11 @@ impl Filter {
     /// Whether an empty directory, which is in scope as a way to what lies below, travels itself: it too must match an include pattern.
     #[must_use]
     pub fn includes_empty_dir(&self, path: &RelPath) -> bool {
-        self.include.is_empty() || self.include.matched_path_or_any_parents(path.as_str(), true).is_ignore()
+        self.include.is_empty() || self.include.reaches(path.as_str(), true)
     }
 
     fn ignores(&self, path: &str, is_dir: bool) -> bool {
-        let decided = |rules: &Gitignore, path: &str| match rules.matched(path, is_dir) {
-            Match::None => None,
-            Match::Ignore(_) => Some(true),
-            Match::Whitelist(_) => Some(false),
-        };
+        let decided = |rules: &Rules, path: &str| rules.decide(path, is_dir);
         let in_mount = || {
             if self.syncignores.is_empty() {
                 return None;
@@ -156,7 +153,7 @@ impl Filter {
     }
 
     fn includes(&self, path: &str) -> bool {
-        self.include.is_empty() || self.include.matched_path_or_any_parents(path, false).is_ignore()
+        self.include.is_empty() || self.include.reaches(path, false)
     }
 }
 
@@ -204,72 +201,6 @@ pub fn holds_keys(name: &str) -> bool {
     let is_config = |name: &str| name == "sync.toml" || name.ends_with(".sync.toml") || name.ends_with(".sync.env");
     let copied = COPIES.iter().find_map(|end| name.strip_suffix(end)).or_else(|| name.strip_prefix('#')?.strip_suffix('#'));
     is_config(name) || copied.is_some_and(is_config)
-}
-
-/// Compiles lines, each with the place it stands in.
-fn compiled<'a>(lines: impl Iterator<Item = (String, &'a str)>) -> Result<Gitignore, BadPattern> {
-    // `.` tells the matcher that paths come relative to where its patterns hold.
-    let mut builder = GitignoreBuilder::new(".");
-    for (origin, line) in lines {
-        let bad = |why: String| BadPattern { origin: origin.clone(), pattern: line.to_owned(), why };
-        let line = without_trailing_spaces(line);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if line.strip_prefix('!').unwrap_or(line).trim_matches('/').is_empty() {
-            return Err(bad("it names nothing".into()));
-        }
-        builder.add_line(None, &as_glob(line)).map_err(|e| bad(reason(e)))?;
-    }
-    builder.build().map_err(|e| BadPattern { origin: "the patterns together".into(), pattern: String::new(), why: reason(e) })
-}
-
-fn reason(error: ignore::Error) -> String {
-    match error {
-        ignore::Error::Glob { err, .. } => err,
-        other => other.to_string(),
-    }
-}
-
-fn without_trailing_spaces(mut line: &str) -> &str {
-    while let Some(shorter) = line.strip_suffix(' ').filter(|shorter| !shorter.ends_with('\\')) {
-        line = shorter;
-    }
-    line
-}
-
-/// Writes a gitignore line so that the matcher, which knows more than git, takes it as git does: braces are no alternatives, and white
-/// space other than a space belongs to the name even at the end.
-fn as_glob(line: &str) -> String {
-    let mut glob = String::with_capacity(line.len() + 8);
-    let mut rest = line.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '[' => {
-                let class = class_len(rest.as_str());
-                glob.push('[');
-                glob.push_str(&rest.as_str()[..class]);
-                rest = rest.as_str()[class..].chars();
-            }
-            '{' | '}' => glob.extend(['\\', c]),
-            '\\' => match rest.next() {
-                Some(literal) if literal.is_whitespace() && literal != ' ' => glob.extend(['{', literal, '}']),
-                literal => glob.extend(Some('\\').into_iter().chain(literal)),
-            },
-            // A class would be one of bytes.
-            _ if c.is_whitespace() && c != ' ' => glob.extend(['{', c, '}']),
-            _ => glob.push(c),
-        }
-    }
-    glob
-}
-
-/// How many bytes after a `[` belong to the class that it opens; 0 when it is never closed and so stands for itself.
-fn class_len(rest: &str) -> usize {
-    let negation = usize::from(rest.starts_with(['!', '^']));
-    // A `]` that comes first is a member.
-    let first = rest[negation..].chars().next().map_or(0, char::len_utf8);
-    rest[negation + first..].find(']').map_or(0, |at| negation + first + at + 1)
 }
 
 #[cfg(test)]
@@ -477,9 +408,9 @@ mod tests {
         bad("/", "names nothing");
         let mut filter = Filter::new(&Patterns::default()).unwrap();
         let error = filter.add_syncignore("a/b", "fine\n[z-a]\n").unwrap_err();
-        assert_eq!(error.origin, "a/b/.syncignore, line 2");
-        assert_eq!(filter.add_syncignore("", "[z-a]").unwrap_err().origin, ".syncignore, line 1");
+        assert_eq!(error.origin, "a/b/.syncignore:2");
+        assert_eq!(filter.add_syncignore("", "[z-a]").unwrap_err().origin, ".syncignore:1");
         let include = Patterns { include: owned(&["[z-a]"]), ..Patterns::default() };
-        assert!(Filter::new(&include).unwrap_err().to_string().starts_with("include (configuration or --include): the pattern \"[z-a]\""));
+        assert!(Filter::new(&include).unwrap_err().to_string().starts_with("`include` in the configuration: the pattern \"[z-a]\""));
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use lsync::config::{Jobs, Limit, Links};
-use lsync::engine::{self, Ask, Depth, Ends, Error, Sight, Stop};
+use lsync::engine::{self, Ask, Depth, Ends, Error, IgnoredPath, Sight, Stop};
 use lsync::event::{Event, Observer};
-use lsync::filter::holds_keys;
+use lsync::filter::{Line, Origin, Reason, holds_keys};
 use lsync::local::lock::now;
 use lsync::local::mount::Mount;
 use lsync::path::{RelPath, Shown};
@@ -125,13 +125,14 @@ impl Session {
             }
             settings.patterns.never.push(path);
         }
-        let scope = scope(&mount, &settings, paths)?;
+        let named = named(&mount, &settings, paths)?;
         let bucket = connect(&settings.store, &settings.network).await?;
         let ends = Ends { mount: Arc::new(mount), bucket, observer: observer(&bars, flags.common.json), stop };
         let moving = &flags.moving;
         let ask = Ask {
             patterns: settings.patterns.clone(),
-            paths: scope,
+            paths: scope(&named),
+            named: named.into_iter().flatten().collect(),
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,
             compare_size: moving.compare == Some(Compare::Size),
@@ -183,7 +184,7 @@ impl Session {
         let download = direction == Direction::Download;
         let keys = if self.settings.patterns.include_config { keys_that_travel(sight, direction) } else { Vec::new() };
         Bounds {
-            ignored: ignored(sight, direction),
+            ignored: self.ignored(sight, direction),
             free: self.ends.mount.space().ok().map(|(free, _)| free).filter(|_| download),
             limit: self.flags.moving.bwlimit,
             delete: self.flags.moving.delete,
@@ -191,9 +192,14 @@ impl Session {
             keys,
         }
     }
+
+    /// What patterns leave out of a direction's source: files that hold keys are named first, then what is largest.
+    pub(crate) fn ignored(&self, sight: &Sight, direction: Direction) -> Ignored {
+        ignored(sight, direction)
+    }
 }
 
-/// What patterns leave out of a direction's source: files that hold keys are named first, then what is largest.
+/// See [`Session::ignored`].
 fn ignored(sight: &Sight, direction: Direction) -> Ignored {
     let (files, bytes) = sight.ignored_at_source(direction);
     let samples = match direction {
@@ -261,20 +267,52 @@ fn own_output_files(mount: &Mount) -> Vec<RelPath> {
     found
 }
 
-/// PATH arguments as paths of the mount; the mount itself means everything.
-fn scope(mount: &Mount, settings: &Settings, paths: &[PathBuf]) -> Result<Vec<RelPath>, Failure> {
-    let mut scope = Vec::new();
-    for path in paths {
-        match mount.relative(&settings.current_dir, path)? {
-            Some(path) => scope.push(path),
-            None => return Ok(Vec::new()),
-        }
-    }
+/// PATH arguments as paths of the directory; `None`: the directory itself.
+fn named(mount: &Mount, settings: &Settings, paths: &[PathBuf]) -> Result<Vec<Option<RelPath>>, Failure> {
+    paths.iter().map(|path| Ok(mount.relative(&settings.current_dir, path)?)).collect()
+}
+
+/// What a run is narrowed to; the directory itself means everything.
+fn scope(named: &[Option<RelPath>]) -> Vec<RelPath> {
+    let Some(mut scope) = named.iter().cloned().collect::<Option<Vec<RelPath>>>() else { return Vec::new() };
     scope.sort();
     scope.dedup();
     let all = scope.clone();
     scope.retain(|path| !path.ancestors().any(|dir| all.iter().any(|other| other.as_str() == dir)));
-    Ok(scope)
+    scope
+}
+
+/// How to send what is ignored, in this run and in all of them.
+fn way_in(ignored: &[IgnoredPath]) -> Option<String> {
+    let first = ignored.first()?;
+    match first.reason {
+        Some(Reason::Reserved | Reason::Never) => return Some("leave out this PATH".into()),
+        Some(Reason::Keys) => return Some("with `include_config = true` in [sync] such files travel, but not the one in use".into()),
+        _ => {}
+    }
+    let quoted = |flag: &str, pattern: &str| {
+        let word = Some(text::shell_word(pattern)).filter(|word| word.ends_with('\'')).unwrap_or_else(|| format!("'{pattern}'"));
+        format!("{flag} {word}")
+    };
+    let (mut flags, mut lines): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for way in ignored.iter().map(|ignored| &ignored.way_in) {
+        flags.extend(way.exclude.iter().map(|pattern| quoted("--exclude", pattern)));
+        flags.extend(way.include.iter().map(|pattern| quoted("--include", pattern)));
+        lines.extend(way.exclude.iter().map(|pattern| Shown(pattern).to_string()));
+    }
+    for list in [&mut flags, &mut lines] {
+        let mut seen = std::collections::BTreeSet::new();
+        list.retain(|item| seen.insert(item.clone()));
+    }
+    let always = match &first.reason {
+        Some(Reason::NotIncluded(_)) => "for every run, add it to `include`".to_owned(),
+        Some(Reason::Pattern { line, .. }) if matches!(line.origin, Origin::Exclude(_)) => {
+            format!("for every run, change {}", line.origin)
+        }
+        Some(Reason::Pattern { line: Line { origin: Origin::File { .. }, .. }, .. }) => "for every run, change that line".to_owned(),
+        _ => format!("for every run, add this to .syncignore: {}", lines.join(", ")),
+    };
+    Some(format!("to include it in this run, add {}; {always}", flags.join(" ")))
 }
 
 impl From<Error> for Failure {
@@ -298,6 +336,7 @@ impl From<Error> for Failure {
                 "to sync what the link points to, put it into this directory in the link's place, or sync it as a directory of its own (--root)",
             ),
             Error::BehindLink { .. } => Failure::usage(chain(&error)).hint("give the PATH that the link points to"),
+            Error::Ignored(ref ignored) => Failure { hint: way_in(ignored), ..Failure::usage(chain(&error)) },
             Error::SpeltOtherwise { .. } => Failure::usage(chain(&error)).hint("give the PATH as the mount spells it"),
             Error::Manifest { .. } => Failure::usage(chain(&error)).hint("install the newest lsync and run the command again"),
             Error::NoSpace { needed, free } => {

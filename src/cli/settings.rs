@@ -67,8 +67,10 @@ impl Settings {
             network: env.network(),
             current_dir: env.current_dir()?.to_owned(),
             patterns: Patterns {
-                exclude: [sync.exclude, moving.exclude.clone()].concat(),
-                include: [sync.include, moving.include.clone()].concat(),
+                exclude: sync.exclude,
+                exclude_flags: moving.exclude.clone(),
+                include: sync.include,
+                include_flags: moving.include.clone(),
                 include_config: sync.include_config.unwrap_or(false),
                 never: config_path.iter().filter_map(|path| below(&root, path)).collect(),
             },
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beat_the_file_and_patterns_are_joined() {
+    fn flags_beat_the_file_and_patterns_come_after_its_own() {
         use clap::Parser;
         let mount = tempfile::tempdir().unwrap();
         let path = mount.path().join("sync.toml");
@@ -147,7 +149,7 @@ mod tests {
         let flags = crate::cli::args::CommandLine::try_parse_from(line).unwrap().flags;
         std::fs::create_dir(mount.path().join(".lsync")).unwrap();
         let settings = Settings::merge(&flags, &Environment::of(mount.path(), &[]), Some(loaded)).unwrap();
-        assert_eq!(settings.patterns.exclude, ["a", "b"]);
+        assert_eq!((&settings.patterns.exclude[..], &settings.patterns.exclude_flags[..]), (&["a".into()][..], &["b".into()][..]));
         assert_eq!(settings.max_delete, Limit::Percent(5));
         assert_eq!(settings.jobs, "4".parse().unwrap());
         assert_eq!((settings.trash.age_seconds, settings.trash.share), (86_400, 0.1));

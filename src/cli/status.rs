@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::args::{Check, Flags, StatusArgs};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::render::{self, Around, Bounds, Page, Row, WORDS};
+use super::render::{self, Around, Bounds, Ignored, Page, Row, WORDS};
 use super::session::{Session, block_on};
 use super::settings::environment::Environment;
 use super::text::{bytes, count, files, fit, items, when, wrap};
@@ -56,7 +56,8 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
             };
             output::print(&screen(&status, &session.page(true)))?;
         } else {
-            output::line(&verdict(&up, &down, meant))?;
+            let ignored = (session.ignored(&sight, Direction::Upload), session.ignored(&sight, Direction::Download));
+            output::line(&verdict(&up, &down, (&ignored.0, &ignored.1), meant))?;
         }
         Ok(exit)
     })
@@ -117,7 +118,11 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
         let text = format!("{} {are} not in the bucket any more: {}.", files(vanished), render::names(&up.vanished));
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
-    let _ = writeln!(out, "\n{}", page.ink.bold(&wrap(&verdict(up, down, status.links_are_meant), page.width, 0, 0)));
+    let _ = writeln!(
+        out,
+        "\n{}",
+        page.ink.bold(&wrap(&verdict(up, down, (&status.up.1.ignored, &status.down.1.ignored), status.links_are_meant), page.width, 0, 0))
+    );
     out
 }
 
@@ -195,10 +200,10 @@ fn in_sync(up: &Plan, down: &Plan) -> bool {
 }
 
 /// Both directions in one line, the last of the screen.
-fn verdict(up: &Plan, down: &Plan, links_are_meant: bool) -> String {
+fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_meant: bool) -> String {
     let behind = if links_are_meant { String::new() } else { render::outside_sentence(&up.outside_links) };
     if in_sync(up, down) {
-        return format!("in sync: both sides hold the same{behind}");
+        return format!("in sync: both sides hold the same{}{behind}", left_out(ignored.0, ignored.1));
     }
     let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.updates.len()) as u64;
     let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
@@ -212,6 +217,18 @@ fn verdict(up: &Plan, down: &Plan, links_are_meant: bool) -> String {
     let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
     parts.extend(is_refused(up).then(|| EMPTY_MOUNT.into()));
     format!("not in sync: {}{behind}", parts.join(", "))
+}
+
+/// What exists beside what is the same, because patterns leave it out.
+fn left_out(here: &Ignored, there: &Ignored) -> String {
+    let told = |ignored: &Ignored, place: &str| {
+        (ignored.files > 0).then(|| format!("{} ({}) {place}", files(ignored.files), bytes(ignored.bytes)))
+    };
+    let parts: Vec<String> = told(here, "here").into_iter().chain(told(there, "in the bucket")).collect();
+    match parts.len() {
+        0 => String::new(),
+        _ => format!("; {} {} ignored", parts.join(" and "), if here.files + there.files == 1 { "is" } else { "are" }),
+    }
 }
 
 /// What waits for a person, and what is kept, a line each.
@@ -233,11 +250,13 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
     let run = |run: &LastRun| json!({ "command": run.command, "host": run.host, "time_ns": run.time, "generation": run.generation });
     let upload = |h: &Header| json!({ "host": h.host, "time_ns": h.time, "files": h.files, "bytes": h.bytes });
     let (ignored, ignored_bytes) = sight.ignored_at_source(Direction::Upload);
+    let (there, there_bytes) = sight.ignored_at_source(Direction::Download);
     json!({
         "v": 1, "type": "summary", "command": "status", "exit": exit.code(), "complete": in_sync(up, down), "elapsed_ms": elapsed_ms,
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
-        "ignored": ignored, "ignored_bytes": ignored_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "vanished": up.vanished.len(),
+        "ignored": ignored, "ignored_bytes": ignored_bytes,
+        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "vanished": up.vanished.len(),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),
     })
@@ -349,6 +368,23 @@ mod tests {
 
         in sync: both sides hold the same
         ");
+    }
+
+    #[test]
+    fn in_sync_tells_what_is_ignored() {
+        let (up, down) = (Plan::empty(Direction::Upload), Plan::empty(Direction::Download));
+        let check = |here: (u64, u64), there: (u64, u64), expected: &str| {
+            let ignored = |(files, bytes)| Ignored { files, bytes, names: Vec::new() };
+            assert_eq!(
+                verdict(&up, &down, (&ignored(here), &ignored(there)), false),
+                format!("in sync: both sides hold the same{expected}")
+            );
+        };
+        check((0, 0), (0, 0), "");
+        check((1, 9), (0, 0), "; 1 file (9 B) here is ignored");
+        check((300, 1_258_291), (0, 0), "; 300 files (1.2 MiB) here are ignored");
+        check((0, 0), (2, 4), "; 2 files (4 B) in the bucket are ignored");
+        check((300, 1_258_291), (1, 4), "; 300 files (1.2 MiB) here and 1 file (4 B) in the bucket are ignored");
     }
 
     #[test]

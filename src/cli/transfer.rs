@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lsync::engine::{self, Depth, FailureKind, Limits, Report, Sight};
 use lsync::entry::below;
 use lsync::event::Event;
+use lsync::local::state::Known;
 use lsync::path::{RelPath, Shown};
 use lsync::plan::{Direction, Plan, Refusal};
 use lsync::profile::Profile;
@@ -258,23 +259,25 @@ fn last_line(session: &Session, sight: &Sight, report: &Report, failure: Option<
     match &report.complete {
         Some(proof) if ask.is_whole() => format!("complete: {}{behind}", proof.counts()),
         Some(proof) => {
-            let elsewhere =
-                sight.state.entries.iter().filter(|(path, _)| !ask.paths.iter().any(|p| path.is_at_or_below(p.as_str()))).count();
             let scope = if ask.paths.is_empty() {
                 "what the filters let through".to_owned()
             } else {
                 ask.paths.iter().map(|path| named(sight, path)).collect::<Vec<_>>().join(" ")
             };
-            let others = if ask.paths.is_empty() {
-                String::new()
-            } else {
-                let (files, were) = (files(elsewhere as u64), if elsewhere == 1 { "was" } else { "were" });
-                format!("; {files} elsewhere {were} not looked at")
-            };
+            let others = if ask.paths.is_empty() { String::new() } else { elsewhere(sight, &ask.paths) };
             format!("complete for {scope}: {}{others}{behind}", proof.counts())
         }
         None => format!("incomplete: {}{behind}", reason(report, failure, stopped)),
     }
+}
+
+/// What a run did not look at: how much that is only the last sync can tell.
+fn elsewhere(sight: &Sight, paths: &[RelPath]) -> String {
+    let is_synced = |known: &&(RelPath, Known)| known.1.base.is_some() || known.1.published.is_some();
+    let is_elsewhere = |path: &RelPath| !paths.iter().any(|p| path.is_at_or_below(p.as_str()));
+    let known = sight.state.entries.iter().filter(is_synced).filter(|(path, _)| is_elsewhere(path)).count() as u64;
+    let known = if known > 0 { format!(" ({} at the last sync)", files(known)) } else { String::new() };
+    format!("; nothing elsewhere was looked at{known}")
 }
 
 /// A PATH as a person writes it: a directory ends in `/`.

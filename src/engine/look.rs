@@ -8,8 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
 use super::listing::{self, list};
-use super::near::near;
-use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, spelling};
+use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -19,7 +18,7 @@ use crate::local::state::{self, Known, LastRun, Loaded, State};
 use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
-use crate::path::{MAX_KEY_BYTES, RelPath, Shown, is_at_or_below};
+use crate::path::{MAX_KEY_BYTES, RelPath};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::list::{Listing, Marks};
@@ -82,7 +81,7 @@ pub struct Sight {
     pub(super) last_run: Option<LastRun>,
 }
 
-/// Looks. `Error::NoSuchPath` when a PATH exists nowhere.
+/// Looks. `Error::NoSuchPath` when a PATH exists nowhere, `Error::Ignored` when all of one is ignored.
 pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     // On the heap, as `run` is.
     Box::pin(look_around(ends, ask)).await
@@ -148,10 +147,10 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         local: Arc::new(local),
         state,
     };
-    for path in &ask.paths {
+    for path in ask.named.iter().chain(&ask.paths) {
         leading_out::refuse_behind_a_link(ends, path)?;
-        must_exist(ends, path, &sight.local, &sight)?;
     }
+    named::check(ends, ask, &sight)?;
     sight.problems.extend(learn::unreadable(ends, &sight.local).await?);
     learn::from_metadata(ends, ask, &mut sight).await?;
     sight.began = Instant::now();
@@ -306,30 +305,4 @@ fn object_above(path: RelPath) -> Problem {
                run the command for the whole of it, or remove the object";
     let (name, exclude) = (path.as_str().to_owned(), Some(format!("{}/", exclude_line(path.as_str()))));
     Problem { name, path: Some(path), below: true, side: Side::Bucket, why: why.into(), exclude }
-}
-
-fn must_exist(ends: &Ends, path: &RelPath, local: &[(RelPath, Local)], sight: &Sight) -> Result<(), Error> {
-    let at = |p: &RelPath| p.is_at_or_below(path.as_str());
-    let exists = local.iter().any(|(p, _)| at(p))
-        || sight.view.entries.iter().any(|(p, _)| at(p))
-        || sight.view.left_out.iter().any(at)
-        || sight.state.entries.iter().any(|(p, _)| at(p))
-        || sight.problems.iter().any(|p| p.path.as_ref().is_some_and(at))
-        || sight.skipped.iter().any(|s| at(&s.path))
-        || sight.ignored.samples.keys().any(|ignored| is_at_or_below(ignored.trim_end_matches('/'), path.as_str()))
-        || sight.filter.scope(path, true) != Scope::In
-        || sight.filter.scope(path, false) != Scope::In;
-    if exists {
-        return Ok(());
-    }
-    let near = near_names(ends, path, sight);
-    Err(Error::NoSuchPath { path: path.clone(), near })
-}
-
-/// What the PATH may have meant: of what is remembered, and of what lies beside it in the mount.
-fn near_names(ends: &Ends, path: &RelPath, sight: &Sight) -> Vec<String> {
-    let beside = ends.mount.beside(path);
-    let remembered = sight.state.entries.iter().map(|(known, _)| known.as_str());
-    let near = near(path, beside.iter().map(String::as_str).chain(remembered));
-    near.into_iter().map(|name| Shown(&name).to_string()).collect()
 }

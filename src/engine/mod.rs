@@ -26,6 +26,7 @@ mod listing;
 mod log;
 mod look;
 mod manifests;
+mod named;
 mod near;
 mod pace;
 mod permits;
@@ -55,6 +56,7 @@ pub use clean::{Found, Outcome, Whose, clean, open_uploads};
 pub use examine::{Kept, examine_store};
 pub use lanes::Jobs;
 pub use look::{Sight, look};
+pub use named::IgnoredPath;
 pub use read_back::not_verified_by_store;
 pub use report::{Complete, Counts, Failure, FailureKind, Report};
 pub use rest::unrested;
@@ -104,6 +106,8 @@ pub struct Ask {
     pub patterns: Patterns,
     /// Only these paths and what lies below; empty: the whole mount.
     pub paths: Vec<RelPath>,
+    /// Every path that the user named, those too that lie below others: each must hold something in scope.
+    pub named: Vec<RelPath>,
     /// Patterns narrow the run beyond its configuration (`--include`, `--exclude`).
     pub narrowed: bool,
     /// The run may delete: a file without a counterpart is compared with the base too.
@@ -194,6 +198,9 @@ pub enum Error {
         /// That is outside the directory.
         outside: bool,
     },
+    /// PATHs of which nothing is in scope.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Ignored(Vec<IgnoredPath>),
     /// A PATH that the mount finds, under another name.
     #[error("{path} is {} in the mount, which takes both for one name", crate::path::Shown(held))]
     SpeltOtherwise {

@@ -91,19 +91,21 @@ pub struct Complete {
     pub(super) protected: u64,
     pub(super) generation: Option<u64>,
     pub(super) outside_links: u64,
+    pub(super) ignored: u64,
 }
 
 impl Complete {
     /// The counts of the last line: `files=N bytes=N strong=N etag=N size=N skipped=N protected=N generation=N`. `strong`: proven by a
     /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone. `outside_links=N` follows where links point
-    /// outside the directory.
+    /// outside the directory, `ignored=N` where patterns left out files of the source.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links } = self;
+        let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links, ignored } = self;
         let generation = generation.unwrap_or(0);
         let outside = if *outside_links > 0 { format!(" outside_links={outside_links}") } else { String::new() };
+        let ignored = if *ignored > 0 { format!(" ignored={ignored}") } else { String::new() };
         format!(
-            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}{outside}"
+            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}{outside}{ignored}"
         )
     }
 }

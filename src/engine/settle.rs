@@ -33,6 +33,7 @@ pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
         protected: report.counts.protected,
         generation: report.generation,
         outside_links: report.outside_links.len() as u64,
+        ignored: report.counts.ignored,
     })
 }
 

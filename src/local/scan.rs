@@ -352,9 +352,9 @@ mod tests {
         }
         let temp = tree(&["a/x"]);
         write(&temp, "a/.syncignore", "ok\n[z-a]\n");
-        check(&temp, "a/.syncignore, line 2: the pattern \"[z-a]\" is not valid: invalid range; 'z' > 'a'");
+        check(&temp, "a/.syncignore:2: the pattern \"[z-a]\" is not valid: invalid range; 'z' > 'a'");
         fs::write(temp.path().join("a/.syncignore"), b"ok\ncaf\xe9\n").unwrap();
-        check(&temp, "a/.syncignore, line 2: the pattern \"caf\u{fffd}\" is not valid: it is not UTF-8");
+        check(&temp, "a/.syncignore:2: the pattern \"caf\u{fffd}\" is not valid: it is not UTF-8");
         fs::write(temp.path().join("a/.syncignore"), vec![b'#'; (1 << 20) + 1]).unwrap();
         check(&temp, "cannot read a/.syncignore: it is larger than 1 MiB");
         fs::remove_file(temp.path().join("a/.syncignore")).unwrap();

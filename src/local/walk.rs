@@ -250,7 +250,7 @@ impl<'a, 'w> Walker<'a, 'w> {
             let number = bytes[..e.valid_up_to()].split(|b| *b == b'\n').count();
             let line = bytes.split(|b| *b == b'\n').nth(number - 1).unwrap_or_default();
             let pattern = String::from_utf8_lossy(line).into_owned();
-            BadPattern { origin: format!("{path}, line {number}"), pattern, why: "it is not UTF-8".into() }
+            BadPattern { origin: format!("{path}:{number}"), pattern, why: "it is not UTF-8".into() }
         })?;
         Ok(self.crew.filter_mut().add_syncignore(at, text)?)
     }

@@ -24,6 +24,7 @@ mod exits;
 mod foreign;
 mod foreign_runs;
 mod full;
+mod ignored;
 mod interrupt;
 mod json;
 mod killed;

@@ -97,7 +97,7 @@ impl Bench {
 
     async fn run(&self, run: &Run) -> Result<Report, Error> {
         let ends = ends(&self.mounts[run.who], &self.bucket);
-        let patterns = Patterns { exclude: run.without.map(|path| format!("/{path}")).into_iter().collect(), ..Patterns::default() };
+        let patterns = Patterns { exclude_flags: run.without.map(|path| format!("/{path}")).into_iter().collect(), ..Patterns::default() };
         let paths = run.only.map(|path| RelPath::new(path).expect("a path")).into_iter().collect();
         let ask = Ask { patterns, paths, narrowed: run.without.is_some(), removals: run.delete, ..ask() };
         let choices = Choices { delete: run.delete, overwrite: run.overwrite, ..Choices::default() };
@@ -202,7 +202,9 @@ async fn step(bench: &Bench, world: &mut World, step: Step) {
                         assert!(has >= had + owed, "{owed} copies of content {id} are owed; there were {had}, and now {has}");
                     }
                 }
-                (Err(Error::Refused(_)), End::Refused) | (Err(Error::NoSuchPath { .. }), End::NoSuchPath) => {}
+                (Err(Error::Refused(_)), End::Refused)
+                | (Err(Error::NoSuchPath { .. }), End::NoSuchPath)
+                | (Err(Error::Ignored(_)), End::Ignored) => {}
                 (ran, expected) => panic!("{ran:?}, and expected was {expected:?}"),
             }
         }

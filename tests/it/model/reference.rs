@@ -70,6 +70,8 @@ pub(super) enum End {
     Refused,
     /// The PATH is nowhere.
     NoSuchPath,
+    /// The PATH is ignored as a whole.
+    Ignored,
 }
 
 impl Run {
@@ -98,6 +100,9 @@ impl World {
         let mut me = self.instances[run.who].clone();
         let all: BTreeSet<&'static str> =
             [&me.local, &bucket, &me.base, &me.known, &self.published].iter().flat_map(|side| side.keys().copied()).collect();
+        if run.only.is_some() && run.only == run.without {
+            return End::Ignored;
+        }
         if run.only.is_some() && !all.iter().any(|path| run.reaches(path)) {
             return End::NoSuchPath;
         }

@@ -22,6 +22,7 @@ pub(crate) fn ask() -> Ask {
     Ask {
         patterns: Patterns::default(),
         paths: Vec::new(),
+        named: Vec::new(),
         narrowed: false,
         removals: false,
         compare_size: false,
