@@ -252,6 +252,9 @@ pub(crate) struct SetupArgs {
     /// Your address in git commits
     #[arg(long, value_name = "EMAIL")]
     pub git_user_email: Option<String>,
+    /// Bring back what git's configuration said before setup changed it, and do nothing else
+    #[arg(long, conflicts_with_all = ["import", "bucket", "region", "endpoint_url", "access_key_id", "git_user_name", "git_user_email"])]
+    pub undo_git: bool,
     /// Flags after the command.
     #[command(flatten)]
     pub common: Common,

@@ -5,6 +5,7 @@ mod answers;
 mod check;
 mod edit;
 mod git;
+mod git_before;
 mod here;
 mod instead_of;
 mod questions;
@@ -58,6 +59,10 @@ fn interrupted() -> Failure {
 async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<Exit, Failure> {
     let mut report = Report::new(common.json, common.quiet);
     let git = Git { env };
+    if args.undo_git {
+        report.step("git", &git_before::undo(&git, common.dry_run))?;
+        return report.end("sync.toml");
+    }
     let found = find::find(common, env)?;
     let there = found.as_ref().filter(|path| path.exists()).map(|path| find::read(path, env)).transpose()?;
     let common = &here::place(common, env, there.as_ref()).await?;
@@ -74,8 +79,12 @@ async fn steps(args: &SetupArgs, common: &Common, env: &Environment) -> Result<E
         here::mark(root)?;
     }
     let mount_path = mount.as_deref().ok();
-    report.step("git identity", &git::identity(&git, &loaded.file.git, &loaded.name, dry_run))?;
-    report.step("GitHub access", &git::github_access(&git, loaded, mount_path, dry_run))?;
+    let may = |question: &str| match (common.yes, env.terminal) {
+        (false, true) => questions::yes(question),
+        (yes, _) => Ok(yes),
+    };
+    report.step("git identity", &git::identity(&git, &loaded.file.git, &loaded.name, dry_run, &may))?;
+    report.step("GitHub access", &git::github_access(&git, loaded, mount_path, dry_run, &may))?;
     let (settings, bucket) = checked(common, env, loaded).await?;
     let reachable = bucket.is_ok();
     report.step("bucket", &bucket)?;

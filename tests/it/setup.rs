@@ -339,6 +339,25 @@ fn git_credential_fill_answers_for_github_and_for_no_lookalike() {
     assert!(fill("github.com").expect(0).stdout.contains(TOKEN));
 }
 
+/// Somebody else's identity is not taken away without a word, and comes back.
+#[test]
+fn another_identity_of_git_is_replaced_only_after_a_question_and_comes_back() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    git(&mount, "config --global user.name Grace").run().expect(0);
+    let name = || git(&mount, "config --global user.name").run().expect(0).stdout.trim().to_owned();
+    let ran = setup(&mount).args("--import -").stdin(old_env(&s3)).run().expect(0);
+    assert!(ran.says("skipped git identity git keeps user.name = Grace") && ran.says("lsync setup --yes replaces it"), "{}", ran.stdout);
+    assert_eq!(name(), "Grace");
+    let mut terminal = Pty::start(&setup(&mount), 100, 50);
+    terminal.wait_for("git has user.name = Grace. Replace that with Ada Lovelace").send("y\r");
+    assert_eq!(terminal.wait(), 0, "{}", terminal.screen());
+    assert_eq!(name(), "Ada Lovelace");
+    setup(&mount).args("--undo-git").run().expect(0);
+    assert_eq!(name(), "Grace");
+    let config = std::fs::read_to_string(mount.home().join(".gitconfig")).expect("it is there");
+    assert!(!config.contains("ada@example.com") && !config.contains("git-credential"), "{config}");
+}
+
 #[test]
 fn the_old_scripts_token_leaves_gits_configuration() {
     let (s3, mount) = (S3::start(), Mount::new());

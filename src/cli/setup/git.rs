@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use lsync::config::Git as Wanted;
 use lsync::path::Shown;
 
-use super::instead_of;
 use super::report::Outcome;
+use super::{git_before, instead_of};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::git_credential::{Place, checked, places};
@@ -55,14 +55,17 @@ impl Git<'_> {
         Ok(self.config(&["--get", key])?.map(|value| value.trim_end_matches('\n').to_owned()))
     }
 
-    fn get_all(&self, key: &str) -> Result<Vec<String>, Failure> {
+    pub(super) fn get_all(&self, key: &str) -> Result<Vec<String>, Failure> {
         let all = self.config(&["-z", "--get-all", key])?.unwrap_or_default();
         Ok(all.split_terminator('\0').map(str::to_owned).collect())
     }
 }
 
-/// Sets `user.name` and `user.email`.
-pub(crate) fn identity(git: &Git<'_>, wanted: &Wanted, name: &str, dry_run: bool) -> Result<Outcome, Failure> {
+/// Whether what somebody else has set in git may be replaced. Gets the question for it.
+pub(super) type MayReplace<'a> = dyn Fn(&str) -> Result<bool, Failure> + 'a;
+
+/// Sets `user.name` and `user.email`. Another identity is replaced only after a question.
+pub(super) fn identity(git: &Git<'_>, wanted: &Wanted, name: &str, dry_run: bool, may: &MayReplace<'_>) -> Result<Outcome, Failure> {
     let pairs = [("user.name", &wanted.user_name), ("user.email", &wanted.user_email)];
     let given: Vec<(&str, &str)> = pairs.iter().filter_map(|(key, at)| Some((*key, at.as_ref()?.value.as_str()))).collect();
     if given.is_empty() {
@@ -72,8 +75,8 @@ pub(crate) fn identity(git: &Git<'_>, wanted: &Wanted, name: &str, dry_run: bool
     for (key, value) in &given {
         let old = git.get(key)?;
         if old.as_deref() != Some(*value) {
-            changes.push((*key, *value));
-            notes.extend(old.map(|old| format!("{key} was {}", Shown(&old))));
+            notes.extend(old.as_ref().map(|old| format!("{key} was {}", Shown(old))));
+            changes.push((*key, *value, old));
         }
     }
     let all = given.iter().map(|(_, value)| Shown(value).to_string()).collect::<Vec<_>>().join(", ");
@@ -83,14 +86,28 @@ pub(crate) fn identity(git: &Git<'_>, wanted: &Wanted, name: &str, dry_run: bool
     if dry_run {
         return Ok(Outcome { notes, ..Outcome::would(format!("tell git: {all}")) });
     }
-    for (key, value) in changes {
+    let others: Vec<String> = changes.iter().filter_map(|(key, _, old)| Some(format!("{key} = {}", Shown(old.as_ref()?)))).collect();
+    if !others.is_empty() && !may(&format!("git has {}. Replace that with {all}?", others.join(" and ")))? {
+        return Ok(Outcome { notes: vec![KEPT.into()], ..Outcome::skipped(format!("git keeps {}", others.join(" and "))) });
+    }
+    for (key, value, _) in changes {
+        git_before::remember(git.env, key, &git.get_all(key)?, &[value.to_owned()])?;
         git.set(&["--replace-all", key, value])?;
     }
     Ok(Outcome { notes, ..Outcome::done(all) })
 }
 
+/// How to replace what was kept, and how to take that back.
+const KEPT: &str = "lsync setup --yes replaces it, and lsync setup --undo-git brings it back";
+
 /// Makes git ask lsync, and only lsync, for the token, for exactly the configured places; takes out entries that hold a token themselves.
-pub(crate) fn github_access(git: &Git<'_>, loaded: &Loaded, root: Option<&Path>, dry_run: bool) -> Result<Outcome, Failure> {
+pub(super) fn github_access(
+    git: &Git<'_>,
+    loaded: &Loaded,
+    root: Option<&Path>,
+    dry_run: bool,
+    may: &MayReplace<'_>,
+) -> Result<Outcome, Failure> {
     let places = places(&loaded.file.git).map_err(|f| Failure { message: format!("{}: {}", loaded.name, f.message), ..f })?;
     let old = instead_of::find(git, &places)?;
     let Some(token) = &loaded.file.git.github_token else {
@@ -107,20 +124,22 @@ pub(crate) fn github_access(git: &Git<'_>, loaded: &Loaded, root: Option<&Path>,
     checked(&token.value).map_err(|f| Failure { message: format!("{}: {}", loaded.name, f.message), ..f })?;
     let exe = git.env.exe.as_deref().ok_or_else(|| Failure::new(Exit::Failed, "cannot tell where the lsync binary lies"))?;
     let line = helper_line(exe, &loaded.path)?;
-    let mut others = false;
+    let mut others = Vec::new();
     let mut changed = Vec::new();
     for place in &places {
         let key = format!("credential.{}.helper", place.url());
         let now = git.get_all(&key)?;
         if now != ["", &line] {
-            others |= now.iter().any(|helper| !helper.is_empty() && !helper.contains("git-credential --config "));
-            changed.push(key);
+            if now.iter().any(|helper| !helper.is_empty() && !helper.contains("git-credential --config ")) {
+                others.push(place.url());
+            }
+            changed.push((key, now));
         }
     }
     let what = format!("git asks lsync for the token of {}", places.iter().map(Place::url).collect::<Vec<_>>().join(" and "));
     let mut notes = Vec::new();
-    if others {
-        notes.push("another credential helper stood there and is replaced".to_owned());
+    if !others.is_empty() {
+        notes.push(format!("another credential helper of git for {} is replaced", others.join(" and ")));
     }
     if !old.is_empty() {
         let (verb, then) = if dry_run {
@@ -137,7 +156,13 @@ pub(crate) fn github_access(git: &Git<'_>, loaded: &Loaded, root: Option<&Path>,
     if dry_run {
         return Ok(Outcome { notes, ..Outcome::would(format!("wire git: {what}")) });
     }
-    for key in &changed {
+    // Its line is not shown: it may print a password.
+    if !others.is_empty() && !may(&format!("git has another credential helper for {}. Replace it with lsync's?", others.join(" and ")))? {
+        let kept = format!("git keeps its credential helper for {}", others.join(" and "));
+        return Ok(Outcome { notes: vec![KEPT.into()], ..Outcome::skipped(kept) });
+    }
+    for (key, now) in &changed {
+        git_before::remember(git.env, key, now, &[String::new(), line.clone()])?;
         // The empty value cuts off helpers that are configured for all hosts: the token must not be handed to one that stores it.
         git.set(&["--replace-all", key, ""])?;
         git.set(&["--add", key, &line])?;
@@ -206,7 +231,7 @@ mod tests {
         }
 
         fn wire(&self, git: &str) -> Outcome {
-            github_access(&Git { env: &self.env }, &self.loaded(git), Some(&self.dir.join("mnt")), false).unwrap()
+            github_access(&Git { env: &self.env }, &self.loaded(git), Some(&self.dir.join("mnt")), false, &|_| Ok(true)).unwrap()
         }
 
         fn gitconfig(&self) -> String {
@@ -227,15 +252,22 @@ mod tests {
         let home = Home::new("[user]\n\tname = Old\n");
         let git = Git { env: &home.env };
         let wanted = home.loaded("user_name = \"Ada Lovelace\"\nuser_email = \"ada@example.com\"\n").file.git;
-        let would = identity(&git, &wanted, "sync.toml", true).unwrap();
+        let yes = |question: &str| {
+            assert_eq!(question, "git has user.name = Old. Replace that with Ada Lovelace, ada@example.com?");
+            Ok(true)
+        };
+        let would = identity(&git, &wanted, "sync.toml", true, &yes).unwrap();
         assert_eq!(would, Outcome::would("tell git: Ada Lovelace, ada@example.com").note("user.name was Old"));
         assert_eq!(git.get("user.name").unwrap().as_deref(), Some("Old"), "a dry run changes nothing");
-        identity(&git, &wanted, "sync.toml", false).unwrap();
+        let kept = identity(&git, &wanted, "sync.toml", false, &|_| Ok(false)).unwrap();
+        assert_eq!(kept.what, "git keeps user.name = Old");
+        assert_eq!(git.get("user.name").unwrap().as_deref(), Some("Old"));
+        identity(&git, &wanted, "sync.toml", false, &yes).unwrap();
         assert_eq!(git.get("user.name").unwrap().as_deref(), Some("Ada Lovelace"));
         assert_eq!(git.get("user.email").unwrap().as_deref(), Some("ada@example.com"));
-        let again = identity(&git, &wanted, "sync.toml", false).unwrap();
+        let again = identity(&git, &wanted, "sync.toml", false, &yes).unwrap();
         assert_eq!(again, Outcome::skipped("Ada Lovelace, ada@example.com: git knows this already"));
-        let nothing = identity(&git, &Wanted::default(), "sync.toml", false).unwrap();
+        let nothing = identity(&git, &Wanted::default(), "sync.toml", false, &yes).unwrap();
         assert_eq!(nothing, Outcome::skipped("there is no user_name and user_email in sync.toml"));
     }
 
@@ -260,8 +292,16 @@ mod tests {
     fn a_helper_that_stood_there_is_replaced_and_that_is_said() {
         let home = Home::new("[credential \"https://github.com\"]\n\thelper = !gh auth git-credential\n");
         let outcome = home.wire(&with_token());
-        assert_eq!(outcome.notes[0], "another credential helper stood there and is replaced");
+        assert_eq!(outcome.notes[0], "another credential helper of git for https://github.com is replaced");
         assert!(!home.gitconfig().contains("gh auth"));
+        let git = Git { env: &home.env };
+        let would = git_before::undo(&git, true).unwrap();
+        let keys = "credential.https://gist.github.com.helper, credential.https://github.com.helper";
+        assert_eq!(would, Outcome::would(format!("bring back in git's configuration: {keys}")));
+        git_before::undo(&git, false).unwrap();
+        assert_eq!(git.get_all("credential.https://github.com.helper").unwrap(), ["!gh auth git-credential"]);
+        assert!(git.get_all("credential.https://gist.github.com.helper").unwrap().is_empty());
+        assert!(git_before::undo(&git, false).unwrap().what.starts_with("lsync setup has changed nothing"));
     }
 
     #[test]
@@ -282,7 +322,7 @@ mod tests {
     fn a_token_that_is_none_is_refused_before_anything_is_wired() {
         let home = Home::new("");
         let loaded = home.loaded("github_token = \"not a token\"");
-        let failure = github_access(&Git { env: &home.env }, &loaded, None, false).unwrap_err();
+        let failure = github_access(&Git { env: &home.env }, &loaded, None, false, &|_| Ok(true)).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(!failure.message.contains("not a token") && home.gitconfig().is_empty());
     }
