@@ -135,8 +135,9 @@ impl Sources<'_> {
             return Ok(found);
         }
         let env = self.env;
-        if let (Some(access_key_id), Some(secret)) = (env.text("AWS_ACCESS_KEY_ID"), env.text("AWS_SECRET_ACCESS_KEY")) {
-            let session_token = env.text("AWS_SESSION_TOKEN").map(Secret::new);
+        let of_aws = |name: &str| env.text(name).map(|text| key_text(name, &text)).transpose();
+        if let (Some(access_key_id), Some(secret)) = (of_aws("AWS_ACCESS_KEY_ID")?, of_aws("AWS_SECRET_ACCESS_KEY")?) {
+            let session_token = of_aws("AWS_SESSION_TOKEN")?.map(Secret::new);
             return Ok(Credentials::Keys { access_key_id, secret_access_key: Secret::new(secret), session_token });
         }
         if is_aws || profile::has_sources(env) {
@@ -150,11 +151,12 @@ impl Sources<'_> {
 
     fn own_credentials(&self) -> Result<Option<Credentials>, Failure> {
         let env = self.env;
+        let own = |name: &str| env.text(name).map(|text| key_text(name, &text)).transpose();
         let given = Keys {
-            id: env.text("LSYNC_ACCESS_KEY_ID"),
-            secret: env.text("LSYNC_SECRET_ACCESS_KEY").map(Secret::new),
-            token: env.text("LSYNC_SESSION_TOKEN").map(Secret::new),
-            profile: env.text("LSYNC_PROFILE"),
+            id: own("LSYNC_ACCESS_KEY_ID")?,
+            secret: own("LSYNC_SECRET_ACCESS_KEY")?.map(Secret::new),
+            token: own("LSYNC_SESSION_TOKEN")?.map(Secret::new),
+            profile: env.text("LSYNC_PROFILE").map(|profile| profile.trim().to_owned()),
         };
         given.complete(["LSYNC_ACCESS_KEY_ID", "LSYNC_SECRET_ACCESS_KEY", "LSYNC_SESSION_TOKEN", "LSYNC_PROFILE"], "")
     }
@@ -162,11 +164,14 @@ impl Sources<'_> {
     fn file_credentials(&self) -> Result<Option<Credentials>, Failure> {
         let Some(loaded) = self.loaded else { return Ok(None) };
         let remote = &loaded.file.remote;
-        let secret = |at: &Option<At<Secret>>| at.as_ref().map(|at| at.value.clone());
+        let secret = |key: &str, at: &Option<At<Secret>>| {
+            at.as_ref().map(|at| key_text(&loaded.at(at.line, key), at.value.expose()).map(Secret::new)).transpose()
+        };
+        let id = remote.access_key_id.as_ref().map(|at| key_text(&loaded.at(at.line, "access_key_id"), &at.value)).transpose()?;
         let given = Keys {
-            id: remote.access_key_id.as_ref().map(|at| at.value.clone()),
-            secret: secret(&remote.secret_access_key),
-            token: secret(&remote.session_token),
+            id,
+            secret: secret("secret_access_key", &remote.secret_access_key)?,
+            token: secret("session_token", &remote.session_token)?,
             profile: remote.profile.as_ref().map(|at| at.value.clone()),
         };
         if given.profile.is_none() {
@@ -180,6 +185,19 @@ impl Sources<'_> {
             }
         }
         given.complete(["access_key_id", "secret_access_key", "session_token", "profile"], &format!("{}: ", loaded.name))
+    }
+}
+
+/// A key without the white space around it: secrets that are mounted as files end with a newline. What cannot be a key is told by the name
+/// of its place, and never shown.
+fn key_text(origin: &str, text: &str) -> Result<String, Failure> {
+    let text = text.trim();
+    let wrong = |what: &str| Err(Failure::usage(format!("{origin} holds {what}, which no key has")).hint("give the value alone"));
+    match text {
+        _ if text.contains(['"', '\'']) => wrong("quotation marks"),
+        _ if text.contains(char::is_whitespace) => wrong("white space inside"),
+        _ if text.contains(char::is_control) => wrong("a control character"),
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -340,6 +358,26 @@ mod tests {
         let failure = made(remote, vars).unwrap_err();
         assert_eq!((failure.exit, failure.message.as_str()), (Exit::Usage, message));
         assert!(failure.hint.is_some(), "{message}: no hint");
+    }
+
+    #[test]
+    fn white_space_around_a_key_is_cut_and_what_is_no_key_is_told_without_showing_it() {
+        let vars = |secret| made("bucket = \"b\"", &[("LSYNC_ACCESS_KEY_ID", " ID\n"), ("LSYNC_SECRET_ACCESS_KEY", secret)]);
+        match vars("hunter2secret\n").unwrap().credentials {
+            Credentials::Keys { access_key_id, secret_access_key, .. } => {
+                assert_eq!((access_key_id.as_str(), secret_access_key.expose()), ("ID", "hunter2secret"));
+            }
+            other @ Credentials::Standard { .. } => panic!("{other:?}"),
+        }
+        let check = |secret, what: &str| {
+            let failure = vars(secret).unwrap_err();
+            assert_eq!(failure.message, format!("LSYNC_SECRET_ACCESS_KEY holds {what}, which no key has"));
+        };
+        check("'hunter2secret'", "quotation marks");
+        check("hunter2 secret", "white space inside");
+        check("hunter2\u{7}secret", "a control character");
+        let file = made("bucket = \"b\"\naccess_key_id = \"ID\"\nsecret_access_key = \"a b\"\n", &[]).unwrap_err();
+        assert!(file.message.ends_with("secret_access_key holds white space inside, which no key has"), "{}", file.message);
     }
 
     #[test]
