@@ -1,6 +1,7 @@
 //! The README is true: what it names is what the program has, and what it says to type works. One file per kind of statement; this one
 //! reads the README and judges its names. It does not judge its prose.
 
+mod commands;
 mod json;
 mod machine;
 mod tour;
