@@ -7,11 +7,13 @@ mod clash;
 mod folding;
 mod found;
 mod input;
+mod keeping;
 mod links;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
+pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};
 pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
 
 use std::sync::Arc;
@@ -243,6 +245,8 @@ pub struct Plan {
     pub remembered_entries: u64,
     /// An upload that has to publish what an earlier one sent and could not publish.
     pub owed: bool,
+    /// The bucket's service is known to make no copies: what the plan overwrites or deletes there cannot be kept first, and it says so.
+    pub without_copies: bool,
 }
 
 /// Why a whole plan is refused before it starts.
@@ -299,7 +303,15 @@ impl Plan {
             destination_entries: 0,
             remembered_entries: 0,
             owed: false,
+            without_copies: false,
         }
+    }
+
+    /// True when an upload overwrites or deletes objects that nothing proves outdated.
+    #[must_use]
+    pub fn loses_objects(&self) -> bool {
+        let loses = self.transfers.iter().any(|t| t.class.loses()) || self.removals.iter().any(|r| r.loses);
+        self.direction == Direction::Upload && loses
     }
 
     /// True when execution would change nothing.

@@ -92,6 +92,9 @@ pub struct Profile {
     /// Parts of an upload that are made of what lies in the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_copies: Option<Support>,
+    /// Copies of whole objects inside the bucket with their own metadata, as they keep what an upload overwrites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_copies: Option<Support>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +145,12 @@ impl Profile {
     #[must_use]
     pub fn may_copy_parts(&self) -> bool {
         is_honoured(self.part_copies)
+    }
+
+    /// Whether an object can be copied before it is overwritten; `None`: not known.
+    #[must_use]
+    pub fn keeps_copies(&self) -> Option<Support> {
+        self.history_copies.or(self.copies.filter(|copies| *copies == Support::Honoured))
     }
 
     /// With what another one knows about guards, where this one does not.
@@ -272,6 +281,22 @@ mod tests {
         );
         check(Profile { single_etag: Some(ETagKind::Opaque), ..aws.clone() }, (false, true));
         check(Profile { part_copies: Some(Support::Refused), ..aws }, (true, false));
+    }
+
+    /// Copies with other metadata may be refused where plain ones are made: that says nothing about the history.
+    #[test]
+    fn whether_the_history_can_be_kept_is_known_by_its_own_copies_or_by_stricter_ones() {
+        use Support::{Honoured, Ignored, Refused};
+        let check = |history_copies, copies, expected| {
+            let profile = Profile { history_copies, copies, ..Profile::default() };
+            assert_eq!(profile.keeps_copies(), expected, "{history_copies:?} {copies:?}");
+        };
+        check(None, None, None);
+        check(None, Some(Honoured), Some(Honoured));
+        check(None, Some(Refused), None);
+        check(None, Some(Ignored), None);
+        check(Some(Refused), Some(Honoured), Some(Refused));
+        check(Some(Honoured), Some(Ignored), Some(Honoured));
     }
 
     #[test]

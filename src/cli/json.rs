@@ -5,7 +5,7 @@
 //!
 //! | type | when | fields |
 //! |---|---|---|
-//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict`), of an update `mode` |
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict`), of an update `mode`; of an upload that overwrites or deletes what nothing proves outdated `copied_first` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
 //! | `outside_link` | the plan | `path target`: a link that points outside the directory |
@@ -32,7 +32,7 @@
 use lsync::engine::Report;
 use lsync::event::{Ended, Event, Phase, Verb};
 use lsync::path::RelPath;
-use lsync::plan::{Class, Kept, OutsideLink, Plan};
+use lsync::plan::{Class, Direction, Kept, OutsideLink, Plan};
 use lsync::problem::{Problem, Skipped};
 use serde_json::{Value, json};
 
@@ -105,7 +105,8 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
     let mut lines = Vec::new();
     for t in &plan.transfers {
         let kind = t.source.kind_name();
-        lines.push(json!({ "v": 1, "type": "action", "verb": verb, "path": t.path.as_str(), "bytes": t.source.bytes(), "kind": kind, "class": class_name(t.class) }));
+        let line = json!({ "v": 1, "type": "action", "verb": verb, "path": t.path.as_str(), "bytes": t.source.bytes(), "kind": kind, "class": class_name(t.class) });
+        lines.push(with_copy(line, plan, t.class.loses()));
     }
     for u in &plan.updates {
         lines.push(
@@ -114,7 +115,8 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
     }
     for r in &plan.removals {
         let class = if r.loses { class_name(Class::OverwriteConflict) } else { "removed" };
-        lines.push(json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes, "class": class }));
+        let line = json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes, "class": class });
+        lines.push(with_copy(line, plan, r.loses));
     }
     for (state, list) in [("protected", &plan.protected), ("conflict", &plan.conflicts), ("unknown", &plan.unknown)] {
         lines.extend(list.iter().map(|item| kept(state, item)));
@@ -124,6 +126,14 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
     lines.extend(plan.outside_links.iter().map(outside_link));
     lines.extend(plan.problems.iter().map(problem));
     lines
+}
+
+/// Of an upload's action that overwrites or deletes what nothing proves outdated: whether that is copied first.
+fn with_copy(mut line: Value, plan: &Plan, loses: bool) -> Value {
+    if loses && plan.direction == Direction::Upload {
+        line["copied_first"] = json!(!plan.without_copies);
+    }
+    line
 }
 
 /// An item that stays as it is on both sides.
@@ -279,12 +289,12 @@ mod tests {
         {"bytes":10,"class":"sent_again","kind":"file","path":"again.txt","type":"action","v":1,"verb":"upload"}
         {"bytes":3145728,"class":"changed","kind":"file","path":"changed.bin","type":"action","v":1,"verb":"upload"}
         {"bytes":0,"class":"kind_changed","kind":"file","path":"link","type":"action","v":1,"verb":"upload"}
-        {"bytes":1048576,"class":"overwrite_protected","kind":"file","path":"newer.bin","type":"action","v":1,"verb":"upload"}
-        {"bytes":1048576,"class":"overwrite_conflict","kind":"file","path":"both.bin","type":"action","v":1,"verb":"upload"}
-        {"bytes":1048576,"class":"overwrite_unknown","kind":"file","path":"perhaps.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_protected","copied_first":true,"kind":"file","path":"newer.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_conflict","copied_first":true,"kind":"file","path":"both.bin","type":"action","v":1,"verb":"upload"}
+        {"bytes":1048576,"class":"overwrite_unknown","copied_first":true,"kind":"file","path":"perhaps.bin","type":"action","v":1,"verb":"upload"}
         {"bytes":0,"mode":"755","path":"run.sh","type":"action","v":1,"verb":"update"}
         {"bytes":9663676416,"class":"removed","path":"old.ckpt","type":"action","v":1,"verb":"delete"}
-        {"bytes":1073741824,"class":"overwrite_conflict","path":"old/changed.ckpt","type":"action","v":1,"verb":"delete"}
+        {"bytes":1073741824,"class":"overwrite_conflict","copied_first":true,"path":"old/changed.ckpt","type":"action","v":1,"verb":"delete"}
         {"bytes":1000,"path":"newer/0","state":"protected","type":"kept","v":1,"why":"newer in the bucket"}
         {"bytes":2048,"path":"notes.md","state":"conflict","type":"kept","v":1,"why":"changed on both sides"}
         {"bytes":6442450944,"path":"foreign.bin","state":"unknown","type":"kept","v":1,"why":"equal size, and nothing tells about the content"}

@@ -474,9 +474,9 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
-          Copies go to .lsync/history/ in the bucket where the store can copy; where it
-          cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there. Each
+          is copied to .lsync/history/ in the bucket first; what cannot be copied stays
+          as it is.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 2 min, if the network carries 100.0 MiB/s.
@@ -653,9 +653,9 @@ mod tests {
 
         2 items (2.0 MiB) in the bucket: replaced by newer content.
         3 items (3.0 MiB) in the bucket: overwritten, though nothing proves them
-          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there.
-          Copies go to .lsync/history/ in the bucket where the store can copy; where it
-          cannot, this cannot be undone.
+          outdated. 1 item (1.0 GiB) in the bucket: deleted, though changed there. Each
+          is copied to .lsync/history/ in the bucket first; what cannot be copied stays
+          as it is.
         1 item (9.0 GiB) in the bucket: deleted. That cannot be undone, unless the
           bucket keeps old versions.
         Estimated time: 51 s, if the network carries 100.0 MiB/s.

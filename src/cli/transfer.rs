@@ -55,7 +55,11 @@ impl Transfer<'_> {
     async fn work(&self) -> Result<Exit, Failure> {
         let session = self.session;
         let common = &session.flags.common;
-        let sight = engine::look(&session.ends, &session.ask).await?;
+        let mut sight = engine::look(&session.ends, &session.ask).await?;
+        // A plan that only is shown writes nothing, not even to ask.
+        if !common.dry_run && (common.yes || self.env.terminal) {
+            sight.learn_copies(self.direction, session.choices).await?;
+        }
         let plan = sight.plan(self.direction, session.choices);
         session.bars.clear();
         if common.json {

@@ -77,6 +77,8 @@ pub struct Sight {
     pub(super) began: Instant,
     /// What the store was found to do, not longer ago than that holds.
     pub store: Option<Profile>,
+    /// Some of that is newer than what is kept.
+    pub(super) store_is_new: bool,
     /// The last run that the state told of when it was loaded.
     pub(super) last_run: Option<LastRun>,
 }
@@ -143,6 +145,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         learnt: learn::Learnt::default(),
         began: Instant::now(),
         store,
+        store_is_new: false,
         last_run,
         local: Arc::new(local),
         state,

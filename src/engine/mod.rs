@@ -18,6 +18,7 @@ mod fetch;
 mod hashing;
 mod heads;
 mod here;
+mod keeping;
 mod lanes;
 mod leading_out;
 mod learn;

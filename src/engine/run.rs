@@ -3,6 +3,7 @@
 
 mod begin;
 mod down;
+mod removals;
 mod up;
 
 use std::collections::HashMap;

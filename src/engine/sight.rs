@@ -6,7 +6,8 @@ use super::look::Sight;
 use crate::entry::{Entry, Local, find};
 use crate::filter::Scope;
 use crate::path::RelPath;
-use crate::plan::{Choices, Direction, Input, build};
+use crate::plan::{Choices, Direction, Input, build, cannot_copy};
+use crate::profile::Profile;
 use crate::view::Remote;
 
 impl Sight {
@@ -35,6 +36,7 @@ impl Sight {
             umask: self.umask,
         };
         let mut plan = build(direction, choices, &input);
+        plan.without_copies = plan.loses_objects() && cannot_copy(self.store.as_ref().and_then(Profile::keeps_copies));
         plan.outside_links = leading_out::of_source(self, direction);
         plan.source_has_more = match direction {
             Direction::Upload => self.mount_has_more,

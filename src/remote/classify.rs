@@ -27,6 +27,8 @@ pub(super) struct Failed {
     pub(super) hint: Option<String>,
     /// The store's code for it.
     pub(super) code: Option<String>,
+    /// The status of the answer, where there was one.
+    pub(super) status: Option<u16>,
     pub(super) heals: Heals,
     /// The request may have been carried out although no answer says so.
     pub(super) maybe_done: bool,
@@ -65,7 +67,7 @@ const SKEWED_SECONDS: u64 = 240;
 impl Failed {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Failed {
         let heals = if matches!(kind, Kind::Unreachable | Kind::Throttled) { Heals::Later } else { Heals::Never };
-        Failed { kind, message: message.into(), hint: None, code: None, heals, maybe_done: false, wait: None }
+        Failed { kind, message: message.into(), hint: None, code: None, status: None, heals, maybe_done: false, wait: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Failed {
@@ -89,6 +91,14 @@ impl Failed {
 
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// The store says that it does not know this kind of request at all, whatever the object.
+    pub(super) fn is_not_known(&self) -> bool {
+        match self.code.as_deref() {
+            Some(code) => matches!(code, "NotImplemented" | "MethodNotAllowed"),
+            None => matches!(self.status, Some(405 | 501)),
+        }
     }
 }
 
@@ -157,6 +167,7 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 fn of_answer(answer: &Answer) -> Failed {
     let mut failed = meaning(answer);
     failed.code.clone_from(&answer.code);
+    failed.status = Some(answer.status);
     failed.wait = answer.retry_after.filter(|_| failed.heals == Heals::Later);
     // A 5xx may come from something between us and the store that carried the request out; so may an error inside a 200, and one that
     // says neither in S3's words nor by a status that S3 knows what is wrong.

@@ -1,5 +1,5 @@
 //! Copies inside the bucket, each under its guards: a whole object under another key, a range of one as a part of an upload; and what the
-//! store makes of them. The copies for the history are in [`super::object`]. Judges no copy: what it must hold is the caller's business.
+//! store makes of them. The copies for the history are in [`super::keep`]. Judges no copy: what it must hold is the caller's business.
 
 use std::ops::Range;
 
@@ -48,6 +48,8 @@ pub struct CopyProbe {
     pub copies: Option<Support>,
     /// Conditions on what stands at the new key; asked only where those of other writes are honoured.
     pub conditional: Option<Support>,
+    /// It makes the same of an object, whatever conditions and metadata come of it.
+    pub plain: Option<Support>,
 }
 
 /// Failures of the store's own that a copy is tried after: it can always be sent instead.
@@ -169,14 +171,15 @@ impl Bucket {
 
     /// [`Bucket::probe_copies`] with these keys, which the caller removes.
     pub(super) async fn copies(&self, key: &str, copy: &str, conditional: bool) -> Result<CopyProbe, Error> {
-        let told = |copies, conditional| Ok(CopyProbe { copies, conditional });
+        let told = |copies, conditional, plain| Ok(CopyProbe { copies, conditional, plain });
         let mut original = probe(key, Guard::Any);
         original.about.metadata = vec![(MTIME.into(), FIRST_MTIME.into())];
         let stored = self.put(original).await?;
         let md5 = digest_one(CONTENT);
         if stored.etag.md5() != Some(md5) {
-            return told(None, None);
+            return told(None, None, None);
         }
+        let same = |etag: &ETag| Some(if etag.md5() == Some(md5) { Support::Honoured } else { Support::Ignored });
         let twin = |etag: &ETag, guard: Guard| {
             let Put { about, .. } = probe(copy, Guard::Any);
             let about = About { metadata: vec![(MTIME.into(), SECOND_MTIME.into()), (NONCE.into(), "copy".into())], ..about };
@@ -186,9 +189,9 @@ impl Bucket {
         let other = ETag::Hex(digest_one(b"something else"));
         match self.ask_for_copy(&twin(&other, Guard::Any)).await? {
             Tried::Held => {}
-            Tried::Stored(_) => return told(Some(Support::Ignored), None),
-            Tried::Refused => return told(Some(Support::Refused), None),
-            Tried::Unclear => return told(None, None),
+            Tried::Stored(etag) => return told(Some(Support::Ignored), None, same(&etag)),
+            Tried::Refused => return told(Some(Support::Refused), None, None),
+            Tried::Unclear => return told(None, None, None),
         }
         let mut conditions = conditional.then_some(Support::Honoured);
         let mut made = self.ask_for_copy(&twin(&stored.etag, if conditional { Guard::Absent } else { Guard::Any })).await?;
@@ -198,16 +201,16 @@ impl Bucket {
         }
         match made {
             Tried::Stored(etag) if etag.md5() == Some(md5) => {}
-            Tried::Stored(_) => return told(Some(Support::Ignored), None),
-            Tried::Refused | Tried::Held => return told(Some(Support::Refused), None),
-            Tried::Unclear => return told(None, None),
+            Tried::Stored(etag) => return told(Some(Support::Ignored), None, same(&etag)),
+            Tried::Refused | Tried::Held => return told(Some(Support::Refused), None, None),
+            Tried::Unclear => return told(None, None, None),
         }
         let is_as_asked = self.head(copy).await?.is_some_and(|head| {
             let is = |name: &str, value: &str| head.metadata.get(name).is_some_and(|found| found == value);
             head.size == CONTENT.len() as u64 && head.etag.md5() == Some(md5) && is(MTIME, SECOND_MTIME) && is(NONCE, "copy")
         });
         if !is_as_asked {
-            return told(Some(Support::Ignored), None);
+            return told(Some(Support::Ignored), None, Some(Support::Honoured));
         }
         if conditions == Some(Support::Honoured) {
             for guard in [Guard::Absent, Guard::Is(other, 0)] {
@@ -222,7 +225,7 @@ impl Bucket {
                 }
             }
         }
-        told(Some(Support::Honoured), conditions)
+        told(Some(Support::Honoured), conditions, Some(Support::Honoured))
     }
 
     /// A copy whose refusal is an answer.

@@ -1,9 +1,10 @@
 //! What a store really does, asked with at most 25 small requests under a random key in `.lsync/`, which are removed again whatever
 //! happens. Decides nothing.
 
+mod copying;
+
 use super::bucket::Bucket;
 use super::classify::Failed;
-use super::copies::Original;
 use super::error::{Error, Kind};
 use super::list::Page;
 use super::multipart::Upload;
@@ -293,38 +294,6 @@ impl Exam<'_> {
         self.upload = None;
         self.profile.multipart_etag = Some(ETagKind::of_multipart(&stored.etag, digest_one(CONTENT)));
         self.etag = Some(stored.etag);
-        Ok(())
-    }
-
-    /// The part is sent after that all the same, in the place of whatever this has made.
-    async fn part_copy(&mut self, upload: &Upload, etag: &ETag) -> Result<(), Error> {
-        self.spend()?;
-        let original = Original { key: self.key.clone(), etag: etag.clone() };
-        self.profile.part_copies = match self.bucket.copy_part(upload, 1, &original, None).await {
-            Ok(copied) if copied.md5() == Some(digest_one(CONTENT)) => Some(Support::Honoured),
-            Ok(_) => Some(Support::Ignored),
-            Err(error) if error.kind == Kind::Stopped => return Err(error),
-            Err(error) => {
-                matches!(error.kind, Kind::Unsupported | Kind::Protocol | Kind::NotFound | Kind::Precondition).then_some(Support::Refused)
-            }
-        };
-        Ok(())
-    }
-
-    /// Copies of whole objects, where an ETag would prove what they hold.
-    async fn copies(&mut self) -> Result<(), Error> {
-        if self.profile.single_etag != Some(ETagKind::Md5) {
-            return Ok(());
-        }
-        self.spend()?;
-        let (key, copy) = (format!("{}-3", self.base), format!("{}-4", self.base));
-        self.made.extend([key.clone(), copy.clone()]);
-        match self.bucket.copies(&key, &copy, self.profile.is_conditional()).await {
-            Ok(found) => (self.profile.copies, self.profile.conditional_copies) = (found.copies, found.conditional),
-            Err(error) if matches!(error.kind, Kind::Unreachable | Kind::Throttled | Kind::Stopped) => return Err(error),
-            // That these keys may not copy is no answer about the store.
-            Err(_) => {}
-        }
         Ok(())
     }
 

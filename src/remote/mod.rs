@@ -16,6 +16,7 @@ mod dial;
 pub mod error;
 pub mod examine;
 pub mod flow;
+pub mod keep;
 pub mod list;
 pub mod multipart;
 pub mod object;

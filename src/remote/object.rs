@@ -273,37 +273,6 @@ impl Bucket {
             }
         }
     }
-
-    /// Copies an object inside the bucket, if it still has `etag`, metadata included. A HEAD comes first, because not every store honours
-    /// the condition, and another one after it: a store that does not know what a copy is takes the request for an empty object.
-    pub async fn copy(&self, from: &str, etag: &ETag, to: &str) -> Result<(), Error> {
-        let source = copy_source(self, from);
-        let mut tries = self.tries("copy", from);
-        let found = self.head(from).await?.ok_or_else(|| tries.wrong(Kind::NotFound, "it is not there"))?;
-        if let Some(why) = Guard::Is(etag.clone(), found.size).broken_by(Some(&found)) {
-            return Err(tries.wrong(Kind::Precondition, why));
-        }
-        loop {
-            let request = self
-                .client()
-                .copy_object()
-                .bucket(self.name())
-                .key(self.whole_key(to))
-                .copy_source(&source)
-                .copy_source_if_match(quoted(etag))
-                .customize()
-                .config_override(patient())
-                .send();
-            match tries.send(request).await {
-                Ok(_) => break,
-                Err(failed) => tries.again(failed).await?,
-            }
-        }
-        match self.head(to).await? {
-            Some(copy) if copy.size == found.size => Ok(()),
-            _ => Err(tries.wrong(Kind::Unsupported, "the store says that it did, and the copy is not what was to be copied")),
-        }
-    }
 }
 
 /// Settings for requests that the store answers only after work of its own.
@@ -482,39 +451,6 @@ mod tests {
         bucket.delete("k", &guard, Enforce::Conditional).await.unwrap();
         let conditions: Vec<_> = [1, 5, 7, 9].map(|number| asked.header(number, "if-match").is_some()).to_vec();
         assert_eq!(conditions, [true, true, false, false], "a store that does not take If-Match is not asked twice");
-    }
-
-    #[tokio::test]
-    async fn a_copy_is_done_when_it_is_there_and_not_when_it_is_an_error_inside_a_200() {
-        let done = answer("200 OK", "<CopyObjectResult><ETag>\"c\"</ETag></CopyObjectResult>");
-        let (source, conflict, empty) =
-            (here("\"e\"", "n"), error("412 x", "PreconditionFailed"), here("\"c\"", "n").replace("gth: 3", "gth: 0"));
-        let (bucket, asked) = bucket_answering(&[
-            &source,
-            &error("200 OK", "InternalError"),
-            &done,
-            &source,
-            &source,
-            &done,
-            &empty,
-            &source,
-            &done,
-            ABSENT,
-            &source,
-            &conflict,
-            &source,
-            ABSENT,
-        ])
-        .await;
-        let etag = ETag::parse("e");
-        bucket.copy("a ü", &etag, "c").await.unwrap();
-        assert_eq!(asked.header(2, "x-amz-copy-source").as_deref(), Some("b/p/a%20%C3%BC"));
-        assert_eq!(asked.header(2, "x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
-        for expected in [Kind::Unsupported, Kind::Unsupported, Kind::Precondition] {
-            assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, expected);
-        }
-        assert_eq!(bucket.copy("a", &ETag::parse("f"), "c").await.unwrap_err().kind, Kind::Precondition);
-        assert_eq!(bucket.copy("a", &etag, "c").await.unwrap_err().kind, Kind::NotFound);
     }
 
     #[tokio::test]

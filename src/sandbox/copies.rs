@@ -30,8 +30,9 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     let profile = api.faults.profile();
     let source = source(api, &input.copy_source)?;
     may_copy(&profile, &source, input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())?;
-    if source.facts.bytes > MAX_COPY_BYTES {
-        return Err(s3_error!(InvalidRequest, "the source is larger than the {MAX_COPY_BYTES} bytes that one request copies"));
+    let most = profile.copy_limit.unwrap_or(MAX_COPY_BYTES);
+    if source.facts.bytes > most {
+        return Err(s3_error!(InvalidRequest, "the source is larger than the {most} bytes that one request copies"));
     }
     let replace = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == "REPLACE");
     let onto_itself =
@@ -97,8 +98,9 @@ pub(super) async fn copy_part(api: &Api, request: S3Request<UploadPartCopyInput>
         }
         _ => 0..source.facts.bytes,
     };
-    if range.end - range.start > MAX_COPY_BYTES {
-        return Err(s3_error!(InvalidRequest, "one request copies at most {MAX_COPY_BYTES} bytes"));
+    let most = profile.copy_limit.unwrap_or(MAX_COPY_BYTES);
+    if range.end - range.start > most {
+        return Err(s3_error!(InvalidRequest, "one request copies at most {most} bytes"));
     }
     let bucket = api.store.bucket(&input.bucket)?;
     if !bucket.has_upload(&input.upload_id, &input.key) {

@@ -149,6 +149,8 @@ pub struct Profile {
     pub opaque_etag: bool,
     /// What becomes of copies inside the bucket.
     pub copies: Copies,
+    /// Most bytes that one request copies, instead of 5 GiB.
+    pub copy_limit: Option<u64>,
     /// As with SSE-KMS: ETags are 32 hexadecimal digits that are no MD5, and GET and HEAD name the encryption.
     pub encrypted: bool,
 }

@@ -61,10 +61,12 @@ pub enum Hazard {
     KeyTwice,
     /// A page lists its keys from the last to the first.
     WrongOrder,
+    /// A copy is refused for a reason of the object's or of the credentials': too large, a key too long, a permission.
+    CopyRefused,
 }
 
 impl Hazard {
-    /// All.
+    /// All that a storm of every kind draws from; [`Hazard::CopyRefused`] is asked for by name.
     pub const ALL: [Hazard; 26] = [
         Hazard::Refused,
         Hazard::Throttled,
@@ -114,6 +116,7 @@ impl Hazard {
         match self {
             Hazard::ErrorIn200 => matches!(operation, "CompleteMultipartUpload" | "CopyObject" | "UploadPartCopy" | "ListObjectsV2"),
             Hazard::RequestCut | Hazard::FlippedOnTheWay => sends,
+            Hazard::CopyRefused => matches!(operation, "CopyObject" | "UploadPartCopy"),
             Hazard::Truncated | Hazard::Reset => operation == "GetObject" || lists,
             // A listing carries no digest: what changes its bytes without breaking it is another listing.
             Hazard::Shortened | Hazard::Extended | Hazard::Flipped | Hazard::Swapped | Hazard::Unframed => operation == "GetObject",
@@ -166,6 +169,12 @@ impl Hazard {
             Hazard::TailMissing => Action::List(Oddity::NoTail),
             Hazard::KeyTwice => Action::List(Oddity::Twice),
             Hazard::WrongOrder => Action::List(Oddity::Backwards),
+            Hazard::CopyRefused => match draw.below(4) {
+                0 => Action::Status(403, "AccessDenied"),
+                1 => Action::Status(400, "InvalidRequest"),
+                2 => Action::Status(400, "EntityTooLarge"),
+                _ => Action::Status(400, "KeyTooLongError"),
+            },
         }
     }
 }

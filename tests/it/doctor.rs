@@ -21,7 +21,7 @@ pub(crate) fn facts(ran: &Ran, area: &str) -> BTreeMap<String, Value> {
 }
 
 /// What AWS does.
-const AWS: [(&str, &str); 16] = [
+const AWS: [(&str, &str); 17] = [
     ("access", "\"write\""),
     ("conditional_writes", "\"honoured\""),
     ("Content_MD5", "true"),
@@ -38,6 +38,7 @@ const AWS: [(&str, &str); 16] = [
     ("metadata", "true"),
     ("CopyObject", "\"honoured\""),
     ("UploadPartCopy", "\"honoured\""),
+    ("copies_for_the_history", "\"honoured\""),
 ];
 
 /// What a store of this profile is told to do, apart from what AWS does; within 25 requests, and with nothing left.
@@ -80,15 +81,17 @@ fn doctor_tells_what_each_kind_of_store_does() {
     let unknown = ["paging", "order_of_listings", "listed_ETag"].map(|name| (name, Value::Null));
     tells(Profile { no_url_encoding: true, ..Profile::default() }, &[plain.as_slice(), &unknown].concat());
     tells(Profile { filesystem_backed: true, ..Profile::default() }, &[("a_beside_a/b", json!(false))]);
-    let copies = |whole: &str, parts: &str| [("CopyObject", json!(whole)), ("UploadPartCopy", json!(parts))];
-    for (kind, whole, parts) in [
-        (Copies::Refused, "refused", "refused"),
-        (Copies::Empty, "ignored", "ignored"),
-        (Copies::Unconditional, "ignored", "honoured"),
-        (Copies::Overwriting, "unguarded", "honoured"),
-        (Copies::WithMetadata, "ignored", "honoured"),
+    let copies = |whole: &str, parts: &str, history: &str| {
+        [("CopyObject", json!(whole)), ("UploadPartCopy", json!(parts)), ("copies_for_the_history", json!(history))]
+    };
+    for (kind, whole, parts, history) in [
+        (Copies::Refused, "refused", "refused", "refused"),
+        (Copies::Empty, "ignored", "ignored", "ignored"),
+        (Copies::Unconditional, "ignored", "honoured", "honoured"),
+        (Copies::Overwriting, "unguarded", "honoured", "honoured"),
+        (Copies::WithMetadata, "ignored", "honoured", "honoured"),
     ] {
-        tells(Profile { copies: kind, ..Profile::default() }, &copies(whole, parts));
+        tells(Profile { copies: kind, ..Profile::default() }, &copies(whole, parts, history));
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use lsync::digest::digest_one;
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
+use lsync::remote::copies::Original;
 use lsync::remote::error::Kind;
 use lsync::remote::object::{About, Enforce, Guard, NONCE, Put};
 
@@ -113,7 +114,8 @@ fn a_guard_holds_however_the_store_enforces_it() {
         assert_eq!(bucket.put(put("x", "four", Guard::Is(first.etag.clone(), 3), enforce)).await.unwrap_err().kind, Kind::Precondition);
         assert_eq!(bucket.delete("x", &Guard::Is(first.etag, 3), enforce).await.unwrap_err().kind, Kind::Precondition);
         assert_eq!(content(&bucket, "x").await.as_deref(), Some(b"three".as_slice()));
-        bucket.copy("x", &second.etag, "y").await.unwrap();
+        let of = Original { key: "x".into(), etag: second.etag.clone() };
+        bucket.copy(&of, 5, "y", &|| false).await.unwrap();
         bucket.delete("x", &Guard::Is(second.etag, 5), enforce).await.unwrap();
         assert_eq!((content(&bucket, "x").await, content(&bucket, "y").await.as_deref()), (None, Some(b"three".as_slice())));
         let left = bucket.list("", &|_| {}).await.unwrap();

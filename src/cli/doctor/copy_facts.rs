@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::facts::{Fact, Verdict};
 
-/// Of whole objects and of parts.
-pub(super) fn copy_facts(profile: &Profile) -> [Fact; 2] {
+/// Of whole objects, of parts, and of what is overwritten.
+pub(super) fn copy_facts(profile: &Profile) -> [Fact; 3] {
     use Verdict::{Note, Ok};
     let fact = |name, known: Option<(Verdict, Value, &str, &str)>| {
         let (verdict, value, found, means) = known.unwrap_or((Note, Value::Null, "not known", ""));
@@ -27,5 +27,11 @@ pub(super) fn copy_facts(profile: &Profile) -> [Fact; 2] {
         Support::Refused => (Note, json!(support), "refused", all),
         Support::Ignored => (Note, json!(support), "does not do what it is asked", all),
     });
-    [fact("CopyObject", whole), fact("UploadPartCopy", parts)]
+    let lost = "what `upload --overwrite` replaces cannot be copied first, and its plan says so";
+    let history = profile.keeps_copies().map(|support| match support {
+        Support::Honoured => (Ok, json!(support), "works", "what `upload --overwrite` replaces is copied to .lsync/history/ first"),
+        Support::Refused => (Note, json!(support), "refused", lost),
+        Support::Ignored => (Note, json!(support), "does not do what it is asked", lost),
+    });
+    [fact("CopyObject", whole), fact("UploadPartCopy", parts), fact("copies for the history", history)]
 }

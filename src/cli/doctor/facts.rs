@@ -434,7 +434,7 @@ mod tests {
         let facts = profile_facts(&profile);
         assert!(facts[1].means.contains("`lsync upload --verify deep` reads it back"), "{}", facts[1].means);
         let unknown = facts.iter().filter(|fact| fact.value.is_null()).count();
-        assert_eq!((facts.len(), unknown), (15, 9));
+        assert_eq!((facts.len(), unknown), (16, 10));
         let text: String = facts.iter().map(|fact| fact.text(&page(80))).collect();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("  note     conditional writes   silently ignored: lsync looks again right before\n"), "{text}");

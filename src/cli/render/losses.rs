@@ -45,7 +45,10 @@ pub(super) fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
         torn_up.push(page.ink.red(&format!("{} in the bucket: deleted, though changed there.", told(torn, torn_bytes))));
     }
     if !torn_up.is_empty() {
-        let undo = "Copies go to .lsync/history/ in the bucket where the store can copy; where it cannot, this cannot be undone.";
+        let undo = match plan.without_copies {
+            true => page.ink.red("This bucket cannot copy objects, so this cannot be undone."),
+            false => "Each is copied to .lsync/history/ in the bucket first; what cannot be copied stays as it is.".into(),
+        };
         text.push(format!("{} {undo}", torn_up.join(" ")));
     }
     if removed > 0 {

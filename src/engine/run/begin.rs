@@ -42,6 +42,7 @@ impl Work<'_> {
     /// Whether the store honours conditions on writes: remembered, or asked.
     async fn learn_conditions(&mut self) -> Result<(), Error> {
         let known = self.sight.store.clone();
+        self.store_is_new |= self.sight.store_is_new;
         self.store = match known {
             Some(known) if known.conditional_writes.is_some() => known,
             known => {

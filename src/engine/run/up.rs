@@ -1,6 +1,6 @@
 //! The upload half of a run: room first, then content, then removals, then the closing look with at most two further passes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -8,19 +8,19 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{Done, Work};
 use crate::digest::part_bytes_for;
+use crate::engine::Error;
+use crate::engine::keeping::Keeper;
 use crate::engine::read_back::read_back;
-use crate::engine::report::{FailureKind, Proof, chain};
-use crate::engine::send::{BUFFERED_MAX, NotSent, Originals, Sender, guard_as_answered, not_sent};
+use crate::engine::report::{FailureKind, Proof};
+use crate::engine::send::{BUFFERED_MAX, NotSent, Originals, Sender};
 use crate::engine::settle::{self, Late, Proofs};
 use crate::engine::uploads::Fate;
-use crate::engine::{Error, blocking};
 use crate::entry::{Entry, Kind, Stamp};
-use crate::event::{Event, Phase, Verb};
+use crate::event::{Phase, Verb};
 use crate::local::mount::Looked;
 use crate::local::uploads::OpenUpload;
 use crate::path::RelPath;
-use crate::plan::{Found, Transfer};
-use crate::remote::error::Kind as RemoteKind;
+use crate::plan::Found;
 use crate::remote::object::Guard;
 
 /// One file to send.
@@ -29,6 +29,8 @@ struct ToSend {
     stamp: Stamp,
     mode: Option<u32>,
     guard: Guard,
+    /// What has to be copied first.
+    keeps: Option<Found>,
 }
 
 /// Passes in all: the plan's, and two for what changed meanwhile.
@@ -36,7 +38,8 @@ const PASSES: usize = 3;
 
 impl Work<'_> {
     pub(super) async fn up(&mut self) -> Option<Proofs> {
-        let blocked = self.make_room().await;
+        let keeper = Keeper::new(self.ends, self.operation.clone(), self.plan, &self.store);
+        let blocked = self.make_room(&keeper).await;
         let mut sends = Vec::new();
         for transfer in &self.plan.transfers {
             if let Some(told) = blocked.get(&transfer.path) {
@@ -53,19 +56,14 @@ impl Work<'_> {
                         Found::Object { etag, size, marker: false } => Guard::Is(etag.clone(), *size),
                         _ => Guard::Absent,
                     };
-                    if transfer.class.loses()
-                        && let Err(why) = self.keep_copy(&transfer.path, &transfer.found).await
-                    {
-                        self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
-                        continue;
-                    }
-                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard });
+                    let keeps = transfer.class.loses().then(|| transfer.found.clone());
+                    sends.push(ToSend { path: transfer.path.clone(), stamp, mode: transfer.mode, guard, keeps });
                 }
                 // Links and empty directories live in the manifest alone.
                 _ => self.record(&transfer.path, &transfer.source),
             }
         }
-        self.send_all(sends).await;
+        self.send_all(sends, &keeper).await;
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..Entry::clone(&bucket.entry) };
@@ -73,8 +71,11 @@ impl Work<'_> {
                 self.item_done(&update.path, done);
             }
         }
-        self.remove_all().await;
-        let proofs = self.close().await?;
+        self.remove_all(&keeper).await;
+        if let Some(learnt) = keeper.learnt() {
+            (self.store.history_copies, self.store_is_new) = (Some(learnt), true);
+        }
+        let proofs = self.close(&keeper).await?;
         read_back(self, proofs).await
     }
 
@@ -83,134 +84,7 @@ impl Work<'_> {
         self.item_done(path, done);
     }
 
-    /// Removes what stands in the way of other kinds, each object under its guard. Returns the transfers that cannot go ahead, and
-    /// whether that was told already.
-    async fn make_room(&mut self) -> HashMap<RelPath, bool> {
-        let mut blocked = HashMap::new();
-        let mut cleared: BTreeMap<String, bool> = BTreeMap::new();
-        for transfer in &self.plan.transfers {
-            let to_file = transfer.source.file().is_some();
-            let makes_room = !matches!(&transfer.found, Found::Nothing | Found::Recorded | Found::Object { marker: false, .. }) || !to_file;
-            if makes_room
-                && !self.is_ending()
-                && let Err(why) = self.source_is_as_planned(transfer).await
-            {
-                self.item_not_done(&transfer.path, Verb::Upload, transfer.source.bytes(), why);
-                blocked.insert(transfer.path.clone(), true);
-                continue;
-            }
-            let in_the_way: Vec<(RelPath, Found)> = match &transfer.found {
-                Found::Tree(below) => below.clone(),
-                Found::Above(path, found) => vec![(path.clone(), (**found).clone())],
-                // A link or directory takes the place of an object; an object replaces a directory's marker.
-                found @ Found::Object { marker, .. } if *marker || !to_file => vec![(transfer.path.clone(), found.clone())],
-                _ => Vec::new(),
-            };
-            for (path, found) in in_the_way {
-                let gone = match cleared.get(&key_of(&path, &found)) {
-                    Some(gone) => *gone,
-                    None if self.is_ending() => false,
-                    None => {
-                        let kept = if transfer.class.loses() { self.keep_copy(&path, &found).await } else { Ok(()) };
-                        let gone = match kept {
-                            Ok(()) => self.remove_object(&path, &found).await,
-                            Err(why) => Err(why),
-                        };
-                        let ok = gone.is_ok();
-                        if let Err(why) = gone {
-                            // The transfer itself, where it is its own old self that could not go, is told once.
-                            if path != transfer.path || matches!(why, NotSent::Run(_)) {
-                                self.item_not_done(&path, Verb::Delete, 0, why);
-                            }
-                        } else if path != transfer.path && !self.is_idle_marker(&path, &found) {
-                            self.done.insert(path.clone(), Done::removed());
-                        }
-                        cleared.insert(key_of(&path, &found), ok);
-                        ok
-                    }
-                };
-                if !gone {
-                    // What is left stays: nothing comes in its place.
-                    blocked.insert(transfer.path.clone(), false);
-                    break;
-                }
-            }
-        }
-        blocked
-    }
-
-    /// A marker beside what the bucket holds at the path or below: that it goes says nothing about the path.
-    fn is_idle_marker(&self, path: &RelPath, found: &Found) -> bool {
-        let stands = || self.sight.bucket(path.as_str()).is_some_and(|remote| remote.marker.is_some());
-        matches!(found, Found::Object { marker: true, .. }) && !stands()
-    }
-
-    /// The mount still holds what the plan saw there: nothing is removed for the sake of something that is gone.
-    async fn source_is_as_planned(&self, transfer: &Transfer) -> Result<(), NotSent> {
-        let (mount, at) = (self.ends.mount.clone(), transfer.path.clone());
-        let looked = blocking(move || mount.look(&at)).await?.map_err(|e| NotSent::Item(FailureKind::Failed, chain(&e)))?;
-        let as_planned = match (&transfer.source.kind, looked) {
-            (Kind::File(_), Some(Looked::File(..))) | (Kind::Dir, Some(Looked::Dir(true))) => true,
-            (Kind::Link(planned), Some(Looked::Link(target))) => target.as_deref() == Some(planned),
-            _ => false,
-        };
-        let stale = || NotSent::Item(FailureKind::Stale, "the mount holds something else there than when the plan was made".into());
-        if !as_planned {
-            return Err(stale());
-        }
-        transfer.stamp.map_or(Ok(()), |stamp| self.rest.settled(&stamp))
-    }
-
-    async fn remove_object(&self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
-        let Found::Object { etag, size, .. } = found else { return self.is_gone(path).await };
-        let key = key_of(path, found);
-        let guard = Guard::Is(etag.clone(), *size);
-        let Err(broken) = self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent) else { return Ok(()) };
-        match guard_as_answered(self.ends, &key, &guard, &broken).await {
-            Some(guard) => self.ends.bucket.delete(&key, &guard, self.enforce).await.map_err(not_sent),
-            None => Err(broken),
-        }
-    }
-
-    /// What the bucket did not list is forgotten only if it does not have it either: a listing may lag.
-    async fn is_gone(&self, path: &RelPath) -> Result<(), NotSent> {
-        if self.sight.view.vanished.binary_search(path).is_err() {
-            return Ok(());
-        }
-        match self.ends.bucket.head(path.as_str()).await.map_err(not_sent)? {
-            None => Ok(()),
-            Some(_) => Err(NotSent::Item(FailureKind::Stale, "the bucket has it, and did not list it when the run began".into())),
-        }
-    }
-
-    /// `--overwrite`: what no base proves superseded is copied to `.lsync/history/<op>/` first, where the store can copy. Where it can and
-    /// did not, nothing is overwritten.
-    async fn keep_copy(&mut self, path: &RelPath, found: &Found) -> Result<(), NotSent> {
-        let Found::Object { etag, size, marker: false } = found else { return Ok(()) };
-        if self.is_ending() {
-            return Err(NotSent::Run(Error::Stopped));
-        }
-        let to = format!(".lsync/history/{}/{}", self.operation, path.as_str());
-        let bucket = &self.ends.bucket;
-        let mut copied = bucket.copy(path.as_str(), etag, &to).await;
-        if copied.as_ref().is_err_and(|e| e.kind == RemoteKind::Precondition)
-            && let Ok(Some(answered)) = bucket.answered_etag(path.as_str(), etag, *size).await
-        {
-            copied = bucket.copy(path.as_str(), &answered, &to).await;
-        }
-        match copied {
-            Ok(()) => Ok(()),
-            // Nothing is there to be lost; the guard of what follows decides.
-            Err(e) if e.kind == RemoteKind::NotFound => Ok(()),
-            Err(e) if matches!(e.kind, RemoteKind::Unsupported | RemoteKind::Denied) => {
-                self.ends.tell(Event::Warning(format!("{path}: the bucket could not keep a copy of what is overwritten: {e}")));
-                Ok(())
-            }
-            Err(e) => Err(not_sent(e)),
-        }
-    }
-
-    async fn send_all(&mut self, sends: Vec<ToSend>) {
+    async fn send_all(&mut self, sends: Vec<ToSend>, keeper: &Keeper<'_>) {
         let ends = self.ends;
         let (pace, lanes, uploads) = (self.pace.clone(), self.lanes.clone(), self.uploads.clone());
         let sizes: Vec<u64> = sends.iter().map(|send| send.stamp.size).collect();
@@ -223,6 +97,11 @@ impl Work<'_> {
             .map(|(send, lane)| async move {
                 if ends.stop.asked() {
                     return (send, Err(NotSent::Run(Error::Stopped)));
+                }
+                if let Some(found) = &send.keeps
+                    && let Err(why) = keeper.keep(&send.path, found).await
+                {
+                    return (send, Err(why));
                 }
                 let sent = match sender.file(&send.path, send.stamp, &send.guard).await {
                     Err(broken) => sender.file_again(&send.path, send.stamp, &send.guard, broken).await,
@@ -279,58 +158,8 @@ impl Work<'_> {
         self.uploads.take_over(fate).await
     }
 
-    async fn remove_all(&mut self) {
-        if self.plan.removals.is_empty() || self.is_ending() {
-            return;
-        }
-        let mount = self.ends.mount.clone();
-        match blocking(move || mount.still_there()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return self.end(e.into()),
-            Err(e) => return self.end(e),
-        }
-        let plan = self.plan;
-        for removal in &plan.removals {
-            if self.is_ending() {
-                return;
-            }
-            match self.still_absent(&removal.path).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let why = NotSent::Item(FailureKind::Stale, "it is back in the mount".into());
-                    self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why);
-                    continue;
-                }
-                Err(why) => {
-                    self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why);
-                    continue;
-                }
-            }
-            let kept = if removal.loses { self.keep_copy(&removal.path, &removal.found).await } else { Ok(()) };
-            let gone = match kept {
-                Ok(()) => self.remove_object(&removal.path, &removal.found).await,
-                Err(why) => Err(why),
-            };
-            match gone {
-                Ok(()) => {
-                    let done = Done::removed();
-                    self.item_done(&removal.path, done);
-                }
-                Err(why) => self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why),
-            }
-        }
-    }
-
-    async fn still_absent(&self, path: &RelPath) -> Result<bool, NotSent> {
-        let (mount, at) = (self.ends.mount.clone(), path.clone());
-        match blocking(move || mount.look(&at)).await? {
-            Ok(looked) => Ok(looked.is_none()),
-            Err(e) => Err(NotSent::Item(FailureKind::Failed, chain(&e))),
-        }
-    }
-
     /// The closing listing and scan, and further passes over what changed meanwhile.
-    async fn close(&mut self) -> Option<Proofs> {
+    async fn close(&mut self, keeper: &Keeper<'_>) -> Option<Proofs> {
         let stopped = self.ends.stop.asked() || self.report.ended_by.is_some();
         if stopped {
             self.end(Error::Stopped);
@@ -358,12 +187,12 @@ impl Work<'_> {
             for late in again {
                 match (&late.entry.kind, late.stamp) {
                     (Kind::File(_), Some(stamp)) => {
-                        sends.push(ToSend { path: late.path, stamp, mode: late.entry.mode, guard: late.guard });
+                        sends.push(ToSend { path: late.path, stamp, mode: late.entry.mode, guard: late.guard, keeps: None });
                     }
                     _ => self.record(&late.path, &late.entry),
                 }
             }
-            self.send_all(sends).await;
+            self.send_all(sends, keeper).await;
             if self.is_ending() {
                 self.end(Error::Stopped);
                 return None;
@@ -371,10 +200,4 @@ impl Work<'_> {
         }
         None
     }
-}
-
-/// The key of what was found at a path.
-fn key_of(path: &RelPath, found: &Found) -> String {
-    let behind = if matches!(found, Found::Object { marker: true, .. }) { "/" } else { "" };
-    format!("{}{behind}", path.as_str())
 }

@@ -122,9 +122,10 @@ impl<'a> Originals<'a> {
             // What cannot be asked is not relied on; nothing is kept of it.
             let probe = Box::pin(self.ends.bucket.probe_copies(known.is_conditional()));
             let probe = self.ends.stop.or_soon(probe).await;
-            let Some(Ok(CopyProbe { copies, conditional })) = probe else { return false };
+            let Some(Ok(CopyProbe { copies, conditional, plain })) = probe else { return false };
             let mut store = self.store();
             (store.copies, store.conditional_copies) = (copies, conditional);
+            store.history_copies = store.history_copies.or(plain);
             copies.is_some() && store.may_copy()
         };
         let may = *self.asked.get_or_init(ask).await;

@@ -101,8 +101,10 @@ impl Bench {
         let paths = run.only.map(|path| RelPath::new(path).expect("a path")).into_iter().collect();
         let ask = Ask { patterns, paths, narrowed: run.without.is_some(), removals: run.delete, ..ask() };
         let choices = Choices { delete: run.delete, overwrite: run.overwrite, ..Choices::default() };
-        let sight = engine::look(&ends, &ask).await?;
-        let plan = sight.plan(if run.upload { Direction::Upload } else { Direction::Download }, choices);
+        let direction = if run.upload { Direction::Upload } else { Direction::Download };
+        let mut sight = engine::look(&ends, &ask).await?;
+        sight.learn_copies(direction, choices).await?;
+        let plan = sight.plan(direction, choices);
         engine::run(plan.approve(Limits { max_delete: MaxDelete::Percent(100.0) })?).await
     }
 
