@@ -9,12 +9,14 @@ mod found;
 mod input;
 mod keeping;
 mod links;
+mod nothing_there;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};
 pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
+pub use nothing_there::NothingThere;
 
 use std::sync::Arc;
 
@@ -233,6 +235,8 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// Nothing is where a download's source should be, and nothing here tells that the place is right.
+    pub nothing_there: Option<NothingThere>,
     /// Deletions were asked for, whether there are any or not, and nothing else shows that the source is what it should be.
     pub may_delete: bool,
     /// Entries at the source, in scope.
@@ -297,6 +301,7 @@ impl Plan {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            nothing_there: None,
             may_delete: false,
             source_entries: 0,
             source_has_more: false,

@@ -25,7 +25,8 @@
 //! `kept`: only at the destination; `pending`: planned and not done, and not tried to its end), `bytes` (content that this run moved),
 //! `copied_bytes` (content that was copied at the destination instead), `total_bytes` (content in scope at the source), `reason` (why it is not complete, else null) and `would`. A run that stops before it changes anything
 //! (`--dry-run`, declined, no terminal to ask on) prints the same plan lines and the same summary: everything planned is `pending`, and
-//! `would` has the plan's counts per class; else `would` is null. `dry_run` says whether `--dry-run` was given.
+//! `would` has the plan's counts per class; else `would` is null. `elsewhere` is null unless nothing is at the bucket's place and the
+//! directory is empty: then it lists the prefixes of the bucket where lsync has data (`""`: its top). `dry_run` says whether `--dry-run` was given.
 //!
 //! The `summary` of `status` has `upload` and `download`, each as `would`, and `last_run` and `last_upload` (null when there was none).
 
@@ -175,7 +176,8 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
         "skipped": c.skipped, "outside_links": report.outside_links.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
-        "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason, "dry_run": false, "would": null,
+        "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason,
+        "elsewhere": report.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": false, "would": null,
     })
 }
 
@@ -202,7 +204,8 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
         "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "ignored": preview.ignored,
         "kept": n(plan.kept.len()), "pending": pending,
-        "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason, "dry_run": preview.dry_run,
+        "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason,
+        "elsewhere": plan.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": preview.dry_run,
         "would": would(plan),
     })
 }
@@ -347,11 +350,12 @@ mod tests {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            nothing_there: None,
             vanished: Vec::new(),
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -367,7 +371,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
 fn check(which: Option<Check>, up: &Plan, down: &Plan, links_are_meant: bool) -> Exit {
     let waits = |plan: &Plan| !plan.conflicts.is_empty() || !plan.unknown.is_empty() || !plan.problems.is_empty();
     let leaves = |plan: &Plan| plan.direction == Direction::Upload && !plan.outside_links.is_empty() && !links_are_meant;
-    let pending = |plan: &Plan| !plan.is_empty() || waits(plan) || is_refused(plan) || leaves(plan);
+    let pending = |plan: &Plan| !plan.is_empty() || plan.nothing_there.is_some() || waits(plan) || is_refused(plan) || leaves(plan);
     let found = match which {
         None => false,
         Some(Check::Upload) => pending(up),
@@ -196,7 +196,7 @@ fn union(up: &Plan, down: &Plan) -> Vec<Problem> {
 /// True when nothing would move and nothing waits.
 fn in_sync(up: &Plan, down: &Plan) -> bool {
     let nothing_waits = up.conflicts.is_empty() && up.unknown.is_empty() && union(up, down).is_empty();
-    up.is_empty() && down.is_empty() && nothing_waits && !is_refused(up)
+    up.is_empty() && down.is_empty() && nothing_waits && !is_refused(up) && down.nothing_there.is_none()
 }
 
 /// Both directions in one line, the last of the screen.
@@ -216,6 +216,7 @@ fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_mean
     ];
     let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
     parts.extend(is_refused(up).then(|| EMPTY_MOUNT.into()));
+    parts.extend(down.nothing_there.as_ref().map(ToString::to_string));
     format!("not in sync: {}{behind}", parts.join(", "))
 }
 
@@ -257,6 +258,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
         "ignored": ignored, "ignored_bytes": ignored_bytes,
         "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "vanished": up.vanished.len(),
+        "elsewhere": down.nothing_there.as_ref().map(|nothing| &nothing.elsewhere),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),
     })

@@ -65,7 +65,7 @@ impl Transfer<'_> {
         if common.json {
             json::plan(&plan).iter().try_for_each(|line| output::line(&line.to_string()))?;
         }
-        if let Some(warning) = empty_bucket(session, &plan) {
+        if let Some(warning) = empty_bucket(session, &plan, &sight) {
             (session.ends.observer)(Event::Warning(warning));
         }
         if self.sends_unproven(&plan, &sight) {
@@ -227,14 +227,18 @@ fn empty_mount(session: &Session, sight: &Sight, in_bucket: u64) -> Failure {
     Failure::new(Exit::Refused, message).hint(format!("is it mounted, and is it the right one? If so, {way}"))
 }
 
-/// A bucket that is empty and a mount that is not: nothing is wrong with that, and seldom is it what was meant.
-fn empty_bucket(session: &Session, plan: &Plan) -> Option<String> {
-    let says_nothing = plan.direction == Direction::Upload || plan.may_delete || !plan.problems.is_empty() || !session.ask.is_whole();
-    if says_nothing || !plan.source_is_void() {
+/// A bucket that is empty and a directory that is not: nothing is wrong with that, and seldom is it what was meant. Of a narrowed run it
+/// is said only where nothing was ever published.
+fn empty_bucket(session: &Session, plan: &Plan, sight: &Sight) -> Option<String> {
+    let was_synced = sight.state.entries.iter().any(|(_, known)| known.base.is_some() || known.published.is_some());
+    let is_new = sight.view.objects == 0 && sight.view.manifests.is_empty() && session.ask.paths.is_empty() && !was_synced;
+    let says_nothing = plan.direction == Direction::Upload || plan.may_delete || !plan.problems.is_empty();
+    if says_nothing || !(session.ask.is_whole() || is_new) || plan.source_entries > 0 || plan.destination_entries == 0 {
         return None;
     }
     let (url, n) = (session.ends.bucket.url(), items(plan.destination_entries));
-    Some(format!("{url} is empty and the mount is not: are `bucket` and `prefix` right? Nothing of the {n} in the mount is there"))
+    let never = if is_new { ", and nothing was ever published there" } else { "" };
+    Some(format!("{url} is empty and the mount is not{never}: are `bucket` and `prefix` right? Nothing of the {n} in the mount is there"))
 }
 
 /// What `--settle` leaves out of a plan, which lists it all the same: it may have rested by the time of its turn.
@@ -251,7 +255,7 @@ fn left_to_rest(waiting: &[&RelPath], least: Duration) -> String {
 /// As the run would end if every transfer succeeded.
 fn plan_exit(plan: &Plan) -> Exit {
     let conflicts = if plan.conflicts.is_empty() && plan.unknown.is_empty() { Exit::Done } else { Exit::Conflicts };
-    let problems = if plan.problems.is_empty() { Exit::Done } else { Exit::Partial };
+    let problems = if plan.problems.is_empty() && plan.nothing_there.is_none() { Exit::Done } else { Exit::Partial };
     conflicts.worst(problems)
 }
 
@@ -300,6 +304,7 @@ fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     if let Some(failure) = failure {
         reasons.push(failure.message.clone());
     }
+    reasons.extend(report.nothing_there.as_ref().map(ToString::to_string));
     let writing: Vec<_> = report.failures.iter().filter(|f| f.kind == FailureKind::StillWritten).collect();
     if let Some(first) = writing.first() {
         let more = if writing.len() > 1 { format!(" and {} more", count(writing.len() as u64 - 1)) } else { String::new() };

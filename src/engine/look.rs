@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
 use super::listing::{self, list};
-use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, spelling};
+use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -19,6 +19,7 @@ use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath};
+use crate::plan::NothingThere;
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::list::{Listing, Marks};
@@ -65,6 +66,8 @@ pub struct Sight {
     pub(super) bucket_has_manifests: bool,
     /// The root, for links with absolute targets.
     pub(super) root: String,
+    /// Neither side holds anything, and nothing was ever published at the place in the bucket.
+    pub(super) nothing_there: Option<NothingThere>,
     /// The umask of this process.
     pub(super) umask: u32,
     /// The rules as they hold for this run.
@@ -121,10 +124,17 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(above.into_iter().chain(ignored_objects_above(&view, &local)).map(object_above));
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
+    let mount_has_more = !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys);
+    let is_nowhere = ask.paths.is_empty() && view.objects == 0 && view.manifests.is_empty();
+    let nothing_there = match is_nowhere && local.is_empty() && problems.is_empty() && !mount_has_more {
+        true => Some(nothing_there::look_elsewhere(ends).await?),
+        false => None,
+    };
     let mut sight = Sight {
         ends: ends.clone(),
         ask: ask.clone(),
-        mount_has_more: !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys),
+        mount_has_more,
+        nothing_there,
         narrowed: !ask.paths.is_empty(),
         bucket_has_manifests: !view.manifests.is_empty(),
         view,

@@ -29,6 +29,7 @@ mod look;
 mod manifests;
 mod named;
 mod near;
+mod nothing_there;
 mod pace;
 mod permits;
 mod publish;

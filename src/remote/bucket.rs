@@ -194,6 +194,12 @@ impl Bucket {
         }
     }
 
+    /// The same bucket with another prefix, over the same client.
+    pub(super) fn beginning_at(&self, prefix: Prefix) -> Bucket {
+        let inner = &self.inner;
+        Bucket::new(inner.client.clone(), inner.name.clone(), prefix, inner.endpoint.clone(), inner.learnt.clone())
+    }
+
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {
         &self.inner.client
     }

@@ -136,7 +136,8 @@ impl Bucket {
         let mut tries = self.tries("list", directory);
         let prefix = self.whole_key(directory);
         let answer = loop {
-            let request = self.list_request(&prefix).delimiter("/").start_after(self.whole_key(after));
+            let after = Some(self.whole_key(after)).filter(|after| !after.is_empty());
+            let request = self.list_request(&prefix).delimiter("/").set_start_after(after);
             match tries.send(request.customize().config_override(patient()).interceptor(Whole).send()).await {
                 Ok(answer) => break answer,
                 Err(failed) if failed.kind == Kind::Throttled => tries.again(failed).await?,

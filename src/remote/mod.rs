@@ -13,6 +13,7 @@ pub mod connect;
 mod connector;
 pub mod copies;
 mod dial;
+pub mod elsewhere;
 pub mod error;
 pub mod examine;
 pub mod flow;

@@ -124,7 +124,8 @@ fn a_mount_that_holds_only_what_is_ignored_is_refused_too() {
 fn a_mount_that_is_empty_and_so_is_the_bucket() {
     let (mount, s3) = (Mount::new(), S3::start());
     assert!(lsync(&mount, &s3, "upload --yes").run().expect(0).last_line().starts_with("complete: files=0 "), "both are empty");
-    lsync(&mount, &s3, "status --check").run().expect(0);
+    lsync(&mount, &s3, "status --check").run().expect(10);
+    lsync(&mount, &s3, "status --check=upload").run().expect(0);
     mount.write("a", "1");
     lsync(&mount, &s3, "upload --yes").run().expect(0);
     mount.remove("a");

@@ -38,6 +38,7 @@ mod mangled;
 mod manifests;
 mod meanwhile;
 mod model;
+mod nothing_there;
 mod overwrite;
 mod privileged;
 mod prompt;

@@ -181,7 +181,9 @@ impl World {
             let gone = |path: &str| run.in_scope(path) && !me.local.contains_key(path) && !bucket.contains_key(path);
             me.base.retain(|path, _| !gone(path) || me.known.contains_key(path));
         }
-        told.complete = told.conflicts + told.problems == 0;
+        // Nothing anywhere, and nobody has published: the place may be a wrong one.
+        let nothing_there = !run.upload && run.only.is_none() && !self.is_published && self.objects.is_empty() && me.local.is_empty();
+        told.complete = told.conflicts + told.problems == 0 && !nothing_there;
         let before = std::mem::replace(&mut self.instances[run.who], me);
         if !saved {
             let me = &mut self.instances[run.who];
