@@ -96,7 +96,9 @@ impl Failed {
     /// The store says that it does not know this kind of request at all, whatever the object.
     pub(super) fn is_not_known(&self) -> bool {
         match self.code.as_deref() {
-            Some(code) => matches!(code, "NotImplemented" | "MethodNotAllowed"),
+            Some(code) => {
+                matches!(code, "NotImplemented" | "MethodNotAllowed" | "NotSupported" | "UnsupportedOperation" | "OperationNotSupported")
+            }
             None => matches!(self.status, Some(405 | 501)),
         }
     }

@@ -172,7 +172,7 @@ impl Bucket {
     }
 
     /// Whether objects can be copied here at all, asked of one of our own, which is removed again: at most seven small requests. `None`:
-    /// no answer that tells; these credentials may not copy, or nothing answered.
+    /// no answer that tells: these credentials may not copy, say, or nothing answered.
     pub async fn probe_history(&self) -> Result<Option<Support>, Error> {
         let key = probe_key();
         let copy = format!("{key}-copy");
@@ -193,8 +193,7 @@ impl Bucket {
         match self.copy(&of, CONTENT.len() as u64, copy, &|| false).await {
             Ok(()) => Some(Support::Honoured),
             Err(NotCopied::NotKnown(support, _)) => Some(support),
-            // It is small, ours, and like no other: what is refused here is refused everywhere.
-            Err(NotCopied::Failed(error)) => matches!(error.kind, Kind::Unsupported | Kind::Protocol).then_some(Support::Refused),
+            Err(NotCopied::Failed(_)) => None,
         }
     }
 }

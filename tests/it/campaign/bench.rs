@@ -36,7 +36,8 @@ impl Bench {
     pub(super) async fn run(&self, mount: &Mount, story: &Story, direction: Direction, choices: Choices) -> Result<Report, Error> {
         let ends = ends(mount, &connect(&self.store.config(), &Network::default()).await?);
         let ask = Ask { removals: story.delete, jobs: Jobs::Fixed(story.jobs), ..ask() };
-        let sight = engine::look(&ends, &ask).await?;
+        let mut sight = engine::look(&ends, &ask).await?;
+        sight.learn_copies(direction, choices).await?;
         let plan = sight.plan(direction, choices);
         engine::run(plan.approve(Limits { max_delete: MaxDelete::Percent(100.0) })?).await
     }

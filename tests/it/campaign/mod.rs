@@ -6,6 +6,7 @@
 
 mod bench;
 mod judge;
+mod overwritten;
 mod program;
 mod report;
 mod seed;
