@@ -2,6 +2,7 @@
 
 mod copy_facts;
 mod facts;
+mod writers_fact;
 
 use std::sync::Arc;
 use std::time::Instant;

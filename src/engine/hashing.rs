@@ -80,24 +80,24 @@ impl Hashing {
         NoHurry { hashing: Arc::clone(self), counts }
     }
 
-    /// What `fill` puts into a buffer of `bytes`, as it is to be sent, and its MD5. The inner error is that of `fill`, which may block.
-    pub(super) async fn filled<E: Send + 'static>(
+    /// What `fill` puts into a buffer of `bytes`, as it is to be sent, its MD5, and what else `fill` tells. The inner error is that of `fill`, which may block.
+    pub(super) async fn filled<T: Send + 'static, E: Send + 'static>(
         self: &Arc<Hashing>,
         bytes: u64,
-        fill: impl FnOnce() -> Result<Buffer, E> + Send + 'static,
-    ) -> Result<Result<(Bytes, Md5), E>, Error> {
+        fill: impl FnOnce() -> Result<(Buffer, T), E> + Send + 'static,
+    ) -> Result<Result<(Bytes, Md5, T), E>, Error> {
         let hashed = if is_small(bytes) {
-            self.errands.run(move || fill().map(digest_here)).await?
+            self.errands.run(move || fill().map(|(buffer, told)| (digest_here(buffer), told))).await?
         } else {
             let coming = self.coming();
             let filled = blocking(fill).await?;
             drop(coming);
             match filled {
-                Ok(buffer) => Ok(self.digest(buffer).await?),
+                Ok((buffer, told)) => Ok((self.digest(buffer).await?, told)),
                 Err(e) => Err(e),
             }
         };
-        Ok(hashed.map(|(buffer, md5)| (Bytes::from_owner(buffer), md5)))
+        Ok(hashed.map(|((buffer, md5), told)| (Bytes::from_owner(buffer), md5, told)))
     }
 
     /// The MD5 of a complete buffer, and the buffer.

@@ -79,12 +79,12 @@ impl Fetcher<'_> {
         let Ok(len) = usize::try_from(bytes) else { return Ok(false) };
         let _turn = self.pace.part_turn_with(0, bytes).await?;
         let (mount, to, mut buffer) = (self.ends.mount.clone(), temp.clone(), self.pace.buffer(bytes));
-        let read = move || -> Result<Buffer, ReadError> {
+        let read = move || -> Result<(Buffer, ()), ReadError> {
             Source::open(&mount, &from, &stamp)?.read(start, len, &mut buffer.vec)?;
-            Ok(buffer)
+            Ok((buffer, ()))
         };
         let content = match self.pace.hashing.filled(bytes, read).await? {
-            Ok((content, found)) if found == md5 => content,
+            Ok((content, found, ())) if found == md5 => content,
             Ok(_) | Err(_) => return Ok(false),
         };
         blocking(move || to.write_at(offset, &content)).await?.map_err(not_placed)?;

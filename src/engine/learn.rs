@@ -1,7 +1,7 @@
 //! Learns what decisions need and nothing more: digests from the hash cache, from one HEAD, by hashing, or (asked for) by reading
 //! objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -13,9 +13,10 @@ use crate::diff::{Standing, Triple, Want, may_ask_metadata, merge, same_size_and
 use crate::digest::{Digests, ETag, Md5, Parts, Stream};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
-use crate::local::hash::{ReadError, Watch, hash_file};
+use crate::local::hash::{Hashed, ReadError, Watch, hash_file};
 use crate::local::state::State;
 use crate::local::uploads::left;
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::problem::{Problem, Side, exclude_line};
 use crate::remote::object::{Head, NONCE};
@@ -23,17 +24,39 @@ use crate::remote::object::{Head, NONCE};
 /// What a look has learnt beyond what is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
-    /// Digests of local files that were hashed.
-    pub(super) seen: Vec<(RelPath, (Stamp, Digests))>,
+    /// Local files that were hashed.
+    pub(super) seen: Vec<(RelPath, LocalDigests)>,
     /// What HEADs said.
     pub(super) foreign: Vec<(RelPath, Told)>,
+}
+
+impl Learnt {
+    /// Files that may have changed since they were hashed without their times telling it.
+    pub(super) fn doubtful(&self) -> HashSet<&RelPath> {
+        self.seen.iter().filter(|(_, read)| !read.witness.holds()).map(|(path, _)| path).collect()
+    }
+
+    /// True when the hash cache is another one afterwards.
+    pub(super) fn changes_memory(&self, state: &State) -> bool {
+        let is_kept = |path: &RelPath| crate::entry::find(&state.entries, path.as_str()).is_some_and(|known| known.seen.is_some());
+        self.seen.iter().any(|(path, read)| read.witness.holds() || is_kept(path))
+    }
+}
+
+/// What a local file held when it was hashed.
+#[derive(Debug)]
+pub(super) struct LocalDigests {
+    pub(super) stamp: Stamp,
+    pub(super) digests: Digests,
+    /// What tells that it changes later.
+    pub(super) witness: Witness,
 }
 
 /// What a HEAD said of an object while it lists this ETag: digests and mtime.
 type Told = (ETag, Digests, Option<Nanos>);
 
 /// Files hashed at once: one per core of a small machine, and enough to hide a network file system's latency.
-const HASHERS: usize = 4;
+pub(super) const HASHERS: usize = 4;
 
 /// Files that the hash cache does not know are read sooner or later: those that may not be read are problems from the start, so that the
 /// plan says so and nothing takes their place.
@@ -242,13 +265,13 @@ pub(super) async fn by_hashing(ends: &Ends, ask: &Ask, sight: &mut Sight) -> Res
         .buffer_unordered(HASHERS);
     while let Some((at, bucket, stamp, hashed)) = done.next().await {
         match hashed? {
-            Ok(kinds) => {
+            Ok(Hashed { kinds, witness }) => {
                 let other = bucket.map(|b| sight.view.entries[b].1.entry.clone());
                 let (path, local) = &mut Arc::make_mut(&mut sight.local)[at];
                 let digests = choose(kinds, other.as_deref());
                 if let Kind::File(file) = &mut Arc::make_mut(&mut local.entry).kind {
                     file.digests.learn(&digests);
-                    sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
+                    sight.learnt.seen.push((path.clone(), LocalDigests { stamp, digests: file.digests.clone(), witness }));
                 }
             }
             Err(ReadError::Stopped) => return Err(Error::Stopped),
@@ -270,7 +293,7 @@ pub(super) fn not_read(error: &ReadError) -> String {
 }
 
 /// Hashes one file in the kinds that are wanted.
-pub(super) async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Vec<Digests>, ReadError>, Error> {
+pub(super) async fn hash(ends: &Ends, path: RelPath, stamp: Stamp, want: Want) -> Result<Result<Hashed, ReadError>, Error> {
     let (mount, observer, stop) = (ends.mount.clone(), ends.observer.clone(), ends.stop.clone());
     blocking(move || {
         let progress = move |bytes| observer(Event::Hashed { bytes });
@@ -309,14 +332,12 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
         let Some((etag, size)) = remote.object().map(|(etag, size)| (etag.clone(), size)) else { continue };
         let Some(stamp) = sight.local[at.local].1.stamp else { continue };
         let want = Want { whole: true, part_bytes: Vec::new() };
-        let hashed = match hash(ends, path.clone(), stamp, want).await? {
-            Ok(mut kinds) if !kinds.is_empty() => kinds.swap_remove(0),
-            Ok(_) | Err(_) => continue,
-        };
+        let Ok(Hashed { mut kinds, witness }) = hash(ends, path.clone(), stamp, want).await? else { continue };
+        let Some(hashed) = kinds.pop() else { continue };
         let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs.first()).await?;
         if let Kind::File(file) = &mut Arc::make_mut(&mut Arc::make_mut(&mut sight.local)[at.local].1.entry).kind {
             file.digests.learn(&hashed);
-            sight.learnt.seen.push((path.clone(), (stamp, file.digests.clone())));
+            sight.learnt.seen.push((path.clone(), LocalDigests { stamp, digests: file.digests.clone(), witness }));
         }
         if let Kind::File(file) = &mut Arc::make_mut(&mut sight.view.entries[bucket_at].1.entry).kind {
             let digests = Digests::of_whole(whole);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
+use super::doubt::open_for_writing;
 use super::listing::{self, list};
 use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
@@ -168,6 +169,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     learn::from_metadata(ends, ask, &mut sight).await?;
     sight.began = Instant::now();
     learn::by_hashing(ends, ask, &mut sight).await?;
+    open_for_writing(&sight).into_iter().for_each(|warning| ends.tell(Event::Warning(warning)));
     learn::from_encrypted(ends, ask, &mut sight).await?;
     if ask.compare_content {
         learn::by_reading_the_bucket(ends, ask, &mut sight).await?;

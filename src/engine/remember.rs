@@ -112,7 +112,7 @@ async fn placed_again(work: &Work<'_>, change: &Change) -> Result<Stamps, Error>
     let placed: Vec<(RelPath, Stamp)> = work
         .done
         .iter()
-        .filter(|(_, done)| done.verb != Verb::Upload)
+        .filter(|(_, done)| done.verb != Verb::Upload && done.witness.holds())
         .filter_map(|(path, done)| Some((path.clone(), done.stamp?)))
         .collect();
     if placed.is_empty() || change.clocks.sending.granularity >= COARSE {
@@ -159,9 +159,10 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         }
         state.mount.clone_from(&change.mount_id);
     }
-    for (path, (stamp, digests)) in &sight.learnt.seen {
+    for (path, read) in &sight.learnt.seen {
         let known = entries.entry(path.clone()).or_default();
-        known.seen = (!change.clocks.hashing.is_racy(stamp)).then(|| Seen::new(*stamp, digests.clone()));
+        let tells = read.witness.holds() && !change.clocks.hashing.is_racy(&read.stamp);
+        known.seen = tells.then(|| Seen::new(read.stamp, read.digests.clone()));
     }
     for (path, foreign) in &sight.learnt.foreign {
         entries.entry(path.clone()).or_default().foreign = Some(Box::new(foreign.clone()));
@@ -182,7 +183,7 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
         known.base = work.agreed(path, done);
         let file = done.entry.as_ref().filter(|entry| entry.file().is_some());
         let stamp = match done.verb {
-            Verb::Upload => done.stamp.filter(|stamp| !change.clocks.sending.is_racy(stamp)),
+            Verb::Upload => done.stamp.filter(|_| work.stamp_tells(done)),
             Verb::Download | Verb::Update | Verb::Delete => placed.get(path).copied(),
         };
         match (file, stamp) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::doubt::read_racy_again;
+use super::doubt::read_doubtful_again;
 use super::lanes::Lanes;
 use super::lease::Lease;
 use super::pace::Pace;
@@ -31,6 +31,7 @@ use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::left;
 use crate::local::lock::{Lock, LockError};
 use crate::local::state::{self, Clock, Journal, Journalled};
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
@@ -46,6 +47,8 @@ pub(super) struct Done {
     pub(super) entry: Option<Arc<Entry>>,
     /// A local file's stamp.
     pub(super) stamp: Option<Stamp>,
+    /// What tells that this file changes later.
+    pub(super) witness: Witness,
     /// The nonce of an object that was sent.
     pub(super) nonce: Option<String>,
     /// What proves the content.
@@ -57,7 +60,7 @@ pub(super) struct Done {
 impl Done {
     /// What was there is gone.
     fn removed() -> Done {
-        Done { entry: None, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Delete }
+        Done { entry: None, stamp: None, witness: Witness::Nothing, nonce: None, proof: Proof::Strong, verb: Verb::Delete }
     }
 }
 
@@ -105,7 +108,7 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
     let report = Report::of_plan(plan, ignored);
     // Who was told that two hosts differ knows of it, whatever becomes of the manifests.
     let told = !sight.torn.is_empty();
-    let learnt = told || !sight.learnt.seen.is_empty() || !sight.learnt.foreign.is_empty() || base_would_learn(sight, plan);
+    let learnt = told || sight.learnt.changes_memory(&sight.state) || !sight.learnt.foreign.is_empty() || base_would_learn(sight, plan);
     let mount = ends.mount.clone();
     // What a run that died has left behind goes, also when nothing else is left to do.
     let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
@@ -172,7 +175,7 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
     let mut settled = if plan.is_empty() { work.settle_unmoved() } else { Box::pin(work.execute()).await };
     if plan.direction == Direction::Upload
         && settled.is_some()
-        && let Err(e) = read_racy_again(&mut work).await
+        && let Err(e) = read_doubtful_again(&mut work).await
     {
         work.end(e);
         settled = None;
@@ -287,9 +290,7 @@ impl Work<'_> {
     /// Notes a finished item, in the journal first.
     pub(super) fn item_done(&mut self, path: &RelPath, done: Done) {
         let seen = match (&done.entry, done.stamp) {
-            // It could still change under the stamp that it was read with.
-            (_, Some(stamp)) if done.verb == Verb::Upload && self.clocks.sending.is_racy(&stamp) => None,
-            (Some(entry), Some(stamp)) => entry.file().map(|f| (stamp, f.digests.clone())),
+            (Some(entry), Some(stamp)) if self.stamp_tells(&done) => entry.file().map(|f| (stamp, f.digests.clone())),
             _ => None,
         };
         if !self.only_a_manifest_tells(&done) {
@@ -312,6 +313,12 @@ impl Work<'_> {
         }
         self.ends.tell(Event::Finished { path: path.clone(), verb: done.verb, bytes, outcome: Ended::Done });
         self.done.insert(path.clone(), done);
+    }
+
+    /// True where the stamp of what was done tells every later change, so that the checksum may be remembered under it.
+    pub(super) fn stamp_tells(&self, done: &Done) -> bool {
+        let is_racy = |stamp| done.verb == Verb::Upload && self.clocks.sending.is_racy(stamp);
+        done.witness.holds() && done.stamp.as_ref().is_some_and(|stamp| !is_racy(stamp))
     }
 
     fn note(&mut self, journalled: &Journalled) {

@@ -23,6 +23,7 @@ use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
 use crate::local::mount::Looked;
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::problem::exclude_line;
 use crate::remote::error::Kind as RemoteKind;
@@ -50,6 +51,8 @@ pub(super) struct Sent {
     pub(super) entry: Entry,
     /// The stamp of what was sent.
     pub(super) stamp: Stamp,
+    /// What tells that the file changed after it was read.
+    pub(super) witness: Witness,
     /// The nonce that the object carries.
     pub(super) nonce: String,
     /// Bytes of it that an earlier run had sent.
@@ -134,7 +137,7 @@ impl Sender<'_> {
 
     async fn once(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Sent, Once> {
         self.ends.tell(Event::Started { path: path.clone(), bytes: stamp.size });
-        let Written { stored, digests, kept, copied } = match part_bytes_for(stamp.size) {
+        let (Written { stored, digests, kept, copied }, witness) = match part_bytes_for(stamp.size) {
             None => self.whole(path, stamp, guard).await?,
             Some(part_bytes) => self.in_parts(path, stamp, part_bytes, guard).await?,
         };
@@ -142,19 +145,19 @@ impl Sender<'_> {
         if stored.damaged {
             return Err(Once::Damaged(Box::new(File { mtime: None, ..file })));
         }
-        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, nonce: stored.nonce, kept, copied })
+        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, witness, nonce: stored.nonce, kept, copied })
     }
 
-    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<Written, Once> {
+    async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Written, Witness), Once> {
         let _turn = self.pace.turn(stamp.size).await?;
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
-        let read = move || -> Result<Buffer, ReadError> {
+        let read = move || -> Result<(Buffer, Witness), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
             source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
-            Ok(buffer)
+            Ok((buffer, source.witness()))
         };
-        let (body, md5) = self.pace.hashing.filled(stamp.size, read).await??;
+        let (body, md5, witness) = self.pace.hashing.filled(stamp.size, read).await??;
         let _way = self.pace.way(stamp.size).await?;
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
@@ -163,14 +166,14 @@ impl Sender<'_> {
             return Err(Once::Run(Error::Stopped));
         }
         if let Some(written) = Box::pin(self.copied(path, stamp, &mut put)).await? {
-            return Ok(written);
+            return Ok((written, witness));
         }
         let moved = Arc::new(AtomicU64::new(0));
         let put = self.told(path, &moved, None, Box::pin(self.ends.bucket.put(put)));
         match self.ends.stop.or_soon(put).await.ok_or(Once::Run(Error::Stopped))? {
             Ok(stored) => {
                 let digests = if stored.damaged { Digests::of_etag(&stored.etag) } else { Digests::of_whole(md5) };
-                Ok(Written { stored, digests, kept: 0, copied: 0 })
+                Ok((Written { stored, digests, kept: 0, copied: 0 }, witness))
             }
             Err(e) => {
                 self.take_back(path, &moved, "it could not be sent");

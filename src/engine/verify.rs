@@ -265,7 +265,7 @@ impl Verifying<'_> {
             .buffer_unordered(HASHERS);
         while let Some((file, kinds)) = hashed.next().await {
             let same = match kinds? {
-                Ok(kinds) => kinds.iter().find_map(|digests| digests.same(&file.file.digests)),
+                Ok(hashed) => hashed.kinds.iter().find_map(|digests| digests.same(&file.file.digests)),
                 Err(ReadError::Stopped) => return Err(Error::Stopped),
                 // Somebody works on it.
                 Err(ReadError::Changed | ReadError::Gone) => Some(false),

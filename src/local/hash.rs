@@ -8,6 +8,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::beneath::in_the_way;
 use super::mount::{LocalError, Mount, Stamp};
+use super::witness::Witness;
 use crate::digest::{Begun, Digests, Kinds, Lanes, Md5, Parts};
 use crate::path::RelPath;
 
@@ -41,6 +42,16 @@ pub struct Source {
     file: File,
     path: RelPath,
     expected: Stamp,
+    witness: Witness,
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Hashed {
+    /// One for each part size that was wanted, in their order; without part sizes one.
+    pub kinds: Vec<Digests>,
+    /// What tells that the file changes later.
+    pub witness: Witness,
 }
 
 /// Who is told of progress and asked whether to go on.
@@ -61,9 +72,17 @@ impl Source {
             _ if in_the_way(&e) => ReadError::Changed,
             _ => cannot_read(path, e),
         })?;
-        let source = Source { file, path: path.clone(), expected: *expected };
+        // Asked before the first byte is read: what is stored later shows in the times, or there is no witness.
+        let witness = mount.witness(&file, expected);
+        let source = Source { file, path: path.clone(), expected: *expected, witness };
         source.unchanged()?;
         Ok(source)
+    }
+
+    /// What tells that the file changed after it was opened here.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        self.witness
     }
 
     /// Reads exactly `len` bytes at `offset` into `buffer` (cleared first); fewer bytes there mean [`ReadError::Changed`].
@@ -105,14 +124,14 @@ impl Source {
 /// Reads a file once and computes all digests that are wanted: one [`Digests`] for each part size, in their order, each with the whole
 /// MD5 too when that is wanted; without part sizes, one with the whole MD5 alone. `progress` takes the bytes of each piece; `stop` is
 /// asked between pieces.
-pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Vec<Digests>, ReadError> {
+pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, watch: &Watch<'_>) -> Result<Hashed, ReadError> {
     let source = Source::open(mount, path, expected)?;
     if let (false, &[part_bytes]) = (want.whole, &want.part_bytes[..])
         && (1..expected.size).contains(&part_bytes)
     {
         let parts = parts_of(&source, part_bytes, watch)?;
         source.unchanged()?;
-        return Ok(vec![Digests::of_parts(parts)]);
+        return Ok(Hashed { kinds: vec![Digests::of_parts(parts)], witness: source.witness });
     }
     let mut kinds = Kinds::new(want.whole, &want.part_bytes);
     let mut buffer = Vec::new();
@@ -129,7 +148,7 @@ pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, w
     }
     // Longer than the stamp, or written to meanwhile, shows here.
     source.unchanged()?;
-    Ok(kinds.finish())
+    Ok(Hashed { kinds: kinds.finish(), witness: source.witness })
 }
 
 /// Where the hashing of a part is.
@@ -210,7 +229,8 @@ mod tests {
         }
 
         fn hash(&self, name: &str, stamp: &Stamp, want: &Want) -> Result<Vec<Digests>, ReadError> {
-            hash_file(&self.mount, &path(name), stamp, want, &Watch { progress: &|_| {}, stop: &|| false })
+            let watch = Watch { progress: &|_| {}, stop: &|| false };
+            hash_file(&self.mount, &path(name), stamp, want, &watch).map(|hashed| hashed.kinds)
         }
     }
 
@@ -264,7 +284,7 @@ mod tests {
         };
         let want = Want { whole: false, part_bytes: vec![1 << 20, 2 << 20] };
         let watch = Watch { progress: &progress, stop: &|| false };
-        let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &want, &watch).unwrap();
+        let found = hash_file(&place.mount, &path("f"), &place.stamp("f"), &want, &watch).unwrap().kinds;
         assert_eq!(found.iter().map(|d| d.parts.as_ref().unwrap().md5s.len()).collect::<Vec<_>>(), [3, 2]);
         assert!(found.iter().all(|d| d.whole.is_none()));
         assert_eq!(read.into_inner(), 2_500_000);

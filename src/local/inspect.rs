@@ -9,8 +9,10 @@ use super::clock::Clock;
 use super::folding::folding;
 use super::internal;
 use super::mount::{LocalError, Mount, Stamp};
+use super::read_lease::{self, Lease};
 use super::temp::set_mtime;
 use super::trash::remove_tree;
+use super::witness::Writers;
 use crate::entry::Nanos;
 use crate::plan::Folding;
 
@@ -57,6 +59,8 @@ pub struct Tried {
     pub exclusive_create: bool,
     /// Which names it takes for one.
     pub folding: Folding,
+    /// How it shows who writes to its files.
+    pub writers: Writers,
 }
 
 /// How many writes are timed.
@@ -83,7 +87,8 @@ pub fn try_out(mount: &Mount, unique: &str) -> Result<Tried, LocalError> {
     let tried = in_directory(&dir).map_err(failed());
     let removed = remove_tree(&all, unique).map_err(failed());
     let (tried, ()) = (tried?, removed?);
-    Ok(Tried { granularity, folding: folding(mount), ..tried })
+    let writers = if tried.writers == Writers::Leased { mount.writers() } else { mount.writers().without_leases() };
+    Ok(Tried { granularity, folding: folding(mount), writers, ..tried })
 }
 
 fn in_directory(dir: &Dir) -> io::Result<Tried> {
@@ -112,7 +117,17 @@ fn in_directory(dir: &Dir) -> io::Result<Tried> {
         hard_links,
         exclusive_create,
         folding: Folding::default(),
+        writers: if leases_tell(dir)? { Writers::Leased } else { Writers::WrittenBack },
     })
+}
+
+/// Whether a read lease is refused while a file is open for writing, and granted afterwards.
+fn leases_tell(dir: &Dir) -> io::Result<bool> {
+    let writer = dir.create_new("lease", internal::PRIVATE_FILE)?;
+    let reader = dir.file("lease")?;
+    let while_open = read_lease::ask(&reader);
+    drop(writer);
+    Ok((while_open, read_lease::ask(&reader)) == (Lease::Refused, Lease::Granted))
 }
 
 /// The line of the mount table that an open directory belongs to.
@@ -216,6 +231,7 @@ mod tests {
         assert!(inspected.space.0 <= inspected.space.1);
         assert!(!temp.path().join(".lsync").exists(), "looking creates nothing");
         let tried = try_out(&mount, "x").unwrap();
+        assert_eq!(tried.writers, mount.writers(), "of what leases tell, all or nothing holds");
         assert!(tried.hard_links && tried.exclusive_create && tried.keeps_modes, "{tried:?}");
         assert_eq!(std::fs::read_dir(temp.path().join(".lsync/tmp")).unwrap().count(), 0);
     }

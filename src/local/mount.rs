@@ -9,6 +9,7 @@ use rustix::fs::FileType;
 
 use super::beneath::{Dir, PRIVATE, in_the_way};
 use super::touched::Touched;
+use super::witness::{Witness, Witnesses, Writers};
 use crate::path::{BadPath, RESERVED, RelPath, Shown};
 
 pub use crate::entry::Stamp;
@@ -57,6 +58,7 @@ pub struct Mount {
     /// Device and inode of the root when it was opened.
     identity: (u64, u64),
     touched: Arc<Touched>,
+    witnesses: Witnesses,
 }
 
 /// What [`Mount::look`] finds.
@@ -146,7 +148,7 @@ impl Mount {
         let top = Dir::open_root(&path).map_err(failed)?;
         let own = top.own_status().map_err(failed)?;
         let touched = Arc::new(Touched::new(top.dir("").map_err(failed)?));
-        Ok(Mount { root: path, top, identity: (own.device, own.stamp.inode), touched })
+        Ok(Mount { root: path, top, identity: (own.device, own.stamp.inode), touched, witnesses: Witnesses::default() })
     }
 
     /// The root, absolute, links resolved.
@@ -168,6 +170,23 @@ impl Mount {
     /// What is saved next tells of files that other programs wrote, which may not be durable yet: it waits until all of the mount is.
     pub fn distrust_writers(&self) {
         self.touched.add_everything();
+    }
+
+    /// How this file system shows who writes to its files.
+    #[must_use]
+    pub fn writers(&self) -> Writers {
+        self.witnesses.writers(&self.top)
+    }
+
+    /// What will tell that an open file of the mount, which carries this stamp, changes after now.
+    pub(super) fn witness(&self, file: &std::fs::File, stamp: &Stamp) -> Witness {
+        self.witnesses.of(&self.top, file, stamp)
+    }
+
+    /// What tells that a file changes which this process has just written and nobody else can have open yet.
+    #[must_use]
+    pub fn witness_of_own(&self) -> Witness {
+        if self.writers() == Writers::Unseen { Witness::Nothing } else { Witness::Times }
     }
 
     /// The device that the root lies on.

@@ -36,6 +36,7 @@ mod lock;
 mod log;
 mod mangled;
 mod manifests;
+mod mapped;
 mod meanwhile;
 mod model;
 mod nothing_there;

@@ -78,6 +78,7 @@ fn each_library_has_its_place() {
     check("src/engine/mod.rs", "fn f() -> anyhow::Result<()> {}", "`anyhow` belongs in src/cli/, src/main.rs");
     check("src/engine/mod.rs", "use indicatif::ProgressBar;", "`indicatif` belongs in src/cli/, src/main.rs");
     check("src/cli/args.rs", "use clap::Parser;", "");
+    check("src/local/hash.rs", "fn f() { unsafe { g() } }", "`unsafe` belongs in src/local/read_lease.rs");
     check("src/remote/connect.rs", "use aws_config::Region;\nlet laws_ = 1;", "");
 }
 

@@ -8,6 +8,7 @@ use lsync::remote::examine::Examined;
 use serde_json::{Value, json};
 
 use super::copy_facts::copy_facts;
+use super::writers_fact::writers_fact;
 use crate::cli::failure::chain;
 use crate::cli::render::Page;
 use crate::cli::text::{bytes, count, wrap};
@@ -387,6 +388,7 @@ fn tried_facts(tried: &Tried) -> Vec<Fact> {
         exclusive,
         links,
         names,
+        writers_fact(tried.writers),
     ]
 }
 

@@ -19,6 +19,7 @@ use crate::event::Verb;
 use crate::filter::Patterns;
 use crate::local::place::{PlaceError, Seen, Workplace};
 use crate::local::scan::{Walk, scan};
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::plan::{Found, Transfer};
 use crate::profile::ETagKind;
@@ -134,6 +135,7 @@ impl Work<'_> {
                     let done = Done {
                         entry: Some(fetched.entry.into()),
                         stamp: Some(fetched.stamp),
+                        witness: self.ends.mount.witness_of_own(),
                         nonce: None,
                         proof: fetched.proof,
                         verb: Verb::Download,
@@ -179,7 +181,8 @@ impl Work<'_> {
             Ok(()) => {
                 self.tree_done(transfer);
                 let entry = Some(transfer.source.clone());
-                let done = Done { entry, stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Download };
+                let witness = Witness::Nothing;
+                let done = Done { entry, stamp: None, witness, nonce: None, proof: Proof::Strong, verb: Verb::Download };
                 self.item_done(&transfer.path, done);
             }
             Err(why) => self.item_not_done(&transfer.path, Verb::Download, 0, why),
@@ -188,6 +191,7 @@ impl Work<'_> {
 
     async fn carry_modes(&mut self, workplace: &Arc<Workplace>) {
         let plan = self.plan;
+        let doubtful = self.sight.learnt.doubtful();
         for update in &plan.updates {
             if self.is_ending() {
                 return;
@@ -207,10 +211,13 @@ impl Work<'_> {
                     if let Kind::File(file) = &mut entry.kind {
                         file.etag = bucket_etag;
                     }
-                    self.item_done(
-                        &update.path,
-                        Done { entry: Some(entry.into()), stamp, nonce: None, proof: Proof::ETag, verb: Verb::Update },
-                    );
+                    // The content is what the look has read, or what was remembered of it.
+                    let witness = match doubtful.contains(&update.path) {
+                        true => Witness::Nothing,
+                        false => self.ends.mount.witness_of_own(),
+                    };
+                    let done = Done { entry: Some(entry.into()), stamp, witness, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                    self.item_done(&update.path, done);
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
             }

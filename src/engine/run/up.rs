@@ -19,6 +19,7 @@ use crate::entry::{Entry, Kind, Stamp};
 use crate::event::{Phase, Verb};
 use crate::local::mount::Looked;
 use crate::local::uploads::OpenUpload;
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::plan::Found;
 use crate::remote::object::Guard;
@@ -67,7 +68,14 @@ impl Work<'_> {
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..Entry::clone(&bucket.entry) };
-                let done = Done { entry: Some(entry.into()), stamp: None, nonce: None, proof: Proof::ETag, verb: Verb::Update };
+                let done = Done {
+                    entry: Some(entry.into()),
+                    stamp: None,
+                    witness: Witness::Nothing,
+                    nonce: None,
+                    proof: Proof::ETag,
+                    verb: Verb::Update,
+                };
                 self.item_done(&update.path, done);
             }
         }
@@ -80,7 +88,8 @@ impl Work<'_> {
     }
 
     fn record(&mut self, path: &RelPath, source: &Arc<Entry>) {
-        let done = Done { entry: Some(source.clone()), stamp: None, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
+        let (entry, witness) = (Some(source.clone()), Witness::Nothing);
+        let done = Done { entry, stamp: None, witness, nonce: None, proof: Proof::Strong, verb: Verb::Upload };
         self.item_done(path, done);
     }
 
@@ -120,6 +129,7 @@ impl Work<'_> {
                     let done = Done {
                         entry: Some(entry.into()),
                         stamp: Some(sent.stamp),
+                        witness: sent.witness,
                         nonce: Some(sent.nonce),
                         proof: Proof::ETag,
                         verb: Verb::Upload,

@@ -18,6 +18,7 @@ use crate::entry::Stamp;
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
 use crate::local::uploads::OpenUpload;
+use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::remote::body::Body;
 use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
@@ -29,9 +30,10 @@ const PARTS_IN_FLIGHT: usize = 16;
 
 impl Sender<'_> {
     /// Sends a file in parts of `part_bytes`; where a run before has sent some of them, it goes on from there.
-    pub(super) async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<Written, Once> {
+    pub(super) async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<(Written, Witness), Once> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
         let source = Arc::new(blocking(move || Source::open(&mount, &at, &stamp)).await??);
+        let witness = source.witness();
         let (turns, moved, kept, copied) = (Turns::new(), Arc::default(), AtomicU64::new(0), AtomicU64::new(0));
         let file = InParts { path, source, stamp, part_bytes, turns, moved, kept, copied };
         if let Some(open) = self.uploads.take(path, stamp, part_bytes).await?
@@ -40,11 +42,11 @@ impl Sender<'_> {
             match self.to_its_end(&file, upload, open, guard).await {
                 // What the store held is not what it said: all of it is sent anew.
                 Err(Once::Remote(e)) if matches!(e.kind, RemoteKind::NotFound | RemoteKind::Integrity) => {}
-                ended => return ended,
+                ended => return Ok((ended?, witness)),
             }
         }
         let (upload, open) = self.uploads.begin(path, stamp, part_bytes, about(path, stamp)).await?;
-        self.to_its_end(&file, upload, open, guard).await
+        Ok((self.to_its_end(&file, upload, open, guard).await?, witness))
     }
 
     /// What the store still holds of an upload that was left open; without an answer that helps, it is given up.
@@ -187,12 +189,12 @@ impl Sender<'_> {
         let Range { source, offset, bytes } = part.range.clone();
         let _turn = self.pace.part_turn_with(0, bytes).await?;
         let mut buffer = self.pace.buffer(bytes);
-        let read = move || -> Result<Buffer, ReadError> {
+        let read = move || -> Result<(Buffer, ()), ReadError> {
             source.read(offset, usize::try_from(bytes).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?; // or all the parts to come would be sent for nothing
-            Ok(buffer)
+            Ok((buffer, ()))
         };
-        let (body, md5) = self.pace.hashing.filled(bytes, read).await??;
+        let (body, md5, ()) = self.pace.hashing.filled(bytes, read).await??;
         if let Some(etag) = self.part_copied(part, md5).await? {
             return Ok((etag, md5));
         }

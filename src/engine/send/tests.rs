@@ -226,7 +226,7 @@ async fn the_largest_file_fits_into_a_small_memory() {
     file.write_all_at(b"an end", 140 * MIB - 6).unwrap();
     let pace = place.pace(16 * MIB);
     let sent = sender(&place, &pace, BUFFERED_MAX).in_parts(&path(), place.stamp(), 72 * MIB, &Guard::Absent).await;
-    assert_eq!(sent.map_err(|_| "not sent").unwrap().digests.parts.unwrap().md5s.len(), 2);
+    assert_eq!(sent.map_err(|_| "not sent").unwrap().0.digests.parts.unwrap().md5s.len(), 2);
     let stored = place.object().unwrap();
     assert!(stored.len() as u64 == 140 * MIB && stored.ends_with(b"\0an end"));
 }

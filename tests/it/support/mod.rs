@@ -3,6 +3,7 @@
 pub(crate) mod canary;
 pub(crate) mod cmd;
 pub(crate) mod inside;
+pub(crate) mod mapped;
 pub(crate) mod mount;
 pub(crate) mod pty;
 pub(crate) mod report;

@@ -36,6 +36,8 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hyper_rustls", &["src/remote/"]),
     ("rustls", &["src/remote/"]),
     ("walkdir", &["src/cli/sandbox/"]),
+    ("libc", &["src/local/read_lease.rs"]),
+    ("unsafe", &["src/local/read_lease.rs"]),
     ("env::", ONLY_CLI),
     ("std::env", ONLY_CLI),
     ("stdin()", ONLY_CLI),
