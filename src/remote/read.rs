@@ -59,7 +59,7 @@ impl Bucket {
         let (head, expected) = wanted.check(&mut answer)?;
         let mut got = 0;
         while let Some(piece) = answer.body.next().await {
-            let piece = piece.map_err(|error| cut_off(got, expected, &error))?;
+            let piece = piece.map_err(|error| cut_off(got, Some(expected), &error))?;
             got += piece.len() as u64;
             if got > expected {
                 return Err(Failed::new(Kind::Integrity, format!("more than the {expected} bytes that were asked for arrived")));
@@ -100,21 +100,28 @@ impl Bucket {
     async fn try_get_first(&self, tries: &Tries<'_>, key: &str, wanted: &Wanted<'_>, all: &mut BytesMut) -> Result<(), Failed> {
         let request = self.client().get_object().bucket(self.name()).key(self.whole_key(key)).set_range(wanted.header());
         let mut answer = tries.send(request.send()).await?;
-        let expected = length(&answer)?;
-        let enough = wanted.range.as_ref().map_or(expected, |range| range.end.min(expected));
+        let mut expected = told_length(&answer);
         if let Some(range) = &wanted.range
             && let Some(text) = answer.content_range()
         {
-            let fits = content_range(text).is_some_and(|(got, total)| got == (0..range.end.min(total)) && expected == got.end);
-            if !fits {
-                return Err(Failed::new(Kind::Protocol, "the answer is another range than was asked for"));
-            }
+            let got = content_range(text).filter(|(got, total)| *got == (0..range.end.min(*total)));
+            let got = got.map(|(got, _)| got.end).filter(|end| expected.is_none_or(|expected| expected == *end));
+            let other = || Failed::new(Kind::Protocol, "the answer is another range than was asked for");
+            expected = Some(got.ok_or_else(other)?);
         }
+        // Where nothing says how much there is, the chunks say where it ends; a manifest shows by itself whether it is whole.
+        let enough = wanted.range.as_ref().map(|range| range.end).into_iter().chain(expected).min().unwrap_or(u64::MAX);
         while (all.len() as u64) < enough {
-            let Some(piece) = answer.body.next().await else {
-                return Err(Failed::new(Kind::Unreachable, format!("the answer was cut off after {} of {expected} bytes", all.len())));
-            };
-            all.extend_from_slice(&piece.map_err(|error| cut_off(all.len() as u64, expected, &error))?);
+            match (answer.body.next().await, expected) {
+                (Some(piece), _) => {
+                    let piece = piece.map_err(|error| cut_off(all.len() as u64, expected, &error))?;
+                    all.extend_from_slice(&piece);
+                }
+                (None, None) => break,
+                (None, Some(expected)) => {
+                    return Err(Failed::new(Kind::Unreachable, format!("the answer was cut off after {} of {expected} bytes", all.len())));
+                }
+            }
         }
         Ok(())
     }
@@ -134,8 +141,12 @@ impl Wanted<'_> {
 
     /// Compares the answer's headers with what was asked for; returns what they tell, and how many bytes must follow.
     fn check(&self, answer: &mut GetObjectOutput) -> Result<(Head, u64), Failed> {
-        let len = length(answer)?;
         let part = answer.content_range().map(|text| content_range(text).ok_or_else(|| odd("Content-Range"))).transpose()?;
+        // An answer in chunks says where it ends and not how long it is: what is listed has to come, and a cut shows.
+        let of_listing = || self.etag.map(|(_, size)| size).filter(|_| part.is_none());
+        let of_part = || part.as_ref().map(|(got, _)| got.end - got.start);
+        let untold = || Failed::new(Kind::Protocol, "the answer does not say how long it is, so a part of it could be missing unnoticed");
+        let len = told_length(answer).or_else(of_part).or_else(of_listing).ok_or_else(untold)?;
         let total = part.as_ref().map_or(len, |(_, total)| *total);
         let about = Told {
             etag: answer.e_tag.as_deref(),
@@ -163,18 +174,18 @@ impl Wanted<'_> {
     }
 }
 
-fn length(answer: &GetObjectOutput) -> Result<u64, Failed> {
-    let len = answer.content_length().and_then(|len| u64::try_from(len).ok());
-    len.ok_or_else(|| Failed::new(Kind::Protocol, "the answer does not say how long it is, so a part of it could be missing unnoticed"))
+/// What `Content-Length` says. An answer without it comes in chunks: what ends with its connection has been refused before.
+fn told_length(answer: &GetObjectOutput) -> Option<u64> {
+    answer.content_length().and_then(|len| u64::try_from(len).ok())
 }
 
 fn odd(header: &str) -> Failed {
     Failed::new(Kind::Protocol, format!("the answer's {header} is not what was asked for"))
 }
 
-fn cut_off(got: u64, expected: u64, error: &(dyn std::error::Error + 'static)) -> Failed {
-    let why = innermost_text(error);
-    Failed::new(Kind::Unreachable, format!("the answer was cut off after {got} of {expected} bytes ({why})"))
+fn cut_off(got: u64, expected: Option<u64>, error: &(dyn std::error::Error + 'static)) -> Failed {
+    let (why, of) = (innermost_text(error), expected.map(|expected| format!(" of {expected}")).unwrap_or_default());
+    Failed::new(Kind::Unreachable, format!("the answer was cut off after {got}{of} bytes ({why})"))
 }
 
 /// Reads `bytes 0-9/100`.
@@ -221,7 +232,13 @@ mod tests {
         let no_length = get(&format!("{ok}Connection: close\r\n\r\n0123456789"), None).await;
         check(&no_length, "", Err(Kind::Protocol));
         let chunked = get(&format!("{ok}Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"), None).await;
-        check(&chunked, "", Err(Kind::Protocol));
+        check(&chunked, "0123456789", Ok(10));
+        let cut = get(&format!("{ok}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\na\r\n01234"), None).await;
+        check(&cut, "01234", Err(Kind::Unreachable));
+        let ended_early = get(&format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n"), None).await;
+        check(&ended_early, "01234", Err(Kind::Unreachable));
+        let longer = get(&format!("{ok}Transfer-Encoding: chunked\r\n\r\nb\r\n0123456789x\r\n0\r\n\r\n"), None).await;
+        check(&longer, "", Err(Kind::Integrity));
         let shorter = get(&format!("{ok}Content-Length: 5\r\n\r\n01234"), None).await;
         check(&shorter, "", Err(Kind::Precondition));
         let no_etag = get(&answer("200 OK", "0123456789"), None).await;
@@ -244,6 +261,8 @@ mod tests {
         check(&get(&part("bytes 2-4/10", "2345"), Some(2..5)).await, "", Err(Kind::Protocol));
         check(&get(&part("bytes 2-4/11", "234"), Some(2..5)).await, "", Err(Kind::Precondition));
         check(&get(&part("bytes 2-4/*", "234"), Some(2..5)).await, "", Err(Kind::Protocol));
+        let chunks = "HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\nContent-Range: bytes 2-4/10\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n234\r\n0\r\n\r\n";
+        check(&get(chunks, Some(2..5)).await, "234", Ok(10));
         let ignored = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 10\r\n\r\n0123456789";
         check(&get(ignored, Some(2..5)).await, "", Err(Kind::Protocol));
         check(&get(ignored, Some(0..10)).await, "0123456789", Ok(10));
@@ -273,6 +292,15 @@ mod tests {
             (vec![error("416 x", "InvalidRange"), answer("200 OK", "")], Some(4), Some("")),
             (vec![error("404 x", "NoSuchKey")], Some(4), None),
             (vec![broken.to_owned(), answer("200 OK", "abc")], None, Some("abc")),
+            (vec!["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_owned()], None, Some("abc")),
+            (
+                vec![
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc".to_owned(),
+                    answer("200 OK", "abc"),
+                ],
+                None,
+                Some("abc"),
+            ),
         ] {
             let (bucket, _) = bucket_answering(&answers.iter().map(String::as_str).collect::<Vec<_>>()).await;
             let got = bucket.get_whole("k", first).await.unwrap();
