@@ -67,7 +67,8 @@ impl From<remote::Error> for Failure {
     fn from(error: remote::Error) -> Failure {
         use remote::Kind;
         let exit = match error.kind {
-            Kind::Denied => Exit::Denied,
+            Kind::Denied | Kind::Refused => Exit::Denied,
+            Kind::Full => Exit::NoSpace,
             Kind::NoBucket | Kind::Config => Exit::Usage,
             Kind::Unreachable | Kind::Throttled => Exit::Unreachable,
             Kind::Integrity => Exit::Integrity,

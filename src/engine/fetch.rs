@@ -160,6 +160,7 @@ impl Fetcher<'_> {
             }
             Shown::Changed => Err(NotSent::Item(FailureKind::Stale, "the bucket changed it while it was read".into())),
             Shown::Unread(why) => Err(NotSent::Item(FailureKind::Failed, why)),
+            Shown::Refused(error) => Err(NotSent::Refused { error, removing: false }),
         }
     }
 

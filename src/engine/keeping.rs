@@ -121,7 +121,9 @@ fn not_kept(outcome: CopyOutcome, why: Option<RemoteError>) -> NotSent {
             NotSent::Item(FailureKind::Failed, format!("{kept}: {} ({next})", chain(&e)))
         }
         // What may not be copied says nothing about what else these credentials may do.
-        (_, Some(e)) if e.kind == RemoteKind::Denied => NotSent::Item(FailureKind::Failed, format!("{kept}: {}", chain(&e))),
+        (_, Some(e)) if matches!(e.kind, RemoteKind::Denied | RemoteKind::Refused) => {
+            NotSent::Item(FailureKind::Failed, format!("{kept}: {}", chain(&e)))
+        }
         (_, Some(e)) => match not_sent(e) {
             NotSent::Item(FailureKind::Failed | FailureKind::Integrity, why) => {
                 NotSent::Item(FailureKind::Failed, format!("{kept}: {why}"))

@@ -19,6 +19,7 @@ use crate::local::uploads::left;
 use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::problem::{Problem, Side, exclude_line};
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::object::{Head, NONCE};
 
 /// What a look has learnt beyond what is remembered.
@@ -185,7 +186,11 @@ async fn heads(ends: &Ends, ask: &Ask, keys: Vec<(usize, String)>) -> Result<Vec
     let mut answers = std::pin::pin!(answers.buffer_unordered(lanes.most()));
     let mut found = Vec::new();
     while let Some((at, head)) = ends.stop.or(answers.next()).await.ok_or(Error::Stopped)? {
-        found.extend(head?.map(|head| (at, head)));
+        match head {
+            // Of what may not be asked nothing more is known.
+            Err(e) if e.kind == RemoteKind::Refused => {}
+            head => found.extend(head?.map(|head| (at, head))),
+        }
     }
     Ok(found)
 }
@@ -334,7 +339,11 @@ pub(super) async fn by_reading_the_bucket(ends: &Ends, ask: &Ask, sight: &mut Si
         let want = Want { whole: true, part_bytes: Vec::new() };
         let Ok(Hashed { mut kinds, witness }) = hash(ends, path.clone(), stamp, want).await? else { continue };
         let Some(hashed) = kinds.pop() else { continue };
-        let whole = read_object(ends, path.as_str(), &etag, size, ask.jobs.first()).await?;
+        let whole = match read_object(ends, path.as_str(), &etag, size, ask.jobs.first()).await {
+            // It stays not comparable.
+            Err(Error::Remote(e)) if matches!(e.kind, RemoteKind::Refused | RemoteKind::Unsupported) => continue,
+            whole => whole?,
+        };
         if let Kind::File(file) = &mut Arc::make_mut(&mut Arc::make_mut(&mut sight.local)[at.local].1.entry).kind {
             file.digests.learn(&hashed);
             sight.learnt.seen.push((path.clone(), LocalDigests { stamp, digests: file.digests.clone(), witness }));

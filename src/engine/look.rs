@@ -23,6 +23,7 @@ use crate::path::{MAX_KEY_BYTES, RelPath};
 use crate::plan::NothingThere;
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::list::{Listing, Marks};
 use crate::view::{self, Remembered, View};
 
@@ -304,7 +305,10 @@ pub(super) async fn objects_above(ends: &Ends, ask: &Ask) -> Result<Vec<RelPath>
     let heads = above.into_iter().map(|path| async move { (ends.bucket.head(path.as_str()).await, path) });
     let (mut heads, mut found) = (stream::iter(heads).buffered(HEADS), Vec::new());
     while let Some((head, path)) = ends.stop.or(heads.next()).await.ok_or(Error::Stopped)? {
-        found.extend(head?.map(|_| path));
+        match head {
+            Err(e) if e.kind == RemoteKind::Refused => {}
+            head => found.extend(head?.map(|_| path)),
+        }
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@ use crate::local::state::{Known, State};
 use crate::manifest::{self, Header, Manifest, Name, Unreadable};
 use crate::path::RelPath;
 use crate::problem::{Problem, Side};
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::list::Listing;
 
 /// What the manifests tell.
@@ -34,6 +35,11 @@ const HEADER_BYTES: u64 = 16 << 10;
 /// Headers that are fetched at once.
 const HEADERS: usize = 8;
 
+/// True for an error that is about one manifest where others can be read: archived, or refused by itself.
+fn is_about_one(error: &Error) -> bool {
+    matches!(error, Error::Remote(e) if matches!(e.kind, RemoteKind::Refused | RemoteKind::Unsupported))
+}
+
 /// How often a manifest is read that arrives damaged: what went wrong may have been the way and not the object.
 const READS: usize = 3;
 
@@ -49,18 +55,21 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
     let (mut torn, mut read) = (state.newest.as_ref().map(open_in).unwrap_or_default(), heads.clone());
     let rolled_back = is_rolled_back(state);
     if heads != state.heads || heads.len() > 1 || !damaged.is_empty() {
-        let mut found: Vec<(Name, Manifest)> = Vec::new();
+        let (mut found, mut refused): (Vec<(Name, Manifest)>, _) = (Vec::new(), Vec::new());
         for name in &heads {
             let at_hand = newest.take_if(|(newest, _)| newest == name).map(|(_, manifest)| manifest);
             let manifest = match at_hand {
-                None => fetch(ends, name).await?,
-                at_hand => at_hand,
+                None => fetch(ends, name).await,
+                at_hand => Ok(at_hand),
             };
             match manifest {
-                Some(manifest) => found.push((name.clone(), manifest)),
-                None => damaged.push(name.clone()),
+                Ok(Some(manifest)) => found.push((name.clone(), manifest)),
+                Ok(None) => damaged.push(name.clone()),
+                Err(e) if is_about_one(&e) => refused.push((name.clone(), e)),
+                Err(e) => return Err(e),
             }
         }
+        damaged.extend(of_single_ones(refused, !found.is_empty())?);
         read = found.iter().map(|(name, _)| name.clone()).collect();
         if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
             let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
@@ -142,27 +151,52 @@ async fn learn_headers(ends: &Ends, state: &mut State, listed: &[Name]) -> Resul
     let headers = async {
         let mut headers = stream::iter(new).map(|name| async move { (name, header(ends, name).await) }).buffered(HEADERS);
         while let Some((name, header)) = headers.next().await {
-            found.push((name, header?));
+            found.push((name, header));
         }
         Ok::<_, Error>(())
     };
     let (whole, headers) = tokio::join!(whole, headers);
-    let whole = newest.as_ref().zip(whole?);
+    let mut refused = Vec::new();
+    let whole = match (whole, &newest) {
+        (Err(e), Some(name)) if is_about_one(&e) => {
+            refused.push((name.clone(), e));
+            None
+        }
+        (whole, newest) => newest.as_ref().zip(whole?),
+    };
     headers?;
-    if let (Some(name), None) = (&newest, &whole) {
-        found.push((name, header(ends, name).await?));
+    if let (Some(name), None, true) = (&newest, &whole, refused.is_empty()) {
+        found.push((name, header(ends, name).await));
     }
     state.known.extend(whole.iter().map(|(name, manifest)| ((*name).clone(), manifest.header.parents.clone())));
     let mut damaged = Vec::new();
     for (name, header) in found {
         match header {
-            Ok(header) => state.known.push((name.clone(), header.parents)),
-            Err(why @ Unreadable::Newer(_)) => return Err(Error::Manifest { name: name.to_string(), why }),
-            Err(Unreadable::Damaged(_)) => damaged.push(name.clone()),
+            Ok(Ok(header)) => state.known.push((name.clone(), header.parents)),
+            Ok(Err(why @ Unreadable::Newer(_))) => return Err(Error::Manifest { name: name.to_string(), why }),
+            Ok(Err(Unreadable::Damaged(_))) => damaged.push(name.clone()),
+            Err(e) if is_about_one(&e) => refused.push((name.clone(), e)),
+            Err(e) => return Err(e),
         }
     }
+    // One that was read before shows that manifests may be read.
+    damaged.extend(of_single_ones(refused, !state.known.is_empty())?);
     state.known.sort();
     Ok((damaged, whole.map(|(name, manifest)| (name.clone(), manifest))))
+}
+
+/// Manifests that were refused count as damaged where `others` could be read; where none could, the permission to read is missing.
+fn of_single_ones(refused: Vec<(Name, Error)>, others: bool) -> Result<Vec<Name>, Error> {
+    let permission = |e: &Error| matches!(e, Error::Remote(e) if e.kind == RemoteKind::Refused);
+    let (mut names, mut first) = (Vec::new(), None);
+    for (name, error) in refused {
+        names.push(name);
+        first = first.or(Some(error).filter(permission));
+    }
+    match first {
+        Some(error) if !others => Err(error),
+        _ => Ok(names),
+    }
 }
 
 async fn header(ends: &Ends, name: &Name) -> Result<Result<Header, Unreadable>, Error> {

@@ -35,6 +35,7 @@ mod permits;
 mod publish;
 mod read_back;
 mod reading;
+mod refusals;
 mod remember;
 mod report;
 mod rest;

@@ -79,6 +79,7 @@ async fn read(work: &mut Work<'_>, chosen: Vec<(RelPath, File)>, proofs: &mut Pr
             Shown::Untold => work.fail(&path, FailureKind::Failed, "it was read back, and nothing tells what it should hold".into()),
             Shown::Changed => work.fail(&path, FailureKind::Stale, "the bucket changed it before it was read back".into()),
             Shown::Unread(why) => work.fail(&path, FailureKind::Failed, format!("it could not be read back: {why}")),
+            Shown::Refused(e) => work.fail(&path, FailureKind::Failed, format!("it could not be read back: {e}")),
         }
     }
     Ok(())

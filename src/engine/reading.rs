@@ -29,6 +29,8 @@ pub(super) enum Shown {
     Changed,
     /// It could not be read: why.
     Unread(String),
+    /// It may not be read.
+    Refused(remote::Error),
 }
 
 /// Bytes of one request.
@@ -184,6 +186,7 @@ fn unread(error: remote::Error) -> Result<Shown, Error> {
     match error.kind {
         RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Unreachable | RemoteKind::Throttled => Err(error.into()),
         RemoteKind::NotFound => Ok(Shown::Changed),
+        RemoteKind::Refused => Ok(Shown::Refused(error)),
         _ => Ok(Shown::Unread(chain(&error))),
     }
 }

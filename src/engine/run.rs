@@ -3,6 +3,7 @@
 
 mod begin;
 mod down;
+mod not_done;
 mod removals;
 mod up;
 
@@ -18,10 +19,11 @@ use super::lease::Lease;
 use super::pace::Pace;
 use super::publish::publish;
 use super::read_back::Distrusted;
+use super::refusals::Refusals;
 use super::remember::{Change, Clocks, agreed_base, base_would_learn, remember};
-use super::report::{Failure, FailureKind, Proof, Report, chain};
+use super::report::{Proof, Report};
 use super::rest::Rest;
-use super::send::{NotSent, nonce};
+use super::send::nonce;
 use super::uploads::Uploads;
 use super::{Approved, Ask, Ends, Error, Sight, blocking};
 use super::{log, settle};
@@ -35,6 +37,7 @@ use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
+use crate::remote::error as remote;
 use crate::remote::object::Enforce;
 
 /// Items in a row for which the bucket could not be reached: each has been tried for a minute or two, so the rest would go the same way.
@@ -91,6 +94,9 @@ pub(super) struct Work<'a> {
     pub(super) report: Report,
     /// Items in a row for which the bucket could not be reached.
     unanswered: u32,
+    refusals: Refusals,
+    /// The first of them.
+    refusal: Option<remote::Error>,
 }
 
 /// Carries out an approved plan, between the ends and within the bounds of the look that it was made from. `Err` only when nothing was
@@ -163,6 +169,8 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         done: HashMap::new(),
         report,
         unanswered: 0,
+        refusals: Refusals::default(),
+        refusal: None,
     };
     work.begin().await?;
     if left && let Err(e) = work.take_over_uploads().await {
@@ -205,7 +213,13 @@ pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
     // The root may be a directory of the bucket's filesystem: its last one or two names lead the key.
     keys.extend((1..=2).filter(|n| *n <= names.len()).map(|n| format!("{}/{own}", names[names.len() - n..].join("/"))));
     keys.dedup();
-    let found = try_join_all(keys.iter().map(|key| ends.bucket.lookup_absolute(key))).await?;
+    // Keys that hold below the prefix alone may not be asked elsewhere: what cannot be told is no reason to refuse.
+    let is_outside = |key: &String| !key.starts_with(ends.bucket.prefix().as_str());
+    let look = async |key: &String| match ends.bucket.lookup_absolute(key).await {
+        Err(e) if e.kind == remote::Kind::Refused && is_outside(key) => Ok(false),
+        found => found,
+    };
+    let found = try_join_all(keys.iter().map(look)).await?;
     if found.contains(&true) {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: root.to_owned() });
     }
@@ -229,6 +243,11 @@ impl Work<'_> {
 
     /// Publishes, remembers, and says what can be said.
     async fn finish(mut self, mount_id: String, settled: Option<settle::Proofs>, lock: Lock) -> Result<Report, Error> {
+        if self.refusals.are_about_the_credentials()
+            && let Some(e) = self.refusal.take()
+        {
+            self.end(e.into());
+        }
         let mut published = None;
         if self.changed_bucket() || self.plan.owed {
             self.ends.phase(Phase::Publish);
@@ -298,6 +317,7 @@ impl Work<'_> {
         }
         let bytes = done.entry.as_ref().map_or(0, |entry| entry.bytes());
         self.unanswered = 0;
+        self.refusals.done(done.verb);
         // Sent again by a further pass, it still is one item.
         if self.done.get(path).is_none_or(|before| before.verb != done.verb) {
             let counts = &mut self.report.counts;
@@ -358,41 +378,5 @@ impl Work<'_> {
             Arc::make_mut(&mut entry).mode = mode;
         }
         Some(entry)
-    }
-
-    /// Notes an item that was not done, or that ends the run.
-    pub(super) fn item_not_done(&mut self, path: &RelPath, verb: Verb, bytes: u64, why: NotSent) {
-        let (kind, why) = match why {
-            // It was not tried, or not to its end: no failure, but no reason to say more than that the run was stopped.
-            NotSent::Run(Error::Stopped) => return self.end(Error::Stopped),
-            NotSent::Run(e) => {
-                let text = e.to_string();
-                self.end(e);
-                (FailureKind::Failed, text)
-            }
-            NotSent::Unanswered(e) => {
-                let text = chain(&e);
-                self.unanswered += 1;
-                if self.unanswered >= UNANSWERED_MOST {
-                    self.end(e.into());
-                }
-                (FailureKind::Failed, text)
-            }
-            NotSent::Item(kind, why) => (kind, why),
-            NotSent::Damaged(entry) => {
-                // Ours, and not what the file holds: the next run replaces it.
-                self.note(&Journalled { path: path.clone(), base: Some((*entry).into()), seen: None });
-                (FailureKind::Integrity, "the store holds other bytes than were sent: run the same command again".into())
-            }
-        };
-        let outcome = if kind == FailureKind::Stale { Ended::Stale(why.clone()) } else { Ended::Failed(why.clone()) };
-        self.ends.tell(Event::Finished { path: path.clone(), verb, bytes, outcome });
-        self.fail(path, kind, why);
-    }
-
-    /// Notes that an item is not as it should be, whatever was done about it before: what was done stands, and is published.
-    pub(super) fn fail(&mut self, path: &RelPath, kind: FailureKind, why: String) {
-        self.report.counts.failed += 1;
-        self.report.failures.push(Failure { path: path.clone(), kind, why });
     }
 }

@@ -68,6 +68,13 @@ pub(super) enum NotSent {
     Item(FailureKind, String),
     /// This file, after all tries: the bucket cannot be reached, or throttles. The whole run where one after the other ends so.
     Unanswered(crate::remote::error::Error),
+    /// This file, for want of a permission. The whole run where the same befalls all.
+    Refused {
+        /// What the bucket said.
+        error: crate::remote::error::Error,
+        /// It was to go from the bucket, to make room.
+        removing: bool,
+    },
     /// This file only: what the store now has under its name is damaged. The entry says what that is.
     Damaged(Box<Entry>),
     /// The whole run must end.
@@ -276,7 +283,8 @@ pub(super) fn not_sent(error: crate::remote::error::Error) -> NotSent {
     match error.kind {
         RemoteKind::Precondition => NotSent::Item(FailureKind::Stale, "the bucket changed it after the plan was made".into()),
         RemoteKind::Integrity => NotSent::Item(FailureKind::Integrity, chain(&error)),
-        RemoteKind::Denied | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
+        RemoteKind::Denied | RemoteKind::Full | RemoteKind::NoBucket | RemoteKind::Config => NotSent::Run(error.into()),
+        RemoteKind::Refused => NotSent::Refused { error, removing: false },
         RemoteKind::Stopped => NotSent::Run(Error::Stopped),
         RemoteKind::Unreachable | RemoteKind::Throttled => NotSent::Unanswered(error),
         RemoteKind::NotFound | RemoteKind::Unsupported | RemoteKind::Protocol => NotSent::Item(FailureKind::Failed, chain(&error)),

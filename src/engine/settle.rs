@@ -16,6 +16,7 @@ use crate::local::scan::{Recalled, Scan, Walk, scan};
 use crate::path::{RelPath, Shown};
 use crate::plan::Plan;
 use crate::problem::Problem;
+use crate::remote::error::Kind as RemoteKind;
 use crate::remote::list::{Listed, Listing};
 use crate::remote::object::{Guard, NONCE};
 
@@ -363,7 +364,10 @@ async fn check_sent(
     if file.etag.as_ref() == Some(&object.etag) {
         return Ok((Proof::ETag, Some(object.etag.clone())));
     }
-    let head = work.ends.bucket.head(path.as_str()).await.map_err(|e| Verdict::Run(e.into()))?;
+    let head = work.ends.bucket.head(path.as_str()).await.map_err(|e| match e.kind {
+        RemoteKind::Refused => Verdict::Item(format!("the bucket lists another ETag than it answered, and does not show whose it is: {e}")),
+        _ => Verdict::Run(e.into()),
+    })?;
     let ours = head.as_ref().and_then(|h| h.metadata.get(NONCE)).is_some_and(|found| Some(found.as_str()) == nonce);
     if ours {
         work.ends.tell(Event::Warning(format!("{path}: the store lists another ETag than it answered; its nonce shows that it is ours")));

@@ -235,6 +235,7 @@ impl Verifying<'_> {
                 (object, shown)
             })
             .buffer_unordered(READERS.min(self.ask.jobs.first()));
+        let mut refused = None;
         while let Some((object, shown)) = shown.next().await {
             match shown? {
                 Shown::Same => {
@@ -245,6 +246,10 @@ impl Verifying<'_> {
                 Shown::Differs(_) => self.wrong(&object.path, Wrong::Mismatch, "what the bucket holds does not have the recorded digest"),
                 Shown::Changed => self.wrong(&object.path, Wrong::Unreadable, "the bucket changed it while it was verified"),
                 Shown::Unread(why) => self.wrong(&object.path, Wrong::Unreadable, why),
+                Shown::Refused(e) => {
+                    self.wrong(&object.path, Wrong::Unreadable, e.to_string());
+                    refused.get_or_insert(e);
+                }
             }
             match object.counted {
                 Counted::Listed => self.tally.listed -= 1,
@@ -252,7 +257,11 @@ impl Verifying<'_> {
                 Counted::Wrong => {}
             }
         }
-        Ok(())
+        // Where no object could be read, it is the permission to read that is missing.
+        match refused {
+            Some(e) if self.tally.read == 0 => Err(e.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn hash(&mut self, files: Vec<ToHash>) -> Result<(), Error> {

@@ -59,6 +59,7 @@ struct Answer {
 }
 
 const BUSY: &str = "the store is busy: wait a few minutes and run the same command again; it goes on where it stopped";
+const FULL: &str = "free space in the bucket, or have its quota raised; then run the same command again";
 /// Longest message of a store that is shown, in characters.
 const LONGEST: usize = 300;
 /// Stores accept signatures up to 15 minutes old; the SDK corrects for its clock from 4 minutes on.
@@ -175,7 +176,7 @@ fn of_answer(answer: &Answer) -> Failed {
     // says neither in S3's words nor by a status that S3 knows what is wrong.
     let is_a_strangers = answer.code.is_none() && (405..500).contains(&answer.status) && failed.kind != Kind::Precondition;
     failed.maybe_done |= answer.status >= 500 || answer.status < 300 || is_a_strangers;
-    if failed.kind == Kind::Denied
+    if matches!(failed.kind, Kind::Denied | Kind::Refused)
         && let Some(offset) = answer.offset_seconds.filter(|offset| offset.unsigned_abs() > SKEWED_SECONDS)
     {
         // By now the SDK has learnt the offset and signs the next try with it.
@@ -208,8 +209,19 @@ fn meaning(answer: &Answer) -> Failed {
             return as_kind(Kind::Denied).hint("the session token has expired: get new temporary credentials");
         }
         "RequestTimeTooSkewed" | "RequestExpired" => return as_kind(Kind::Denied).hint("this machine's clock is wrong: set it"),
+        "InvalidObjectState" => {
+            let text = format!("{}; the object is archived: restore it first", answer.text());
+            return Failed::new(Kind::Unsupported, text);
+        }
+        code if code.starts_with("KMS.") => {
+            let text = format!("{}; the key that encrypts it cannot be used by these credentials", answer.text());
+            return Failed::new(Kind::Unsupported, text);
+        }
+        "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage" | "StorageFull" => {
+            return as_kind(Kind::Full).hint(FULL);
+        }
         "AccessDenied" | "AllAccessDisabled" => {
-            return as_kind(Kind::Denied)
+            return as_kind(Kind::Refused)
                 .hint("these credentials may not do this here: check the key's permissions, `bucket` and `prefix`");
         }
         "PreconditionFailed" | "ConditionalRequestConflict" => return changed(),
@@ -233,13 +245,15 @@ fn meaning(answer: &Answer) -> Failed {
     match answer.status {
         304 | 412 => changed(),
         300..=308 => elsewhere(answer),
-        401 | 403 => as_kind(Kind::Denied).hint("check the credentials and their permissions, `bucket`, `prefix` and `region`"),
+        401 => as_kind(Kind::Denied).hint("check the credentials and their permissions, `bucket`, `prefix` and `region`"),
+        403 => as_kind(Kind::Refused).hint("check the credentials and their permissions, `bucket`, `prefix` and `region`"),
         404 => as_kind(Kind::NotFound),
         407 => as_kind(Kind::Config).hint("the proxy wants a user name and a password"),
         408 => as_kind(Kind::Unreachable),
         416 => Failed::new(Kind::Precondition, "the object is shorter than it was"),
         429 | 503 => as_kind(Kind::Throttled).hint(BUSY),
-        501 | 505 | 507 => as_kind(Kind::Unsupported),
+        507 => as_kind(Kind::Full).hint(FULL),
+        501 | 505 => as_kind(Kind::Unsupported),
         400..=499 => as_kind(Kind::Unsupported),
         _ => as_kind(Kind::Unreachable),
     }
@@ -372,7 +386,13 @@ mod tests {
         check(404, "", Kind::NotFound, Never, false);
         check(403, "SignatureDoesNotMatch", Kind::Denied, Never, false);
         check(403, "InvalidAccessKeyId", Kind::Denied, Never, false);
-        check(403, "", Kind::Denied, Never, false);
+        check(403, "", Kind::Refused, Never, false);
+        check(403, "AccessDenied", Kind::Refused, Never, false);
+        check(403, "InvalidObjectState", Kind::Unsupported, Never, false);
+        check(400, "KMS.DisabledException", Kind::Unsupported, Never, false);
+        check(403, "QuotaExceeded", Kind::Full, Never, false);
+        check(507, "XMinioStorageFull", Kind::Full, Never, true);
+        check(507, "", Kind::Full, Never, true);
         check(400, "ExpiredToken", Kind::Denied, Never, false);
         check(401, "", Kind::Denied, Never, false);
         check(412, "PreconditionFailed", Kind::Precondition, Never, false);

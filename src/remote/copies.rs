@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(asked.lines(), ["PUT /b/p/k?x-id=UploadPartCopy&partNumber=2&uploadId=u"]);
         assert_eq!(asked.header(0, "x-amz-copy-source-range").as_deref(), Some("bytes=5-8"));
         assert_eq!(asked.header(0, "x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
-        assert_eq!(bucket.copy_part(&upload, 2, &of, None).await.unwrap_err().kind, Kind::Denied);
+        assert_eq!(bucket.copy_part(&upload, 2, &of, None).await.unwrap_err().kind, Kind::Refused);
         assert_eq!(bucket.copy_part(&upload, 2, &of, None).await.unwrap_err().kind, Kind::Protocol);
     }
 }

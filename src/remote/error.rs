@@ -21,8 +21,12 @@ pub enum Kind {
     NotFound,
     /// The bucket does not exist (configuration).
     NoBucket,
-    /// Credentials or permissions were refused.
+    /// The credentials were refused: nothing else will be answered either.
     Denied,
+    /// This was refused, for want of a permission: it may be about this object, or about all.
+    Refused,
+    /// The store has no room for more.
+    Full,
     /// The object is not what the guard says (412, or 409 after a conditional request).
     Precondition,
     /// No answer, a broken connection, a time-out, a 5xx that did not go away.

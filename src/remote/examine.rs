@@ -159,7 +159,7 @@ impl Exam<'_> {
                     }
                     return Ok(Ok(ETag::parse(etag.as_deref().unwrap_or_default())));
                 }
-                Err(failed) if failed.kind == Kind::Denied => return Err(tries.error(failed)),
+                Err(failed) if matches!(failed.kind, Kind::Denied | Kind::Refused) => return Err(tries.error(failed)),
                 Err(failed) if failed.maybe_done && !self.made.contains(&put.key) => {
                     self.made.push(put.key.clone());
                     tries.again(failed).await?;
@@ -173,7 +173,7 @@ impl Exam<'_> {
     async fn content_md5(&mut self) -> Result<(), Error> {
         let wrong = Put { md5: digest_one(b"something else"), ..probe(&self.key, Guard::Any) };
         match self.put(&wrong).await {
-            Err(denied) if denied.kind == Kind::Denied => self.may_write = false,
+            Err(denied) if matches!(denied.kind, Kind::Denied | Kind::Refused) => self.may_write = false,
             Err(error) => return Err(error),
             Ok(Ok(etag)) => {
                 self.profile.checks_content_md5 = Some(false);
@@ -359,6 +359,8 @@ impl Exam<'_> {
 fn shows(answer: Result<bool, Error>) -> Option<bool> {
     match answer {
         Ok(shows) => Some(shows),
-        Err(error) => matches!(error.kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Protocol).then_some(false),
+        Err(error) => {
+            matches!(error.kind, Kind::Unsupported | Kind::NotFound | Kind::Denied | Kind::Refused | Kind::Protocol).then_some(false)
+        }
     }
 }

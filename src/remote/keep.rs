@@ -309,7 +309,7 @@ mod tests {
         let denied = error("403 Forbidden", "AccessDenied");
         let (bucket, asked) = bucket_answering(&[&refused, large, &begun, &denied, &denied, ABSENT]).await;
         let copied = bucket.copy(&of("e"), 9_000_000, "c", &|| false).await;
-        assert!(matches!(copied, Err(NotCopied::Failed(e)) if e.kind == Kind::Denied));
+        assert!(matches!(copied, Err(NotCopied::Failed(e)) if e.kind == Kind::Refused));
         assert!(
             asked.lines().last().is_some_and(|line| line.starts_with("DELETE /b/p/c?") && line.contains("uploadId=u")),
             "{:?}",

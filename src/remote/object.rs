@@ -403,7 +403,7 @@ mod tests {
         let (bad, denied) = (error("400 Bad Request", "BadDigest"), error("403 Forbidden", "AccessDenied"));
         check(&put(Guard::Any, Enforce::Head, &[&bad, PUT_OK]).await, Ok("e"), "PUT PUT");
         check(&put(Guard::Any, Enforce::Head, &[&bad, &bad]).await, Err(Kind::Integrity), "PUT PUT");
-        check(&put(Guard::Any, Enforce::Head, &[&denied]).await, Err(Kind::Denied), "PUT");
+        check(&put(Guard::Any, Enforce::Head, &[&denied]).await, Err(Kind::Refused), "PUT");
         check(&put(Guard::Any, Enforce::Head, &[&error("404 Not Found", "NoSuchBucket")]).await, Err(Kind::NoBucket), "PUT");
     }
 
@@ -432,7 +432,7 @@ mod tests {
         let head = bucket.head("k").await.unwrap().unwrap();
         assert_eq!((head.size, head.etag_is_no_digest, head.metadata.get("mtime").map(String::as_str)), (7, true, Some("1.5")));
         assert!(bucket.head("k").await.unwrap().is_none());
-        assert_eq!(bucket.head("k").await.unwrap_err().kind, Kind::Denied);
+        assert_eq!(bucket.head("k").await.unwrap_err().kind, Kind::Refused);
         assert!(bucket.lookup_absolute(".lsync/mount-1").await.unwrap());
         assert!(!bucket.lookup_absolute(".lsync/mount-1").await.unwrap());
         assert_eq!(asked.lines()[3], "HEAD /b/.lsync/mount-1");

@@ -39,7 +39,7 @@ const MOST_PAGES: usize = 10_000;
 
 impl Bucket {
     /// The parts that an upload holds. One that the store does not know is [`Kind::NotFound`]; a store that does not tell is
-    /// [`Kind::Unsupported`] or [`Kind::Denied`].
+    /// [`Kind::Unsupported`] or [`Kind::Refused`].
     pub async fn parts(&self, upload: &Upload) -> Result<Vec<Part>, Error> {
         let mut tries = self.tries("look at the parts of", &upload.key);
         let (mut all, mut after): (Vec<Part>, Option<String>) = (Vec::new(), None);

@@ -44,6 +44,7 @@ mod overwrite;
 mod privileged;
 mod prompt;
 mod readme;
+mod refused_objects;
 mod resume_down;
 mod resume_stopped;
 mod resume_up;

@@ -182,14 +182,14 @@ fn a_stop_while_room_is_made_removes_nothing_more() {
 }
 
 #[test]
-fn a_refusal_while_room_is_made_ends_the_run() {
+fn a_refusal_while_room_is_made_leaves_what_stands_there() {
     let (s3, mount) = (S3::start(), Mount::with(&[("a", "a file"), ("b", "a file")]));
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     mount.remove("a").link("a", "c").remove("b").link("b", "c").write("c", "new");
     s3.faults().push(Rule { times: 10, ..Rule::once("DeleteObject", Action::Status(403, "AccessDenied")) });
     let ran = lsync(&s3, &mount, "upload --yes --jobs 1").run().expect(4);
     assert!(ran.last_line().contains("AccessDenied"), "{}", ran.stdout);
-    assert_eq!((s3.faults().pending(), s3.keys()), (9, vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(s3.keys(), ["a", "b", "c"]);
     s3.faults().clear();
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     assert_eq!(s3.keys(), ["c"]);

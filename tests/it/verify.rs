@@ -204,8 +204,12 @@ fn a_sample_says_its_seed_and_can_be_drawn_again() {
 fn verify_ends_as_every_command_does() {
     let two = published();
     two.cmd_a("verify").env("LSYNC_ENDPOINT_URL", "http://127.0.0.1:1").run().expect(7);
-    two.s3.faults().push(Rule { key_contains: Some("data/".into()), ..Rule::once("GetObject", Action::Status(403, "AccessDenied")) });
-    two.a("verify --deep").expect(4);
+    let denied = Rule::once("GetObject", Action::Status(403, "AccessDenied"));
+    two.s3.faults().push(Rule { key_contains: Some("data/".into()), ..denied.clone() });
+    two.a("verify --deep").expect(3);
+    two.s3.faults().push(Rule { key_contains: Some("data/".into()), times: u32::MAX, ..denied });
+    two.a("verify --deep data").expect(4);
+    two.s3.faults().clear();
     two.a("verify nowhere").expect(2);
     two.s3.faults().push(Rule { key_contains: Some("large".into()), ..Rule::once("GetObject", Action::Hold) });
     let run = two.cmd_a("verify --deep").start();

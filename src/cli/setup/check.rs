@@ -7,7 +7,7 @@ use lsync::local::mount::Mount;
 use lsync::path::Prefix;
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
-use lsync::remote::error::Error;
+use lsync::remote::error::{Error, Kind};
 
 use super::report::Outcome;
 use crate::cli::doctor::{Fact, Verdict, store_facts};
@@ -102,9 +102,13 @@ pub(crate) async fn self_sync(settings: &Settings, may_write: bool) -> Result<Ou
 async fn is_own_filesystem(settings: &Settings, network: &Network, id: &str) -> Result<bool, Error> {
     let key = format!("{}/mount-{id}", lsync::path::RESERVED);
     let whole = lsync::config::Store { prefix: Prefix::default(), ..settings.store.clone() };
-    for store in [&settings.store, &whole] {
-        if connect(store, network).await?.head(&key).await?.is_some() {
-            return Ok(true);
+    for (store, outside) in [(&settings.store, false), (&whole, !settings.store.prefix.as_str().is_empty())] {
+        match connect(store, network).await?.head(&key).await {
+            Ok(Some(_)) => return Ok(true),
+            Ok(None) => {}
+            // Keys that hold below the prefix alone: nothing can be told there.
+            Err(e) if e.kind == Kind::Refused && outside => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(false)

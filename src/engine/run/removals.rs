@@ -19,6 +19,7 @@ use crate::event::Verb;
 use crate::local::mount::Looked;
 use crate::path::RelPath;
 use crate::plan::{Found, Removal, Transfer};
+use crate::remote::error as remote;
 use crate::remote::object::{Enforce, Guard};
 
 /// What removing needs; shared by all that is removed at once.
@@ -72,9 +73,10 @@ impl Work<'_> {
                     }
                     Err(why) => self.item_not_done(&path, Verb::Delete, 0, why),
                     Ok(()) if path != transfer.path && !self.is_idle_marker(&path, &found) => {
+                        self.refusals.done(Verb::Delete);
                         self.done.insert(path, Done::removed());
                     }
-                    Ok(()) => {}
+                    Ok(()) => self.refusals.done(Verb::Delete),
                 }
             }
             if let Some(why) = room.not_tried {
@@ -198,9 +200,9 @@ impl Remover<'_> {
         }
         let Found::Object { etag, size, .. } = found else { return self.is_gone(path).await };
         let (bucket, key, guard) = (&self.ends.bucket, key_of(path, found), Guard::Is(etag.clone(), *size));
-        let Err(broken) = Box::pin(bucket.delete(&key, &guard, self.enforce)).await.map_err(not_sent) else { return Ok(()) };
+        let Err(broken) = Box::pin(bucket.delete(&key, &guard, self.enforce)).await.map_err(not_removed) else { return Ok(()) };
         match guard_as_answered(self.ends, &key, &guard, &broken).await {
-            Some(guard) => Box::pin(bucket.delete(&key, &guard, self.enforce)).await.map_err(not_sent),
+            Some(guard) => Box::pin(bucket.delete(&key, &guard, self.enforce)).await.map_err(not_removed),
             None => Err(broken),
         }
     }
@@ -214,6 +216,14 @@ impl Remover<'_> {
             None => Ok(()),
             Some(_) => Err(NotSent::Item(FailureKind::Stale, "the bucket has it, and did not list it when the run began".into())),
         }
+    }
+}
+
+/// What a refused removal means: as for what is sent, and counted apart from it.
+fn not_removed(error: remote::Error) -> NotSent {
+    match not_sent(error) {
+        NotSent::Refused { error, .. } => NotSent::Refused { error, removing: true },
+        other => other,
     }
 }
 

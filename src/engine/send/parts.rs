@@ -294,7 +294,7 @@ fn goes_on(why: &Once) -> bool {
 
 /// True where only the way to the store failed, or the right to use it: what was sent may be gone on from.
 fn stays(error: &crate::remote::error::Error) -> bool {
-    matches!(error.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Denied)
+    matches!(error.kind, RemoteKind::Unreachable | RemoteKind::Throttled | RemoteKind::Denied | RemoteKind::Refused | RemoteKind::Full)
 }
 
 /// The parts that need not be sent again if the file still has them: of the right length, and either as they were journalled or with an
