@@ -431,7 +431,7 @@ mod tests {
         fn within(memory: u64) -> Site {
             let dir = tempfile::tempdir().unwrap();
             let workplace = Workplace::create(&Mount::open(dir.path()).unwrap(), "op").unwrap();
-            let arrivals = Arc::clone(&Pace::new(SIDE_BY_SIDE, memory, None, Stop::default()).arrivals);
+            let arrivals = Arc::clone(&Pace::new(SIDE_BY_SIDE, memory, Stop::default()).arrivals);
             Site { arrivals, workplace, _dir: dir }
         }
 

@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn pace() -> Pace {
-        Pace::new(8, 64 << 20, None, Stop::default())
+        Pace::new(8, 64 << 20, Stop::default())
     }
 
     #[tokio::test]

@@ -77,7 +77,7 @@ impl Fetcher<'_> {
     pub(super) async fn range_here(&self, path: &RelPath, offset: u64, bytes: u64, md5: Md5, temp: &Arc<Temp>) -> Result<bool, NotSent> {
         let Some((from, stamp, start)) = self.here.find(md5, bytes) else { return Ok(false) };
         let Ok(len) = usize::try_from(bytes) else { return Ok(false) };
-        let _turn = self.pace.part_turn_with(0, bytes).await?;
+        let _turn = self.pace.part_turn_with(bytes).await?;
         let (mount, to, mut buffer) = (self.ends.mount.clone(), temp.clone(), self.pace.buffer(bytes));
         let read = move || -> Result<(Buffer, ()), ReadError> {
             Source::open(&mount, &from, &stamp)?.read(start, len, &mut buffer.vec)?;

@@ -96,6 +96,7 @@ pub async fn look(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
 
 async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     ends.phase(Phase::Scan);
+    ends.bucket.limit_rate(ask.bytes_per_second);
     let store = known_store(ends).await?;
     let (known, marks) = oneshot::channel();
     let marks = async { marks.await.unwrap_or_default() };

@@ -125,7 +125,7 @@ pub struct Ask {
     pub jobs: Jobs,
     /// Bytes of all buffers in flight.
     pub max_memory: u64,
-    /// Bytes per second, both directions together.
+    /// Bytes per second at most, both directions together, of everything that the bucket's connections carry from the look on.
     pub bytes_per_second: Option<u64>,
     /// What the trash may hold.
     pub trash: TrashLimits,

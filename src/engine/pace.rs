@@ -1,11 +1,9 @@
-//! Bounds on what is in flight: requests, bytes of buffers, and bytes per second. Large buffers are used again, because an allocator
+//! Bounds on what is in flight: requests and bytes of buffers. Large buffers are used again, because an allocator
 //! that many threads share keeps what they free.
 
-use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::arriving::Arrivals;
 use super::hashing::Hashing;
@@ -35,8 +33,6 @@ pub(super) struct Pace {
     way: Semaphore,
     memory_kib: Semaphore,
     most_kib: u32,
-    bytes_per_second: Option<u64>,
-    next: Mutex<Instant>,
     idle: Arc<Idle>,
     /// Where the buffers are hashed.
     pub(super) hashing: Arc<Hashing>,
@@ -55,11 +51,11 @@ pub(super) struct Permit<'a> {
 impl Pace {
     /// The bounds that a run asked for; who waits for a turn hears a stop.
     pub(super) fn of(ask: &Ask, stop: Stop) -> Pace {
-        Pace::new(ask.jobs.most(), ask.max_memory, ask.bytes_per_second, stop)
+        Pace::new(ask.jobs.most(), ask.max_memory, stop)
     }
 
-    /// So many requests, and bytes of memory, at once, and bytes a second.
-    pub(super) fn new(jobs: usize, max_memory: u64, bytes_per_second: Option<u64>, stop: Stop) -> Pace {
+    /// So many requests, and bytes of memory, at once.
+    pub(super) fn new(jobs: usize, max_memory: u64, stop: Stop) -> Pace {
         // The rest is for what is no buffer.
         let most_kib = u32::try_from(max_memory / 4 * 3 / 1024).unwrap_or(u32::MAX).clamp(16 << 10, 1 << 28);
         Pace {
@@ -70,8 +66,6 @@ impl Pace {
             way: Semaphore::new(LARGE_ON_THEIR_WAY),
             memory_kib: Semaphore::new(most_kib as usize),
             most_kib,
-            bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
-            next: Mutex::new(Instant::now()),
             idle: Arc::default(),
             hashing: Arc::default(),
             arrivals: Arrivals::within(u64::from(most_kib) << 10),
@@ -82,26 +76,26 @@ impl Pace {
     /// Waits for the turn of a request that moves a whole file, in a buffer of `bytes`. One larger than all memory waits until it is alone.
     pub(super) async fn turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
         let large = (bytes >= LARGE_BYTES).then_some(&self.large);
-        self.stop.or(self.next_turn(large, bytes, bytes)).await.ok_or(Error::Stopped)?
+        self.stop.or(self.next_turn(large, bytes)).await.ok_or(Error::Stopped)?
     }
 
     /// The same for a part of a file.
     pub(super) async fn part_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
-        self.part_turn_with(bytes, bytes).await
+        self.part_turn_with(bytes).await
     }
 
     /// The same for what is written while it arrives, and of which little is held.
     pub(super) async fn arriving_turn(&self, bytes: u64) -> Result<Permit<'_>, Error> {
-        self.stop.or(self.next_turn(Some(&self.arriving), bytes, bytes.min(ARRIVING_BYTES))).await.ok_or(Error::Stopped)?
+        self.stop.or(self.next_turn(Some(&self.arriving), bytes.min(ARRIVING_BYTES))).await.ok_or(Error::Stopped)?
     }
 
-    /// The same for a part of `bytes` of which no more than `memory` are held at once.
-    pub(super) async fn part_turn_with(&self, bytes: u64, memory: u64) -> Result<Permit<'_>, Error> {
+    /// The same for a part of which no more than `memory` bytes are held at once.
+    pub(super) async fn part_turn_with(&self, memory: u64) -> Result<Permit<'_>, Error> {
         let large = (memory >= LARGE_BYTES).then_some(&self.parts);
-        self.stop.or(self.next_turn(large, bytes, memory)).await.ok_or(Error::Stopped)?
+        self.stop.or(self.next_turn(large, memory)).await.ok_or(Error::Stopped)?
     }
 
-    async fn next_turn<'a>(&'a self, large: Option<&'a Semaphore>, bytes: u64, memory: u64) -> Result<Permit<'a>, Error> {
+    async fn next_turn<'a>(&'a self, large: Option<&'a Semaphore>, memory: u64) -> Result<Permit<'a>, Error> {
         let kib = u32::try_from(memory.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.most_kib);
         let closed = |_| Error::Worker("the run's bounds are gone".into());
         let large = match large {
@@ -110,7 +104,6 @@ impl Pace {
         };
         let memory = self.memory_kib.acquire_many(kib).await.map_err(closed)?;
         let slot = self.slots.acquire().await.map_err(closed)?;
-        self.wait_for(bytes).await;
         Ok(Permit { _slot: slot, _large: large, _memory: memory })
     }
 
@@ -122,20 +115,6 @@ impl Pace {
         let _ready = self.hashing.ready();
         let way = self.stop.or(self.way.acquire()).await.ok_or(Error::Stopped)?;
         way.map(Some).map_err(|_| Error::Worker("the run's bounds are gone".into()))
-    }
-
-    /// Waits until so many bytes may move, for who has its turn and did not know whether it would move any.
-    pub(super) async fn room_for(&self, bytes: u64) -> Result<(), Error> {
-        self.stop.or(self.wait_for(bytes)).await.ok_or(Error::Stopped)
-    }
-
-    async fn wait_for(&self, bytes: u64) {
-        let Some(rate) = self.bytes_per_second.filter(|_| bytes > 0) else { return };
-        let mut next = self.next.lock().await;
-        let start = (*next).max(Instant::now());
-        *next = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
-        drop(next);
-        tokio::time::sleep_until(start).await;
     }
 
     /// A buffer with room for `bytes`; what it holds is of no meaning.
@@ -169,7 +148,7 @@ impl Drop for Buffer {
 
 /// Large buffers that wait to be used again.
 #[derive(Debug, Default)]
-struct Idle(Lock<Vec<Vec<u8>>>);
+struct Idle(Mutex<Vec<Vec<u8>>>);
 
 impl Idle {
     /// The smallest that is large enough, else a new one in place of the smallest.

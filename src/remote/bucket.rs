@@ -17,6 +17,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
 use super::calm::Calm;
+use super::rate::Rate;
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
 use crate::profile::{Profile, Support};
@@ -54,6 +55,8 @@ pub(super) struct Learnt {
     pub(super) etags_are_no_md5: AtomicBool,
     /// How much it bears at present.
     pub(super) calm: Calm,
+    /// How fast bodies may go.
+    pub(super) rate: Arc<Rate>,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -70,6 +73,7 @@ impl Learnt {
             plain_deletes: AtomicBool::new(false),
             etags_are_no_md5: AtomicBool::new(false),
             calm: Calm::default(),
+            rate: Arc::default(),
         })
     }
 
@@ -198,6 +202,11 @@ impl Bucket {
     pub(super) fn beginning_at(&self, prefix: Prefix) -> Bucket {
         let inner = &self.inner;
         Bucket::new(inner.client.clone(), inner.name.clone(), prefix, inner.endpoint.clone(), inner.learnt.clone())
+    }
+
+    /// So many bytes per second at most from now on, of the bodies of all requests and answers together; `None`: as many as there can be.
+    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
+        self.inner.learnt.rate.set(bytes_per_second);
     }
 
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {

@@ -66,9 +66,9 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
     let over_tls = endpoint.as_ref().is_none_or(|url| url.starts_with("https:"));
     let tls = over_tls || matches!(store.credentials, Credentials::Standard { .. });
     let dial = Dial::new(network, tls).map_err(|message| wrong(message, None))?;
-    let http = http_client(dial);
-    let credentials = credentials(store, &http).await.ok_or_else(|| wrong("no source of AWS credentials is configured".into(), None))?;
     let learnt = Learnt::new();
+    let http = http_client(dial, Arc::clone(&learnt.rate));
+    let credentials = credentials(store, &http).await.ok_or_else(|| wrong("no source of AWS credentials is configured".into(), None))?;
     let mut config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)

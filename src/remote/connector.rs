@@ -2,6 +2,7 @@
 //! decompresses nothing, limits no concurrency (the engine does).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
@@ -20,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::dial::Dial;
 use super::flow::{Progress, Receiving, Sending};
+use super::rate::Rate;
 
 /// How long to wait for an answer's headers after the request is sent, unless the operation says otherwise.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
@@ -33,17 +35,20 @@ const IDLE: Duration = Duration::from_secs(15);
 pub(super) struct Unframed;
 
 #[derive(Clone)]
-struct Pool(Client<Dial, Sending>);
+struct Pool {
+    client: Client<Dial, Sending>,
+    rate: Arc<Rate>,
+}
 
 struct Connector {
     pool: Pool,
     answer: Duration,
 }
 
-/// A client for the SDK on top of `dial`.
-pub(super) fn http_client(dial: Dial) -> SharedHttpClient {
+/// A client for the SDK on top of `dial`, all of whose bodies keep to `rate`.
+pub(super) fn http_client(dial: Dial, rate: Arc<Rate>) -> SharedHttpClient {
     let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(dial);
-    SharedHttpClient::new(Pool(client))
+    SharedHttpClient::new(Pool { client, rate })
 }
 
 impl HttpClient for Pool {
@@ -64,8 +69,8 @@ async fn send(pool: Pool, answer: Duration, request: HttpRequest) -> Result<Http
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let is_head = request.method() == Method::HEAD;
     let progress = Progress::new(request.body().content_length().unwrap_or(0));
-    let request = request.map(|body| Sending::new(body, progress.clone()));
-    let mut sent = std::pin::pin!(pool.0.request(request));
+    let request = request.map(|body| Sending::new(body, progress.clone(), &pool.rate));
+    let mut sent = std::pin::pin!(pool.client.request(request));
     let mut response = loop {
         let (deadline, _) = progress.deadline(answer);
         match tokio::time::timeout_at(deadline, sent.as_mut()).await {
@@ -82,7 +87,7 @@ async fn send(pool: Pool, answer: Duration, request: HttpRequest) -> Result<Http
         return Err(ConnectorError::other(Unframed.into(), None));
     }
     make_utf8(response.headers_mut());
-    let response = response.map(|body| SdkBody::from_body_1_x(Receiving::new(body)));
+    let response = response.map(|body| SdkBody::from_body_1_x(Receiving::new(body, &pool.rate)));
     HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
 }
 

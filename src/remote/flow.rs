@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use super::rate::{Rate, Turn};
 
 /// The longest pause between two pieces of a body, either way.
 pub(super) const STALL: Duration = Duration::from_secs(30);
@@ -72,6 +74,8 @@ pub(super) struct Progress {
     /// Milliseconds after `started` when a piece was last taken.
     moved_ms: AtomicU64,
     left: AtomicU64,
+    /// The next piece waits for its turn under a limit of ours.
+    held: AtomicBool,
     size: u64,
     meter: Option<Arc<Meter>>,
 }
@@ -84,7 +88,14 @@ impl Progress {
         if let Some(meter) = &meter {
             meter.begin();
         }
-        Arc::new(Progress { started: Instant::now(), moved_ms: AtomicU64::new(0), left: AtomicU64::new(size), size, meter })
+        Arc::new(Progress {
+            started: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            left: AtomicU64::new(size),
+            held: AtomicBool::new(false),
+            size,
+            meter,
+        })
     }
 
     fn took(&self, bytes: u64) {
@@ -101,7 +112,8 @@ impl Progress {
     pub(super) fn deadline(&self, answer: Duration) -> (Instant, Stalled) {
         let moved = self.started + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
         if self.left.load(Ordering::Relaxed) > 0 {
-            return (moved + STALL, Stalled::Sending);
+            let since = if self.held.load(Ordering::Relaxed) { moved.max(Instant::now()) } else { moved };
+            return (since + STALL, Stalled::Sending);
         }
         let answer = answer + Duration::from_millis(self.size.min(4 << 20) / 131);
         (moved + answer, Stalled::NoAnswer(answer))
@@ -112,6 +124,9 @@ impl Progress {
 pub(super) struct Sending {
     body: SdkBody,
     rest: Bytes,
+    /// How much of that has its turn.
+    granted: usize,
+    turn: Turn,
     progress: Arc<Progress>,
 }
 
@@ -119,8 +134,8 @@ pub(super) struct Sending {
 const PIECE: usize = 64 << 10;
 
 impl Sending {
-    pub(super) fn new(body: SdkBody, progress: Arc<Progress>) -> Sending {
-        Sending { body, rest: Bytes::new(), progress }
+    pub(super) fn new(body: SdkBody, progress: Arc<Progress>, rate: &Arc<Rate>) -> Sending {
+        Sending { body, rest: Bytes::new(), granted: 0, turn: Turn::new(rate), progress }
     }
 }
 
@@ -139,9 +154,17 @@ impl Body for Sending {
                 None => return Poll::Ready(None),
             }
         }
-        let len = self.rest.len().min(PIECE);
-        let piece = self.rest.split_to(len);
-        self.progress.took(len as u64);
+        let this = &mut *self;
+        if this.granted == 0 {
+            this.granted = this.rest.len().min(this.turn.piece(PIECE));
+            this.turn.ask(this.granted);
+        }
+        let turn = this.turn.poll(cx);
+        this.progress.held.store(turn.is_pending(), Ordering::Relaxed);
+        std::task::ready!(turn);
+        let len = std::mem::take(&mut this.granted);
+        let piece = this.rest.split_to(len);
+        this.progress.took(len as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -150,14 +173,18 @@ impl Body for Sending {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, inner) = (self.rest.len() as u64, self.body.size_hint());
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower() + rest);
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        longer(&self.body.size_hint(), self.rest.len() as u64)
     }
+}
+
+/// A body that begins with so many bytes more.
+fn longer(inner: &SizeHint, by: u64) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(inner.lower() + by);
+    if let Some(upper) = inner.upper() {
+        hint.set_upper(upper + by);
+    }
+    hint
 }
 
 /// An answer's body; an error when nothing arrives for [`STALL`] while somebody waits for it.
@@ -165,11 +192,15 @@ pub(super) struct Receiving {
     body: Incoming,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
+    turn: Turn,
+    /// What has arrived and waits for its turn.
+    arrived: Option<Frame<Bytes>>,
 }
 
 impl Receiving {
-    pub(super) fn new(body: Incoming) -> Receiving {
-        Receiving { body, timer: Box::pin(tokio::time::sleep(STALL)), waiting: false }
+    pub(super) fn new(body: Incoming, rate: &Arc<Rate>) -> Receiving {
+        let (timer, turn) = (Box::pin(tokio::time::sleep(STALL)), Turn::new(rate));
+        Receiving { body, timer, waiting: false, turn, arrived: None }
     }
 }
 
@@ -179,9 +210,17 @@ impl Body for Receiving {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+        if this.arrived.is_none()
+            && let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx)
+        {
             this.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            let Some(Ok(frame)) = frame else { return Poll::Ready(frame.map(|frame| frame.map_err(Into::into))) };
+            this.turn.ask(frame.data_ref().map_or(0, Bytes::len));
+            this.arrived = Some(frame);
+        }
+        if this.arrived.is_some() {
+            std::task::ready!(this.turn.poll(cx));
+            return Poll::Ready(this.arrived.take().map(Ok));
         }
         if !this.waiting {
             this.waiting = true;
@@ -194,11 +233,12 @@ impl Body for Receiving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.arrived.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let arrived = self.arrived.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        longer(&self.body.size_hint(), arrived as u64)
     }
 }
 
@@ -212,7 +252,7 @@ mod tests {
     async fn a_body_goes_out_whole_and_in_pieces() {
         let all: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[0]).collect();
         let progress = Progress::new(all.len() as u64);
-        let mut body = Sending::new(SdkBody::from(all.clone()), Arc::clone(&progress));
+        let mut body = Sending::new(SdkBody::from(all.clone()), Arc::clone(&progress), &Arc::default());
         let (mut sent, mut pieces) = (Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             assert_eq!(
@@ -230,7 +270,7 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         let tries = async {
             for pieces in [1, 2] {
-                let mut body = Sending::new(SdkBody::from(vec![0; 100_000]), Progress::new(100_000));
+                let mut body = Sending::new(SdkBody::from(vec![0; 100_000]), Progress::new(100_000), &Arc::default());
                 for _ in 0..pieces {
                     body.frame().await.unwrap().unwrap();
                 }
@@ -241,6 +281,28 @@ mod tests {
         let piece = PIECE as u64;
         let expected = [Went::Out(piece), Went::Back(piece), Went::Out(piece), Went::Out(100_000 - piece)];
         assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    /// A limit that makes a piece wait for longer than a stall is no stall.
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_holds_within_one_body_and_who_waits_for_its_turn_is_not_stalled() {
+        let (rate, begin) = (Arc::new(Rate::default()), Instant::now());
+        rate.set(Some(1000));
+        let progress = Progress::new(100_000);
+        let mut body = Sending::new(SdkBody::from(vec![0; 100_000]), Arc::clone(&progress), &rate);
+        let (mut sent, mut longest) = (0, Duration::ZERO);
+        while let Some(frame) = body.frame().await {
+            sent += frame.unwrap().into_data().unwrap().len();
+            longest = longest.max(begin.elapsed().saturating_sub(Duration::from_secs(sent as u64 / 1000)));
+        }
+        assert_eq!((sent, begin.elapsed().as_secs(), longest), (100_000, 99, Duration::ZERO), "no piece went before its time");
+        let progress = Progress::new(1024);
+        let mut late = Sending::new(SdkBody::from(vec![0; 1024]), Arc::clone(&progress), &rate);
+        let mut ahead = Turn::new(&rate);
+        ahead.ask(100_000);
+        assert!(futures_util::FutureExt::now_or_never(late.frame()).is_none(), "its turn is in 100 seconds");
+        tokio::time::advance(STALL * 2).await;
+        assert!(progress.deadline(STALL).0 > Instant::now(), "it is held, not stalled");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod multipart;
 pub mod object;
 pub mod open;
 pub mod probe;
+mod rate;
 mod read;
 mod runs;
 mod tries;

@@ -162,9 +162,9 @@ fn ctrl_c_is_heard_while_the_listing_is_waited_for() {
 #[test]
 fn ctrl_c_is_heard_while_a_slow_line_is_waited_for() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("a", noise(1 << 20)).write("b", noise(1 << 20));
+    mount.write("a", "small").write("b", noise(1 << 20));
     let run = upload(&s3, &mount).args("--bwlimit 4KiB").start();
-    until("the first is there", || !s3.keys().is_empty());
+    until("the small one is there", || !s3.keys().is_empty());
     run.signal(Signal::INT);
     let ended = run.wait().expect(130);
     assert!(ended.last_line().starts_with("incomplete: interrupted"), "{}", ended.stdout);

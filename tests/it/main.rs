@@ -7,6 +7,7 @@ mod bad_input_config;
 mod bad_input_mount;
 mod bad_input_names;
 mod bad_input_store;
+mod bwlimit;
 mod campaign;
 mod canaries;
 mod changing;

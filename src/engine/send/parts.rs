@@ -173,7 +173,7 @@ impl Sender<'_> {
 
     /// Whether a part that the store holds is what the file has there; the file's times may have been set back.
     async fn is_there(&self, part: &Part<'_>, md5: Md5) -> Result<bool, Once> {
-        let _turn = self.pace.part_turn_with(0, MEMORY_BYTES).await?;
+        let _turn = self.pace.part_turn_with(MEMORY_BYTES).await?;
         if part.range.md5(&self.ends.stop).await?? != md5 {
             return Ok(false);
         }
@@ -187,7 +187,7 @@ impl Sender<'_> {
     /// A part that is read whole, hashed, and sent from the same buffer.
     async fn buffered(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
         let Range { source, offset, bytes } = part.range.clone();
-        let _turn = self.pace.part_turn_with(0, bytes).await?;
+        let _turn = self.pace.part_turn_with(bytes).await?;
         let mut buffer = self.pace.buffer(bytes);
         let read = move || -> Result<(Buffer, ()), ReadError> {
             source.read(offset, usize::try_from(bytes).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
@@ -198,18 +198,16 @@ impl Sender<'_> {
         if let Some(etag) = self.part_copied(part, md5).await? {
             return Ok((etag, md5));
         }
-        self.pace.room_for(bytes).await?;
         Ok((self.send_part(part, Body::Whole(body), md5).await?, md5))
     }
 
     /// A part that is hashed, and then read once more as it is sent, and compared.
     async fn streamed(&self, part: &Part<'_>) -> Result<(ETag, Md5), Once> {
-        let _turn = self.pace.part_turn_with(0, MEMORY_BYTES).await?;
+        let _turn = self.pace.part_turn_with(MEMORY_BYTES).await?;
         let md5 = part.range.md5(&self.ends.stop).await??;
         if let Some(etag) = self.part_copied(part, md5).await? {
             return Ok((etag, md5));
         }
-        self.pace.room_for(part.range.bytes).await?;
         let streamed = Streamed::new(part.range.clone(), md5);
         match self.send_part(part, streamed.body(), md5).await {
             Ok(etag) => {

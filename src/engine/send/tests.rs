@@ -75,7 +75,7 @@ impl Place {
     }
 
     fn pace(&self, max_memory: u64) -> Pace {
-        Pace::new(8, max_memory, None, self.ends.stop.clone())
+        Pace::new(8, max_memory, self.ends.stop.clone())
     }
 
     fn object(&self) -> Option<Vec<u8>> {
@@ -216,7 +216,7 @@ async fn the_largest_file_fits_into_a_small_memory() {
     assert_eq!(part, 1 << 30);
     for memory in [16 * MIB, 256 * MIB] {
         let pace = place.pace(memory);
-        let turns = futures_util::future::join_all((0..8).map(|_| pace.part_turn_with(part, MEMORY_BYTES)));
+        let turns = futures_util::future::join_all((0..8).map(|_| pace.part_turn_with(MEMORY_BYTES)));
         let turns = tokio::time::timeout(std::time::Duration::from_secs(60), turns).await.expect("no turn waits for another");
         assert!(turns.iter().filter(|turn| turn.is_ok()).count() == 8 && 8 * MEMORY_BYTES <= memory);
     }
