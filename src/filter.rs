@@ -12,7 +12,7 @@ mod rule;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::path::{RESERVED, RelPath};
+use crate::path::{RESERVED, RelPath, is_at_or_below};
 
 use grammar::Rules;
 pub use grammar::{BadPattern, Given, Line, Origin};
@@ -51,6 +51,8 @@ pub struct Filter {
     syncignores: BTreeMap<String, Rules>,
     include_config: bool,
     never: BTreeSet<RelPath>,
+    /// Directories that belong to other lsync directories of the bucket.
+    others: BTreeSet<RelPath>,
 }
 
 /// Whether a path is in scope.
@@ -64,6 +66,8 @@ pub enum Scope {
     Keys,
     /// It has a `.lsync` segment: not even counted.
     Reserved,
+    /// It lies in what another lsync directory of the bucket publishes.
+    Other,
 }
 
 impl Filter {
@@ -82,6 +86,7 @@ impl Filter {
             syncignores: BTreeMap::new(),
             include_config: patterns.include_config,
             never: patterns.never.iter().cloned().collect(),
+            others: BTreeSet::new(),
         })
     }
 
@@ -97,6 +102,22 @@ impl Filter {
         Ok(())
     }
 
+    /// Leaves directories, with all below, to the other lsync directories that publish there.
+    pub fn leave_to_others(&mut self, directories: impl IntoIterator<Item = RelPath>) {
+        self.others.extend(directories);
+    }
+
+    /// Those directories, by path.
+    pub fn others(&self) -> impl Iterator<Item = &RelPath> {
+        self.others.iter()
+    }
+
+    /// The directory of another lsync directory that a path is, or lies in.
+    #[must_use]
+    pub fn other_above(&self, path: &str) -> Option<&RelPath> {
+        self.others.iter().find(|other| is_at_or_below(path, other.as_str()))
+    }
+
     /// Whether a path, with all directories above it, is in scope. `is_dir`: it is a directory itself.
     #[must_use]
     pub fn scope(&self, path: &RelPath, is_dir: bool) -> Scope {
@@ -104,6 +125,9 @@ impl Filter {
             return Scope::Reserved;
         }
         let text = path.as_str();
+        if self.other_above(text).is_some() {
+            return Scope::Other;
+        }
         if text.match_indices('/').any(|(at, _)| self.ignores(&text[..at], true)) {
             return Scope::Ignored;
         }
@@ -116,6 +140,9 @@ impl Filter {
         let name = path.name();
         if name == RESERVED {
             return Scope::Reserved;
+        }
+        if self.others.contains(path) {
+            return Scope::Other;
         }
         if !is_dir && ((!self.include_config && holds_keys(name)) || self.never.contains(path)) {
             return Scope::Keys;
@@ -174,6 +201,7 @@ impl InOrder<'_> {
             let ignored = || dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]).any(|at| self.filter.ignores(&dir[..at], true));
             above.1 = match dir {
                 _ if dir.split('/').any(|segment| segment == RESERVED) => Scope::Reserved,
+                _ if self.filter.other_above(dir).is_some() => Scope::Other,
                 _ if !dir.is_empty() && ignored() => Scope::Ignored,
                 _ => Scope::In,
             };

@@ -10,6 +10,7 @@ mod input;
 mod keeping;
 mod links;
 mod nothing_there;
+mod others;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
@@ -17,6 +18,7 @@ pub use input::Input;
 pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};
 pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
 pub use nothing_there::NothingThere;
+pub use others::{OtherDirectory, set_apart};
 
 use std::sync::Arc;
 
@@ -235,6 +237,8 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// Directories of the bucket that belong to other lsync directories, and are left alone.
+    pub others: Vec<OtherDirectory>,
     /// Nothing is where a download's source should be, and nothing here tells that the place is right.
     pub nothing_there: Option<NothingThere>,
     /// Deletions were asked for, whether there are any or not, and nothing else shows that the source is what it should be.
@@ -301,6 +305,7 @@ impl Plan {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            others: Vec::new(),
             nothing_there: None,
             may_delete: false,
             source_entries: 0,

@@ -65,6 +65,8 @@ pub struct View {
     pub manifests: Vec<Name>,
     /// Ids of the mounts whose `.lsync/mount-<id>` is listed: any of them here means that the bucket is that mount itself.
     pub mounts: Vec<String>,
+    /// What other lsync directories of the bucket hold, by the directory they publish in: objects that are listed, and their bytes.
+    pub others: std::collections::BTreeMap<RelPath, (u64, u64)>,
     /// Objects that are not lsync's own, in scope or not.
     pub objects: u64,
     /// Their bytes.
@@ -116,6 +118,37 @@ pub fn read<'a>(
     view
 }
 
+/// The directories of a listing in which other lsync directories publish: those with a `.lsync/manifests/` of their own. Outermost only.
+#[must_use]
+pub fn other_directories(listing: &Listing) -> Vec<RelPath> {
+    let mut found: Vec<RelPath> = Vec::new();
+    for object in listing.iter().filter(|object| object.key.contains(RESERVED)) {
+        let Some((directory, rest)) = object.key.split_once(OWN_FOLDER) else { continue };
+        let is_manifest = manifest::FOLDER.strip_prefix(&OWN_FOLDER[1..]).and_then(|folder| Name::parse(rest.strip_prefix(folder)?));
+        let Ok(directory) = RelPath::new(directory) else { continue };
+        if is_manifest.is_some() && !directory.is_reserved() && !found.contains(&directory) {
+            found.push(directory);
+        }
+    }
+    let all = found.clone();
+    found.retain(|path| !path.ancestors().any(|dir| all.iter().any(|other| other.as_str() == dir)));
+    found
+}
+
+/// What stands between a directory and what lsync keeps in it.
+const OWN_FOLDER: &str = "/.lsync/";
+
+/// Counts an object of another lsync directory.
+fn note_other(view: &mut View, path: &RelPath, size: u64, scope: &dyn Fn(&RelPath, bool) -> Option<Scope>) {
+    let known = view.others.keys().find(|other| path.is_at_or_below(other.as_str())).cloned();
+    let outermost = || {
+        let above = path.ancestors().filter_map(|dir| RelPath::new(dir).ok()).filter(|dir| scope(dir, true) == Some(Scope::Other));
+        above.min_by_key(|dir| dir.as_str().len()).unwrap_or_else(|| path.clone())
+    };
+    let counts = view.others.entry(known.unwrap_or_else(outermost)).or_default();
+    *counts = (counts.0 + 1, counts.1 + size);
+}
+
 fn note_own(view: &mut View, key: &str) {
     if let Some(name) = key.strip_prefix(manifest::FOLDER).and_then(Name::parse) {
         view.manifests.push(name);
@@ -138,6 +171,7 @@ fn read_object<'a>(
     };
     match scope(&path, marker) {
         None | Some(Scope::Reserved) => return,
+        Some(Scope::Other) => return note_other(view, &path, object.size, scope),
         Some(Scope::Ignored | Scope::Keys) => {
             view.ignored.0 += 1;
             view.ignored.1 += object.size;
@@ -213,7 +247,7 @@ fn bad_key(view: &mut View, key: &str, why: &str, scope: &dyn Fn(&RelPath, bool)
     if let Some(dir) = &valid
         && scope(dir, true) != Some(Scope::In)
     {
-        view.ignored.0 += 1;
+        view.ignored.0 += u64::from(scope(dir, true) != Some(Scope::Other));
         return;
     }
     let first = key.split('/').next().unwrap_or("");
@@ -407,6 +441,32 @@ mod tests {
         let keys = ["a", "ignored/x/y", "ignored/x/z"];
         let view = view_of(&keys.map(|k| listed(k, b"12")), &[]);
         assert_eq!((view.ignored, view.ignored_samples), ((2, 4), [("ignored/".to_owned(), 4)].into()));
+    }
+
+    #[test]
+    fn what_has_manifests_of_its_own_belongs_to_another_lsync_directory() {
+        let name = Name::new(3, [1; 16]);
+        let check = |keys: &[&str], expected: &[&str]| {
+            let listing: Vec<_> = keys.iter().map(|key| listed(&key.replace("NAME", &name.to_string()), b"1")).collect();
+            let found = other_directories(&listing.into());
+            assert_eq!(found.iter().map(RelPath::as_str).collect::<Vec<_>>(), expected, "{keys:?}");
+        };
+        check(&[".lsync/manifests/NAME", "a/x", "big/x"], &[]);
+        check(&["big/.lsync/manifests/NAME", "big/x"], &["big"]);
+        check(&["a/b/.lsync/manifests/NAME", "a/b/.lsync/manifests/NAME", "c/.lsync/manifests/NAME"], &["a/b", "c"]);
+        check(&["big/.lsync/manifests/NAME", "big/sub/.lsync/manifests/NAME"], &["big"]);
+        check(&["big/.lsync/lease/x", "b/.lsync/manifests/odd", "c/.lsyncx/manifests/NAME", "../.lsync/manifests/NAME"], &[]);
+        // What lsync keeps of its own names no other.
+        check(&[".lsync/history/op/x/.lsync/manifests/NAME"], &[".lsync/history/op/x"][..0]);
+    }
+
+    #[test]
+    fn what_belongs_to_another_is_counted_and_nothing_else() {
+        let keys = ["a", "big/ x", "big/a//b", "big/x", "big/y/", "bigger"];
+        let other = |p: &RelPath, _| Some(if p.is_at_or_below("big") { Scope::Other } else { Scope::In });
+        let view = read(keys.map(|k| listed(k, b"12")).to_vec().into(), &|_| Remembered::default(), &mut std::iter::empty(), &other);
+        assert_eq!((names(&view), view.problems.len(), view.ignored), (vec!["a", "bigger"], 0, (0, 0)));
+        assert_eq!(view.others, [(path("big"), (2, 4))].into());
     }
 
     #[test]

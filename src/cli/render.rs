@@ -14,7 +14,7 @@ use console::measure_text_width;
 use lsync::entry::Nanos;
 use lsync::local::place::TrashLimits;
 use lsync::path::{RelPath, Shown};
-use lsync::plan::{Class, Direction, Kept, Plan};
+use lsync::plan::{Class, Direction, Kept, OtherDirectory, Plan};
 use lsync::problem::{Problem, Skipped};
 
 use super::ink::Ink;
@@ -285,6 +285,16 @@ pub(super) fn problems(out: &mut String, list: &[Problem], page: &Page) {
     more(out, list.len() - list.len().min(most), page);
 }
 
+/// Directories of the bucket that belong to other lsync directories.
+pub(super) fn others(out: &mut String, list: &[OtherDirectory], page: &Page) {
+    let most = if page.all { list.len() } else { NAMED };
+    for other in list.iter().take(most) {
+        let text = format!("{other} ({}, {}).", some(other.objects, "object"), bytes(other.bytes));
+        let _ = writeln!(out, "\n{}", wrap(&text, page.width, 0, 0));
+    }
+    more(out, list.len() - list.len().min(most), page);
+}
+
 fn warnings(out: &mut String, plan: &Plan, bounds: &Bounds, page: &Page) {
     let vanished = plan.vanished.len() as u64;
     if vanished > 0 {
@@ -293,6 +303,7 @@ fn warnings(out: &mut String, plan: &Plan, bounds: &Bounds, page: &Page) {
         let text = format!("{n} that {were} published {are} not in the bucket any more: {names}. Nothing is deleted because of that.");
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
+    others(out, &plan.others, page);
     if plan.owed {
         let text = "An earlier upload could not publish what it sent; this one does.";
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(text, page.width, 0, 0)));

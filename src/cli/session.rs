@@ -285,8 +285,9 @@ fn scope(named: &[Option<RelPath>]) -> Vec<RelPath> {
 /// How to send what is ignored, in this run and in all of them.
 fn way_in(ignored: &[IgnoredPath]) -> Option<String> {
     let first = ignored.first()?;
-    match first.reason {
+    match &first.reason {
         Some(Reason::Reserved | Reason::Never) => return Some("leave out this PATH".into()),
+        Some(Reason::Other(other)) => return Some(format!("work in that one, or reach it with --prefix: its prefix ends in {other}/")),
         Some(Reason::Keys) => return Some("with `include_config = true` in [sync] such files travel, but not the one in use".into()),
         _ => {}
     }

@@ -118,6 +118,7 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
         let text = format!("{} {are} not in the bucket any more: {}.", files(vanished), render::names(&up.vanished));
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
+    render::others(&mut out, &up.others, page);
     let _ = writeln!(
         out,
         "\n{}",
@@ -242,6 +243,7 @@ fn lines(up: &Plan, down: &Plan) -> Vec<Value> {
     lines.extend(up.vanished.iter().map(json::vanished));
     lines.extend(up.skipped.iter().map(json::skipped));
     lines.extend(up.outside_links.iter().map(json::outside_link));
+    lines.extend(up.others.iter().map(json::other_directory));
     lines.extend(union(up, down).iter().map(json::problem));
     lines
 }
@@ -257,7 +259,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
         "ignored": ignored, "ignored_bytes": ignored_bytes,
-        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "vanished": up.vanished.len(),
+        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "other_directories": up.others.len(), "vanished": up.vanished.len(),
         "elsewhere": down.nothing_there.as_ref().map(|nothing| &nothing.elsewhere),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::doubt::open_for_writing;
 use super::listing::{self, list};
-use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, spelling};
+use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, others, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -20,7 +20,7 @@ use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath};
-use crate::plan::NothingThere;
+use crate::plan::{NothingThere, OtherDirectory, set_apart};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::error::Kind as RemoteKind;
@@ -70,6 +70,8 @@ pub struct Sight {
     pub(super) root: String,
     /// Neither side holds anything, and nothing was ever published at the place in the bucket.
     pub(super) nothing_there: Option<NothingThere>,
+    /// Directories of the bucket that belong to other lsync directories, by path.
+    pub others: Vec<OtherDirectory>,
     /// The umask of this process.
     pub(super) umask: u32,
     /// The rules as they hold for this run.
@@ -108,8 +110,10 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     if let Some(warning) = warning {
         ends.tell(Event::Warning(warning));
     }
-    let above = objects_above(ends, ask).await?;
+    let (above, others_above) = tokio::try_join!(objects_above(ends, ask), others::above(ends, ask))?;
     let published = manifests::fold(ends, ask, &mut state, &listing).await?;
+    let mut scan = scan;
+    scan.filter.leave_to_others(view::other_directories(&listing).into_iter().chain(others_above));
     let view = read_view(ask, &scan.filter, &state, listing);
     let id = ends.mount.id()?;
     if let Some(id) = &id
@@ -118,7 +122,13 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
     }
     let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
-    let Scan { entries: local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
+    let Scan { entries: mut local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
+    let other = |path: &RelPath| {
+        let (objects, bytes) = view.others.get(path).copied().unwrap_or_default();
+        OtherDirectory { path: path.clone(), objects, bytes }
+    };
+    let others: Vec<OtherDirectory> = filter.others().map(other).collect();
+    problems.extend(set_apart(&mut local, &others, ends.bucket.url()));
     problems.extend(view.problems.iter().cloned());
     problems.extend(published.problems);
     problems.extend(keys_too_long(ends, &local));
@@ -128,7 +138,8 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     problems.extend(spelling::collisions(ends, ask, &local, &view).await?);
     let holds_keys = |name: &str| RelPath::new(name).is_ok_and(|path| filter.scope(&path, false) == Scope::Keys);
     let mount_has_more = !ask.is_whole() && ends.mount.holds_anything_but(&holds_keys);
-    let is_nowhere = ask.paths.is_empty() && view.objects == 0 && view.manifests.is_empty();
+    let is_nowhere =
+        ask.paths.is_empty() && view.objects == view.others.values().map(|(objects, _)| objects).sum::<u64>() && view.manifests.is_empty();
     let nothing_there = match is_nowhere && local.is_empty() && problems.is_empty() && !mount_has_more {
         true => Some(nothing_there::look_elsewhere(ends).await?),
         false => None,
@@ -138,6 +149,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         ask: ask.clone(),
         mount_has_more,
         nothing_there,
+        others,
         narrowed: !ask.paths.is_empty(),
         bucket_has_manifests: !view.manifests.is_empty(),
         view,

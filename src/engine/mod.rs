@@ -30,6 +30,7 @@ mod manifests;
 mod named;
 mod near;
 mod nothing_there;
+mod others;
 mod pace;
 mod permits;
 mod publish;

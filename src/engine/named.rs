@@ -24,7 +24,7 @@ impl std::fmt::Display for IgnoredPath {
         let (path, about) = (&self.path, &self.about);
         if path != about || self.reason.is_none() {
             write!(f, "everything below {path} is ignored")?;
-        } else if !matches!(self.reason, Some(Reason::Reserved)) {
+        } else if !matches!(self.reason, Some(Reason::Reserved | Reason::Other(_))) {
             write!(f, "{path} is ignored")?;
         }
         match &self.reason {
@@ -34,6 +34,7 @@ impl std::fmt::Display for IgnoredPath {
             Some(Reason::NotIncluded(_)) => write!(f, ": no include pattern matches {about}"),
             Some(Reason::Keys) => write!(f, ": {about} holds keys"),
             Some(Reason::Never) => write!(f, ": {about} is the configuration in use, or this command's own output, which never travels"),
+            Some(Reason::Other(other)) => write!(f, "{path} is in {other}/, which belongs to another lsync directory in this bucket"),
             Some(Reason::Reserved) => write!(f, "{path} is lsync's own and never travels"),
             None => Ok(()),
         }
@@ -42,7 +43,8 @@ impl std::fmt::Display for IgnoredPath {
 
 /// Refuses PATHs of which nothing is in scope: those that are ignored, all of them in one error, and one that is nowhere.
 pub(super) fn check(ends: &Ends, ask: &Ask, sight: &Sight) -> Result<(), Error> {
-    let empty: Vec<&RelPath> = ask.named.iter().chain(&ask.paths).filter(|path| !holds_something(sight, path)).collect();
+    let empty: Vec<&RelPath> =
+        ask.named.iter().chain(&ask.paths).filter(|path| is_anothers(sight, path) || !holds_something(sight, path)).collect();
     let mut ignored: Vec<IgnoredPath> = Vec::new();
     let mut nowhere = None;
     for path in empty {
@@ -59,6 +61,10 @@ pub(super) fn check(ends: &Ends, ask: &Ask, sight: &Sight) -> Result<(), Error> 
         Some(path) => Err(Error::NoSuchPath { path: path.clone(), near: near_names(ends, path, sight) }),
         None => Ok(()),
     }
+}
+
+fn is_anothers(sight: &Sight, path: &RelPath) -> bool {
+    sight.filter.other_above(path.as_str()).is_some()
 }
 
 /// True when anything in scope lies at the path or below, on either side or in memory.

@@ -6,7 +6,7 @@ use super::Error;
 use crate::event::Verb;
 use crate::local::place::PlaceError;
 use crate::path::RelPath;
-use crate::plan::{Direction, Kept, NothingThere, OutsideLink, Plan};
+use crate::plan::{Direction, Kept, NothingThere, OtherDirectory, OutsideLink, Plan};
 use crate::problem::{Problem, Skipped};
 
 /// Disjoint counts of items.
@@ -182,6 +182,8 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// Directories of the bucket that belong to other lsync directories.
+    pub others: Vec<OtherDirectory>,
     /// Nothing is where a download's source should be.
     pub nothing_there: Option<NothingThere>,
     /// Files that the manifest has and the bucket lacks.
@@ -220,6 +222,7 @@ impl Report {
             problems: plan.problems.clone(),
             skipped: plan.skipped.clone(),
             outside_links: plan.outside_links.clone(),
+            others: plan.others.clone(),
             nothing_there: plan.nothing_there.clone(),
             vanished: plan.vanished.clone(),
             ended_by: None,

@@ -38,6 +38,7 @@ impl Sight {
         let mut plan = build(direction, choices, &input);
         plan.without_copies = plan.loses_objects() && cannot_copy(self.store.as_ref().and_then(Profile::keeps_copies));
         plan.outside_links = leading_out::of_source(self, direction);
+        plan.others.clone_from(&self.others);
         plan.nothing_there = self.nothing_there.clone().filter(|_| direction == Direction::Download);
         plan.source_has_more = match direction {
             Direction::Upload => self.mount_has_more,

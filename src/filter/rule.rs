@@ -22,6 +22,8 @@ pub enum Reason {
     Never,
     /// It is lsync's own.
     Reserved,
+    /// It lies in this directory, where another lsync directory publishes.
+    Other(RelPath),
 }
 
 impl Reason {
@@ -31,7 +33,7 @@ impl Reason {
         match self {
             Reason::Pattern { line, .. } => line.origin == Origin::Exclude(Given::Flag),
             Reason::NotIncluded(given) => *given == Given::Flag,
-            Reason::Keys | Reason::Never | Reason::Reserved => false,
+            Reason::Keys | Reason::Never | Reason::Reserved | Reason::Other(_) => false,
         }
     }
 }
@@ -51,6 +53,9 @@ impl Filter {
     pub fn reason(&self, path: &RelPath, is_dir: bool) -> Option<Reason> {
         if path.is_reserved() {
             return Some(Reason::Reserved);
+        }
+        if let Some(other) = self.other_above(path.as_str()) {
+            return Some(Reason::Other(other.clone()));
         }
         if let Some(dir) = above(path).find(|dir| self.ignores(dir, true)) {
             return self.line_at(dir, true).map(|line| Reason::Pattern { at: format!("{dir}/"), line });

@@ -66,7 +66,7 @@ impl<'a, 'w> Walker<'a, 'w> {
             let above = RelPath::new(&text[..at]).expect("the beginning of a path, up to a slash, is a path");
             match self.scope(&above, true) {
                 Scope::In => {}
-                Scope::Reserved => return Ok(()),
+                Scope::Reserved | Scope::Other => return Ok(()),
                 Scope::Ignored | Scope::Keys => return self.leave_out_if_there(path),
             }
             let Some(next) = self.enter(&dir, &above)? else { return Ok(()) };
@@ -210,7 +210,7 @@ impl<'a, 'w> Walker<'a, 'w> {
                 self.found.ignored.keys.push(path);
                 return Ok(());
             }
-            Scope::Reserved => return Ok(()),
+            Scope::Reserved | Scope::Other => return Ok(()),
         }
         match status.kind {
             FileType::RegularFile => {

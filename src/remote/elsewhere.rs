@@ -27,16 +27,19 @@ impl Bucket {
         let looked = nearest(found, own);
         let looks = looked.into_iter().map(|prefix| {
             let whole = &whole;
-            async move {
-                let page = whole.page_of(&format!("{prefix}{}", manifest::FOLDER), None, Some(1)).await?;
-                Ok::<_, Error>((!page.objects.is_empty()).then_some(prefix))
-            }
+            async move { Ok::<_, Error>(whole.has_published(&prefix).await?.then_some(prefix)) }
         });
         let (mut looks, mut published) = (stream::iter(looks).buffered(LOOKS), Vec::new());
         while let Some(prefix) = looks.next().await {
             published.extend(prefix?);
         }
         Ok(published)
+    }
+
+    /// Whether lsync has published below a directory (empty, or with a `/` at its end) of this prefix. One request.
+    pub async fn has_published(&self, directory: &str) -> Result<bool, Error> {
+        let page = self.page_of(&format!("{directory}{}", manifest::FOLDER), None, Some(1)).await?;
+        Ok(!page.objects.is_empty())
     }
 }
 

@@ -41,6 +41,7 @@ mod mapped;
 mod meanwhile;
 mod model;
 mod nothing_there;
+mod other_directories;
 mod overwrite;
 mod privileged;
 mod prompt;

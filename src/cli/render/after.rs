@@ -226,6 +226,7 @@ mod tests {
             problems: plan.problems,
             skipped: plan.skipped,
             outside_links: plan.outside_links,
+            others: Vec::new(),
             nothing_there: None,
             vanished: plan.vanished,
             ended_by: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lsync::engine::{Ends, Stop, examine_store};
 use lsync::local::mount::Mount;
-use lsync::path::Prefix;
+use lsync::path::{Prefix, Shown};
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
 use lsync::remote::error::{Error, Kind};
@@ -23,7 +23,10 @@ const CLOCK_SECONDS: i64 = 60;
 pub(crate) async fn bucket(settings: &Settings, probe: bool) -> Result<Outcome, Failure> {
     let bucket = connect(&settings.store, &settings.network).await?;
     let page = bucket.check_readable().await?;
-    let outcome = with_clock(Outcome::done(answers(&bucket, page)), bucket.clock_offset_seconds());
+    let mut outcome = with_clock(Outcome::done(answers(&bucket, page)), bucket.clock_offset_seconds());
+    if let Some(note) = elsewhere(&bucket, settings).await {
+        outcome = outcome.note(note);
+    }
     if !probe {
         return Ok(outcome);
     }
@@ -41,6 +44,30 @@ pub(crate) async fn bucket(settings: &Settings, probe: bool) -> Result<Outcome, 
         Some(error) => Err(error.into()),
         None => Ok(notes.into_iter().fold(outcome, Outcome::note)),
     }
+}
+
+/// Where nothing was published yet, and other directories have data in the bucket: which prefix brings theirs, and which keeps apart.
+/// What may not be listed is not said.
+async fn elsewhere(bucket: &Bucket, settings: &Settings) -> Option<String> {
+    if bucket.has_published("").await.ok()? {
+        return None;
+    }
+    let own = settings.root.file_name().map(|name| name.to_string_lossy().into_owned());
+    proposal(bucket.url(), &bucket.published_prefixes().await.ok()?, own.filter(|_| bucket.prefix().as_str().is_empty()))
+}
+
+/// `own`: a prefix for this directory, where it has none.
+fn proposal(url: &str, published: &[String], own: Option<String>) -> Option<String> {
+    let prefixes: Vec<&String> = published.iter().filter(|prefix| !prefix.is_empty()).collect();
+    let first = prefixes.first()?;
+    let all: Vec<String> = prefixes.iter().map(|prefix| Shown(prefix).to_string()).collect();
+    let own = own.filter(|own| !published.iter().any(|prefix| prefix.trim_end_matches('/') == own));
+    let apart = own.map(|own| format!(", and `prefix = \"{}\"` keeps this directory apart from them", Shown(&own))).unwrap_or_default();
+    let first = Shown(first.trim_end_matches('/'));
+    Some(format!(
+        "nothing was uploaded to {url}/ yet, and this bucket has lsync data at {}: `prefix = \"{first}\"` in [remote] works with that{apart}",
+        all.join(", ")
+    ))
 }
 
 fn answers(bucket: &Bucket, (objects, more): (usize, bool)) -> String {
@@ -117,6 +144,21 @@ async fn is_own_filesystem(settings: &Settings, network: &Network, id: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_proposed_where_others_have_theirs() {
+        let check = |published: &[&str], own: Option<&str>, expected: &[&str]| {
+            let published: Vec<String> = published.iter().map(|prefix| (*prefix).to_owned()).collect();
+            let told = proposal("s3://b", &published, own.map(str::to_owned)).unwrap_or_default();
+            assert!(expected.iter().all(|words| told.contains(words)) && told.is_empty() == expected.is_empty(), "{told}");
+        };
+        check(&[], Some("me"), &[]);
+        check(&[""], Some("me"), &[]);
+        let works = "has lsync data at big/, dock/: `prefix = \"big\"` in [remote] works with that";
+        check(&["big/", "dock/"], Some("me"), &[works, "and `prefix = \"me\"` keeps this directory apart"]);
+        check(&["big/", "dock/"], None, &[works]);
+        check(&["me/"], Some("me"), &["`prefix = \"me\"` in [remote] works with that"]);
+    }
 
     #[test]
     fn what_is_not_as_it_should_be_is_told_in_words() {

@@ -98,6 +98,9 @@ fn the_lines_are_those_that_are_written() {
     other.share();
     seen.take(&Cmd::lsync(&other.b).args("undo --yes"), 0);
     seen.take(&Cmd::lsync(&other.b).args("log"), 0);
+    // Another directory has its place in the same bucket.
+    other.b("upload --yes --prefix theirs").expect(0);
+    seen.take(&other.cmd_a("status"), 0);
     // Nothing is configured.
     seen.take(&Cmd::lsync(&two.a).args("upload").env("LSYNC_CONFIG", "none"), 2);
     let named: Names = quoted(section("### JSON lines")).collect();
