@@ -9,6 +9,8 @@
 //! The object's name is `<prefix>.lsync/manifests/<generation, 10 digits>-<128-bit nonce as hex>`; it is never overwritten. A *head*
 //! is a manifest that no listed manifest names as parent.
 
+pub mod retention;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -22,8 +24,6 @@ use crate::path::{Batch, RelPath};
 pub const FORMAT: u32 = 1;
 /// Where manifests lie, after the prefix.
 pub const FOLDER: &str = ".lsync/manifests/";
-/// How many of the newest manifests stay, beside the heads.
-pub const KEPT: usize = 20;
 /// How many paths lie together in memory.
 const BATCH: usize = 512;
 

@@ -12,14 +12,12 @@ use super::{Error, blocking};
 use crate::digest::{Md5, digest_one};
 use crate::entry::{Entry, InOrder, Kind, Local, Tree, below, find, with_something_below};
 use crate::local::lock::{host_name, now};
-use crate::manifest::{self, Header, KEPT, Manifest, Name};
+use crate::manifest::retention::{Listed, outdated};
+use crate::manifest::{self, Header, Manifest, Name};
 use crate::path::RelPath;
 use crate::remote::error::{Error as RemoteError, Kind as RemoteKind};
 use crate::remote::object::{About, Enforce, Guard, Put};
 use crate::view::Remote;
-
-/// How many manifests stay while something is open between instances: the older ones alone have the other version of it.
-const KEPT_WHILE_OPEN: usize = 10 * KEPT;
 
 /// A manifest that was published and read back.
 pub(super) struct Made {
@@ -54,9 +52,9 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         let md5 = digest_one(&body);
         (manifest, body, md5)
     });
-    let (listed, encoded) = tokio::join!(manifest_names(work), encoded);
+    let (listed, encoded) = tokio::join!(manifests_there(work), encoded);
     let (listed, (made, body, md5)) = (listed?, encoded?);
-    let generation = 1 + listed.iter().map(|name| name.generation).max().unwrap_or(0).max(work.sight.state.generation);
+    let generation = 1 + listed.iter().map(|listed| listed.name.generation).max().unwrap_or(0).max(work.sight.state.generation);
     let name = Name::new(generation, random_bits());
     let key = format!("{}{name}", manifest::FOLDER);
     let about = About {
@@ -72,10 +70,10 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         Ok(stored) => stored.damaged,
         Err(e) => !matches!(e.kind, RemoteKind::Unreachable | RemoteKind::Throttled),
     };
-    let (mut back, mut is_listed) = (Back::Gone, Ok(false));
+    let (mut back, mut listed) = (Back::Gone, Ok(Vec::new()));
     if !damaged && stored.is_ok() {
-        let (got, names) = tokio::join!(read_back(work, &key, body_bytes, md5), manifest_names(work));
-        (back, is_listed) = (got?, names.map(|names| names.contains(&name)));
+        let (got, names) = tokio::join!(read_back(work, &key, body_bytes, md5), manifests_there(work));
+        (back, listed) = (got?, names);
     }
     if damaged || back == Back::Another {
         // A manifest that nobody can read would be in the way of every later run; a try that failed may have left one. Its name is random:
@@ -83,7 +81,8 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         let _ = work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await;
     }
     stored?;
-    if back != Back::Same || !is_listed? {
+    let listed = listed?;
+    if back != Back::Same || !listed.iter().any(|listed| listed.name == name) {
         return Err(Error::Remote(RemoteError {
             kind: RemoteKind::Integrity,
             doing: format!("cannot read back the manifest {name}"),
@@ -92,8 +91,7 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         }));
     }
     let Manifest { header, entries } = made;
-    let kept = if header.torn.is_empty() { KEPT } else { KEPT_WHILE_OPEN };
-    prune(work, &listed, kept).await;
+    prune(work, listed, !header.torn.is_empty()).await;
     Ok(Made { name, header, tree: entries })
 }
 
@@ -122,9 +120,10 @@ fn still_torn(work: &Work<'_>, tree: &Tree) -> Vec<String> {
     open.map(|path| path.as_str().to_owned()).collect()
 }
 
-async fn manifest_names(work: &Work<'_>) -> Result<Vec<Name>, Error> {
+async fn manifests_there(work: &Work<'_>) -> Result<Vec<Listed>, Error> {
     let listing = work.ends.bucket.list(manifest::FOLDER, &|_| {}).await?;
-    Ok(listing.iter().filter_map(|o| o.key.strip_prefix(manifest::FOLDER).and_then(Name::parse)).collect())
+    let named = |key: &str| key.strip_prefix(manifest::FOLDER).and_then(Name::parse);
+    Ok(listing.iter().filter_map(|o| Some(Listed { name: named(&o.key)?, bytes: o.size, modified: o.last_modified })).collect())
 }
 
 /// The whole tree: in-scope entries as this run left them; everything else as the parents have it.
@@ -221,14 +220,11 @@ fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     }
 }
 
-/// Beyond the newest ones, ancestors of every head go. A failure here costs space and nothing else.
-async fn prune(work: &Work<'_>, listed: &[Name], kept: usize) {
-    let mut names = listed.to_vec();
-    names.sort();
+/// Beyond what has to stay, ancestors of every head go. A failure here costs space and nothing else.
+async fn prune(work: &Work<'_>, listed: Vec<Listed>, open: bool) {
     let heads = &work.sight.heads;
     let followed: Vec<BTreeSet<&Name>> = heads.iter().map(|head| ancestors(&work.sight.state.known, head)).collect();
-    let most = names.len().saturating_sub(kept - 1);
-    for name in names.into_iter().take(most) {
+    for name in outdated(listed, open) {
         let is_ancestor_of_all = followed.iter().all(|followed| followed.contains(&name));
         if heads.contains(&name) || !is_ancestor_of_all || heads.is_empty() {
             continue;

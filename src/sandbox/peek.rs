@@ -43,6 +43,15 @@ impl Server {
         Server::replace(&bucket, key, &content, object.facts.clone())
     }
 
+    /// Makes an object older than it is, by so many seconds. Errors as [`Server::put_foreign`], and when there is no such object.
+    pub fn age(&self, bucket: &str, key: &str, seconds: u64) -> io::Result<()> {
+        let bucket = self.store.bucket(bucket).map_err(io::Error::other)?;
+        let object = bucket.get(key).ok_or(io::ErrorKind::NotFound)?;
+        let content = object.content.read(0, object.facts.bytes).read_to_end()?;
+        let facts = Facts { modified: object.facts.modified.saturating_sub(seconds), ..object.facts.clone() };
+        Server::replace(&bucket, key, &content, facts)
+    }
+
     fn put_behind(&self, bucket: &str, key: &str, content: &[u8], about: impl FnOnce(&Bucket) -> (String, About)) -> io::Result<()> {
         let bucket = self.store.bucket(bucket).map_err(io::Error::other)?;
         let (etag, about) = about(&bucket);

@@ -120,7 +120,7 @@ fn a_head_is_fetched_once() {
     assert_eq!(gets(), 0);
 }
 
-/// "Beyond the newest 20, ancestors of every head are pruned."
+/// Beyond the newest 20, ancestors of every head go when they are a day old.
 #[test]
 fn old_manifests_are_pruned_and_heads_stay() {
     let two = Two::agreed(&[("x", "0")]);
@@ -130,6 +130,9 @@ fn old_manifests_are_pruned_and_heads_stay() {
         if n == 22 {
             two.s3.put(&format!("{FOLDER}{unread}"), other.encode());
         }
+        for name in two.manifests() {
+            two.s3.age(&two.s3.store.bucket, &format!("{FOLDER}{name}"), 25 * 3600).expect("it is there");
+        }
         two.a.write("x", format!("{n} "));
         two.a("upload --yes").expect(0);
         assert!(two.manifests().len() <= 20 + 2 * usize::from(n == 22), "{n}: {:?}", two.manifests());
@@ -138,6 +141,27 @@ fn old_manifests_are_pruned_and_heads_stay() {
     assert_eq!((generations.len(), generations.last()), (20, Some(&25)), "{generations:?}");
     two.b("download --yes").expect(0);
     assert_eq!(two.b.text("x"), "23 ");
+}
+
+/// A long upload meets many short ones, which delete what it saw: its manifest and theirs have an ancestor in common, which must still be there.
+#[test]
+fn a_run_that_many_others_overtake_brings_nothing_back_that_was_deleted_meanwhile() {
+    let two = Two::agreed(&[("gone", "1"), ("x", "0")]);
+    two.a.write("large", "2");
+    two.s3.faults().push(Rule { key_contains: Some("large".into()), ..Rule::once("PutObject", Action::Hold) });
+    let long = two.cmd_a("upload --yes").start();
+    two.s3.until_all_hit();
+    two.b.remove("gone");
+    two.b("upload --yes --delete").expect(0);
+    for n in 0..22 {
+        two.b.write("x", format!("{n} "));
+        two.b("upload --yes").expect(0);
+    }
+    two.s3.faults().release();
+    long.wait();
+    let fresh = Mount::new();
+    Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+    assert_eq!((fresh.has("gone"), fresh.text("large"), fresh.text("x")), (false, "2".into(), "21 ".into()));
 }
 
 /// "No manifest, or an unreadable one: content is judged by the listing; what only a manifest carries is unknown, never absent; nothing is
