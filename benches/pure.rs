@@ -72,6 +72,7 @@ fn manifests(criterion: &mut Criterion, tree: &Tree) {
         time: 0,
         scope: Vec::new(),
         torn: Vec::new(),
+        sets: Vec::new(),
         files: FILES as u64,
         bytes: 4096 * FILES as u64,
     };
@@ -117,6 +118,7 @@ fn decisions(criterion: &mut Criterion, tree: &Tree) {
         skipped: &[],
         hollow: &[],
         torn: &[],
+        sets: &[],
         umask: 0o022,
     };
     let all_new = Input { bucket: &[], base: &[], ..nothing_changed };

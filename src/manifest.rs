@@ -98,10 +98,23 @@ pub struct Header {
     /// the entry is the newest head's, and nothing is agreed on. Left out when empty; text that is no path is passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub torn: Vec<String>,
+    /// Databases and the files that belong to them, as they were published as one. Left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<Together>,
     /// How many files, and their bytes: what a confirmation screen shows without reading the entries.
     pub files: u64,
     /// Content bytes of all files.
     pub bytes: u64,
+}
+
+/// Files that were published as one. Where the bucket lists one of them with another ETag, they are torn; a file of their names that is
+/// not among them is left over from an older version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// The database's path.
+    pub of: String,
+    /// The path of each and the ETag that the bucket listed for it; none for one that did not get there with the others.
+    pub members: Vec<(String, Option<String>)>,
 }
 
 /// A header and the whole tree.
@@ -290,6 +303,7 @@ mod tests {
                 time: 1_700_000_000_000_000_000,
                 scope: vec![],
                 torn: vec![],
+                sets: vec![],
                 files: 1,
                 bytes: 3,
             },

@@ -11,6 +11,8 @@ mod keeping;
 mod links;
 mod nothing_there;
 mod others;
+mod refusal;
+pub mod sets;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
@@ -19,6 +21,7 @@ pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace
 pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
 pub use nothing_there::NothingThere;
 pub use others::{OtherDirectory, set_apart};
+pub use refusal::{MaxDelete, Refusal};
 
 use std::sync::Arc;
 
@@ -68,15 +71,6 @@ pub struct Choices {
     pub compare_size: bool,
     /// Restore links that point out of the mount too.
     pub any_links: bool,
-}
-
-/// Most paths that one run may delete.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MaxDelete {
-    /// So many paths.
-    Paths(u64),
-    /// This share of the destination's paths in scope, in percent.
-    Percent(f64),
 }
 
 /// What the plan saw at a destination.
@@ -170,6 +164,15 @@ pub struct Removal {
     pub loses: bool,
 }
 
+/// A file of the mount that would be taken for a part of a database that is brought, and is none: it makes room first.
+#[derive(Clone, Debug)]
+pub struct Leftover {
+    /// What goes.
+    pub removal: Removal,
+    /// The database that it is named after.
+    pub database: RelPath,
+}
+
 /// Permission bits that are carried.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -215,6 +218,8 @@ pub struct Plan {
     pub transfers: Vec<Transfer>,
     /// What goes, in path order; only with `delete`.
     pub removals: Vec<Removal>,
+    /// Of databases that are brought: files here that belong to an older version of them.
+    pub leftovers: Vec<Leftover>,
     /// Whose permission bits change, in path order.
     pub updates: Vec<Update>,
     /// Newer at the destination.
@@ -257,35 +262,6 @@ pub struct Plan {
     pub without_copies: bool,
 }
 
-/// Why a whole plan is refused before it starts.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// `--max-delete`.
-    #[error("the plan deletes {deletes} of {of} paths, more than --max-delete {limit} allows")]
-    TooManyDeletes {
-        /// Paths that would go.
-        deletes: u64,
-        /// Paths at the destination in scope.
-        of: u64,
-        /// The limit as the user writes it.
-        limit: String,
-    },
-    /// An upload from an unmounted or emptied mount, whether it was asked to delete or not: its "complete" would be taken for "all is
-    /// safe".
-    #[error(
-        "the mount has no entry at all, and {bucket} are in the bucket and {remembered} were synced before: there is nothing to upload"
-    )]
-    EmptyMount {
-        /// Entries in the bucket, in scope.
-        bucket: u64,
-        /// Paths that both sides agreed on once, or that were published.
-        remembered: u64,
-    },
-    /// Deletions by an emptied bucket.
-    #[error("the bucket has no entry at all, and a source without any entry deletes nothing")]
-    EmptyBucket,
-}
-
 impl Plan {
     /// A plan of nothing, about two sides that hold nothing.
     #[must_use]
@@ -294,6 +270,7 @@ impl Plan {
             direction,
             transfers: Vec::new(),
             removals: Vec::new(),
+            leftovers: Vec::new(),
             updates: Vec::new(),
             protected: Vec::new(),
             conflicts: Vec::new(),

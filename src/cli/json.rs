@@ -5,7 +5,7 @@
 //!
 //! | type | when | fields |
 //! |---|---|---|
-//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict`), of an update `mode`; of an upload that overwrites or deletes what nothing proves outdated `copied_first` |
+//! | `action` | the plan, before anything moves | `verb` (`upload download update delete`) `path bytes`; of a transfer also `kind` (`file`, `link`, `empty directory`) and `class`, of a deletion `class` (`removed overwrite_conflict leftover`), of an update `mode`; of an upload that overwrites or deletes what nothing proves outdated `copied_first` |
 //! | `kept` | the plan | `state` (`protected conflict unknown`) `path bytes why` |
 //! | `vanished` `skipped` `problem` | the plan | `path`; `why`; a problem's `exclude` is the pattern that accepts leaving it out, or null |
 //! | `outside_link` | the plan | `path target`: a link that points outside the directory |
@@ -34,7 +34,7 @@
 use lsync::engine::Report;
 use lsync::event::{Ended, Event, Phase, Verb};
 use lsync::path::RelPath;
-use lsync::plan::{Class, Direction, Kept, OtherDirectory, OutsideLink, Plan};
+use lsync::plan::{Class, Direction, Kept, Leftover, OtherDirectory, OutsideLink, Plan};
 use lsync::problem::{Problem, Skipped};
 use serde_json::{Value, json};
 
@@ -120,6 +120,10 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
         let line = json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes, "class": class });
         lines.push(with_copy(line, plan, r.loses));
     }
+    for Leftover { removal, .. } in &plan.leftovers {
+        let path = removal.path.as_str();
+        lines.push(json!({ "v": 1, "type": "action", "verb": "delete", "path": path, "bytes": removal.bytes, "class": "leftover" }));
+    }
     for (state, list) in [("protected", &plan.protected), ("conflict", &plan.conflicts), ("unknown", &plan.unknown)] {
         lines.extend(list.iter().map(|item| kept(state, item)));
     }
@@ -203,7 +207,7 @@ pub(crate) struct Preview<'a> {
 pub(crate) fn preview(preview: &Preview<'_>) -> Value {
     let plan = preview.plan;
     let n = |len: usize| len as u64;
-    let pending = n(plan.transfers.len()) + n(plan.removals.len()) + n(plan.updates.len());
+    let pending = n(plan.transfers.len()) + n(plan.removals.len()) + n(plan.leftovers.len()) + n(plan.updates.len());
     json!({
         "v": 1, "type": "summary", "command": plan.direction.verb(), "exit": preview.exit.code(), "complete": false,
         "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
@@ -225,7 +229,7 @@ pub(crate) fn would(plan: &Plan) -> Value {
     let (over, over_bytes) = plan.count(|c| c == Class::KindChanged || c.loses());
     json!({
         "new": new, "new_bytes": new_bytes, "sent_again": again, "sent_again_bytes": again_bytes, "changed": changed,
-        "changed_bytes": changed_bytes, "overwritten": over, "overwritten_bytes": over_bytes, "deleted": plan.removals.len(),
+        "changed_bytes": changed_bytes, "overwritten": over, "overwritten_bytes": over_bytes, "deleted": plan.removals.len() + plan.leftovers.len(),
         "updated": plan.updates.len(), "protected": plan.protected.len(), "conflicts": plan.conflicts.len(),
         "unknown": plan.unknown.len(), "problems": plan.problems.len(), "kept": plan.kept.len(), "bytes": plan.transfer_bytes(),
     })

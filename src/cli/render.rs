@@ -190,6 +190,9 @@ fn moving(out: &mut String, plan: &Plan, page: &Page) {
         page,
         gone.iter().map(|r| (Some(r.bytes), &r.path, if r.loses { "changed there" } else { "" })),
     );
+    let leftovers =
+        plan.leftovers.iter().map(|l| (Some(l.removal.bytes), &l.removal.path, if l.removal.loses { "changed here" } else { "" }));
+    named(out, "Left over from databases that are replaced (to the trash):", page, leftovers);
     if page.all {
         let modes: Vec<String> = plan.updates.iter().map(|u| format!("{:03o}", u.mode)).collect();
         let updates = plan.updates.iter().zip(&modes);

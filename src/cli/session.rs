@@ -131,7 +131,7 @@ impl Session {
         let moving = &flags.moving;
         let ask = Ask {
             patterns: settings.patterns.clone(),
-            paths: scope(&named),
+            paths: engine::with_companions(&ends, scope(&named)),
             named: named.into_iter().flatten().collect(),
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,

@@ -8,6 +8,7 @@ use lsync::entry::below;
 use lsync::event::Event;
 use lsync::local::state::Known;
 use lsync::path::{RelPath, Shown};
+use lsync::plan::sets::companions;
 use lsync::plan::{Direction, Plan, Refusal};
 use lsync::profile::Profile;
 
@@ -307,10 +308,19 @@ fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     reasons.extend(report.nothing_there.as_ref().map(ToString::to_string));
     let writing: Vec<_> = report.failures.iter().filter(|f| f.kind == FailureKind::StillWritten).collect();
     if let Some(first) = writing.first() {
-        let more = if writing.len() > 1 { format!(" and {} more", count(writing.len() as u64 - 1)) } else { String::new() };
-        reasons.push(format!("still being written: {}{more}", first.path));
+        let belongs = companions(&first.path);
+        let with_it = report.failures.iter().filter(|f| f.kind == FailureKind::Waits && belongs.contains(&f.path)).count() as u64;
+        let with_it = match with_it {
+            0 => String::new(),
+            1 => " and 1 file that belongs to it".to_owned(),
+            n => format!(" and {} files that belong to it", count(n)),
+        };
+        let more = if writing.len() > 1 { format!(", and {} more", count(writing.len() as u64 - 1)) } else { String::new() };
+        let more = if with_it.is_empty() { more.replace(", and", " and") } else { more };
+        reasons.push(format!("still being written: {}{with_it}{more}", first.path));
     }
-    let failed = counts.failed.saturating_sub(writing.len() as u64);
+    let waiting = report.failures.iter().filter(|f| f.kind == FailureKind::Waits).count() as u64;
+    let failed = counts.failed.saturating_sub(writing.len() as u64 + waiting);
     for (n, word) in
         [(failed, "failed"), (counts.conflicts, "in conflict"), (counts.unknown, "not comparable"), (counts.problems, "cannot be synced")]
     {
@@ -332,7 +342,7 @@ fn exit_of(report: &Report, failure: Option<&Failure>, signal: Option<Exit>, sto
         exit = exit.worst(match failure.kind {
             FailureKind::Integrity => Exit::Integrity,
             FailureKind::NoSpace => Exit::NoSpace,
-            FailureKind::Stale | FailureKind::StillWritten | FailureKind::Failed => Exit::Partial,
+            FailureKind::Stale | FailureKind::StillWritten | FailureKind::Waits | FailureKind::Failed => Exit::Partial,
         });
     }
     if report.counts.conflicts + report.counts.unknown > 0 {

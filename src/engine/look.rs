@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::doubt::open_for_writing;
 use super::listing::{self, list};
-use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, others, spelling};
+use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, others, sets, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -20,6 +20,7 @@ use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath};
+use crate::plan::sets::Claim;
 use crate::plan::{NothingThere, OtherDirectory, set_apart};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
@@ -66,6 +67,8 @@ pub struct Sight {
     pub(super) narrowed: bool,
     /// The bucket holds published manifests: it is not another one.
     pub(super) bucket_has_manifests: bool,
+    /// What the manifests say of files that belong together.
+    pub(super) claims: Vec<Claim>,
     /// The root, for links with absolute targets.
     pub(super) root: String,
     /// Neither side holds anything, and nothing was ever published at the place in the bucket.
@@ -163,6 +166,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         // Journals of a first run that died before it saved name no mount; they lie in this one.
         owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(ask, &state, published.vanished),
         base_is_of_this_mount,
+        claims: Vec::new(),
         root: ends.mount.root().to_string_lossy().into_owned(),
         umask: umask(),
         filter,
@@ -175,6 +179,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         local: Arc::new(local),
         state,
     };
+    sight.claims = sets::claims(&sight, ask);
     for path in ask.named.iter().chain(&ask.paths) {
         leading_out::refuse_behind_a_link(ends, path)?;
     }

@@ -3,7 +3,7 @@
 use futures_util::stream::{self, StreamExt};
 
 use super::heads::{followed, heads, merge, open_in};
-use super::{Ask, Ends, Error};
+use super::{Ask, Ends, Error, sets};
 use crate::entry::{Entry, Kind, Tree};
 use crate::event::Event;
 use crate::local::state::{Known, State};
@@ -73,6 +73,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
         read = found.iter().map(|(name, _)| name.clone()).collect();
         if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
             let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
+            let published_sets = sets::of_heads(&found, objects);
             let merged = merge(ends, ask, state, found, objects).await?;
             torn = merged.open;
             if let Some(header) = header {
@@ -80,7 +81,8 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
                 let later = !rolled_back && generation >= state.generation;
                 take_over(state, &header.lineage, merged.tree, later);
                 // What is open between several heads is remembered with the newest.
-                state.newest = Some(Header { torn: torn.iter().map(|path| path.as_str().to_owned()).collect(), ..header });
+                let torn = torn.iter().map(|path| path.as_str().to_owned()).collect();
+                state.newest = Some(Header { torn, sets: published_sets, ..header });
             }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);

@@ -43,8 +43,9 @@ impl std::fmt::Display for IgnoredPath {
 
 /// Refuses PATHs of which nothing is in scope: those that are ignored, all of them in one error, and one that is nowhere.
 pub(super) fn check(ends: &Ends, ask: &Ask, sight: &Sight) -> Result<(), Error> {
-    let empty: Vec<&RelPath> =
-        ask.named.iter().chain(&ask.paths).filter(|path| is_anothers(sight, path) || !holds_something(sight, path)).collect();
+    // What belongs together with a named path may be ignored: nobody has named it.
+    let meant = ask.named.iter().chain(ask.paths.iter().filter(|_| ask.named.is_empty()));
+    let empty: Vec<&RelPath> = meant.filter(|path| is_anothers(sight, path) || !holds_something(sight, path)).collect();
     let mut ignored: Vec<IgnoredPath> = Vec::new();
     let mut nowhere = None;
     for path in empty {

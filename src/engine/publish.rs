@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::heads::ancestors;
 use super::run::Work;
 use super::send::random_bits;
-use super::{Error, blocking};
+use super::{Error, blocking, sets};
 use crate::digest::{Md5, digest_one};
 use crate::entry::{Entry, InOrder, Kind, Local, Tree, below, find, with_something_below};
 use crate::local::lock::{host_name, now};
@@ -43,6 +43,7 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         time: now(),
         scope: work.ask.paths.iter().map(|p| p.as_str().to_owned()).collect(),
         torn: still_torn(work, &tree),
+        sets: sets::after(work, &tree),
         files,
         bytes,
     };

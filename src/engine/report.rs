@@ -49,6 +49,8 @@ pub enum FailureKind {
     Stale,
     /// The source kept changing.
     StillWritten,
+    /// It is as it should be, and belongs together with something that could not be sent.
+    Waits,
     /// A digest did not match.
     Integrity,
     /// No room on the mount.
@@ -250,6 +252,7 @@ impl Report {
             *count = count.saturating_sub(1);
         }
         let planned = plan.transfers.iter().map(|t| &t.path);
+        let planned = planned.chain(plan.leftovers.iter().map(|l| &l.removal.path));
         let planned = planned.chain(plan.removals.iter().map(|r| &r.path)).chain(plan.updates.iter().map(|u| &u.path));
         counts.pending = planned.filter(|path| done(path).is_none() && !spoilt.contains(path)).count() as u64;
     }

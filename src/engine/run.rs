@@ -5,13 +5,15 @@ mod begin;
 mod down;
 mod not_done;
 mod removals;
+mod self_sync;
+mod together;
 mod up;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+pub use self_sync::refuse_self_sync;
 
 use super::doubt::read_doubtful_again;
 use super::lanes::Lanes;
@@ -91,6 +93,8 @@ pub(super) struct Work<'a> {
     /// Only where the store honours no conditions.
     lease: Option<Lease>,
     pub(super) done: HashMap<RelPath, Done>,
+    /// Sets that this run sent, by their databases: the members that are one now, or none where only a part got there.
+    pub(super) together: HashMap<RelPath, Option<Vec<RelPath>>>,
     pub(super) report: Report,
     /// Items in a row for which the bucket could not be reached.
     unanswered: u32,
@@ -167,6 +171,7 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         journal: None,
         lease: None,
         done: HashMap::new(),
+        together: HashMap::new(),
         report,
         unanswered: 0,
         refusals: Refusals::default(),
@@ -202,28 +207,6 @@ fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
     report.generation = (sight.state.generation > 0).then_some(sight.state.generation);
     report.complete = settle::complete(&report, settle::unmoved(sight, plan));
     report
-}
-
-/// Refuses a mount that is the bucket's own filesystem: its id file, which must have been made, shows up there. A few HEADs.
-pub async fn refuse_self_sync(ends: &Ends, id: &str) -> Result<(), Error> {
-    let own = format!(".lsync/mount-{id}");
-    let root = ends.mount.root();
-    let names: Vec<&str> = root.iter().filter_map(|n| n.to_str()).filter(|n| *n != "/").collect();
-    let mut keys = vec![own.clone(), format!("{}{own}", ends.bucket.prefix().as_str())];
-    // The root may be a directory of the bucket's filesystem: its last one or two names lead the key.
-    keys.extend((1..=2).filter(|n| *n <= names.len()).map(|n| format!("{}/{own}", names[names.len() - n..].join("/"))));
-    keys.dedup();
-    // Keys that hold below the prefix alone may not be asked elsewhere: what cannot be told is no reason to refuse.
-    let is_outside = |key: &String| !key.starts_with(ends.bucket.prefix().as_str());
-    let look = async |key: &String| match ends.bucket.lookup_absolute(key).await {
-        Err(e) if e.kind == remote::Kind::Refused && is_outside(key) => Ok(false),
-        found => found,
-    };
-    let found = try_join_all(keys.iter().map(look)).await?;
-    if found.contains(&true) {
-        return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: root.to_owned() });
-    }
-    Ok(())
 }
 
 impl Work<'_> {

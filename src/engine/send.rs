@@ -1,6 +1,7 @@
 //! Sends one local file: read into bounded buffers, hashed, and sent from the same buffer. Never sends bytes it did not hash.
 
 mod copied;
+mod gate;
 mod parts;
 mod streamed;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::remote::error::Kind as RemoteKind;
 use crate::remote::flow::{Went, metered};
 use crate::remote::object::{About, Enforce, Guard, NONCE, Put, Stored};
 pub(super) use copied::Originals;
+pub(super) use gate::Gate;
 
 /// What sending needs beside the file.
 pub(super) struct Sender<'a> {
@@ -42,6 +44,8 @@ pub(super) struct Sender<'a> {
     pub(super) rest: Rest,
     /// Parts above this are not held in memory whole.
     pub(super) buffered_max: u64,
+    /// What belongs together is sent as it was seen, and replaces nothing before all of it is read.
+    pub(super) gate: Option<&'a Gate>,
 }
 
 /// A file that the store has taken.
@@ -102,6 +106,7 @@ impl Sender<'_> {
             }
             self.rest.settled(&stamp)?;
             match self.once(path, stamp, guard).await {
+                Err(Once::Read(ReadError::Changed)) if self.gate.is_some() => break,
                 Err(Once::Read(ReadError::Changed)) => {
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });
                 }
@@ -113,6 +118,7 @@ impl Sender<'_> {
                 Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
                 Err(Once::Run(e)) => return Err(NotSent::Run(e)),
                 Err(Once::Remote(e)) => return Err(not_sent(e)),
+                Err(Once::Held) => return Err(NotSent::Item(FailureKind::Waits, "it waits for what it belongs to".into())),
                 Err(Once::Damaged(file)) => {
                     return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(*file), mode: None })));
                 }
@@ -156,7 +162,8 @@ impl Sender<'_> {
     }
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Written, Witness), Once> {
-        let _turn = self.pace.turn(stamp.size).await?;
+        // Those that wait for each other must not wait for each other's turn too: each is small, and they are few.
+        let mut _turn = if self.gate.is_none() { Some(self.pace.turn(stamp.size).await?) } else { None };
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
         let read = move || -> Result<(Buffer, Witness), ReadError> {
             let source = Source::open(&mount, &at, &stamp)?;
@@ -165,6 +172,10 @@ impl Sender<'_> {
             Ok((buffer, source.witness()))
         };
         let (body, md5, witness) = self.pace.hashing.filled(stamp.size, read).await??;
+        if let Some(gate) = self.gate {
+            gate.pass().await?;
+            _turn = Some(self.pace.turn(stamp.size).await?);
+        }
         let _way = self.pace.way(stamp.size).await?;
         let mut about = about(path, stamp);
         about.metadata.push(("md5chksum".into(), md5.base64()));
@@ -248,6 +259,8 @@ enum Once {
     Remote(crate::remote::error::Error),
     /// What the store holds instead of what was sent.
     Damaged(Box<File>),
+    /// What it belongs to is not as it was seen, or did not get there.
+    Held,
     Run(Error),
 }
 

@@ -67,7 +67,7 @@ pub(super) struct Closing {
     listing: Listing,
     /// Objects where the run's PATHs need directories, which that listing does not show.
     above: Vec<RelPath>,
-    local: Vec<(RelPath, Local)>,
+    pub(super) local: Vec<(RelPath, Local)>,
     problems: Vec<Problem>,
 }
 

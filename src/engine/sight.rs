@@ -1,8 +1,8 @@
 //! What was seen, asked: what one direction would do about it, and what lies at a path. Looks at nothing again.
 
 use super::approve::Proposal;
-use super::leading_out;
 use super::look::Sight;
+use super::{leading_out, sets};
 use crate::entry::{Entry, Local, find};
 use crate::filter::Scope;
 use crate::path::RelPath;
@@ -33,10 +33,12 @@ impl Sight {
             skipped: &self.skipped,
             hollow: &self.hollow,
             torn: &self.torn,
+            sets: &self.claims,
             umask: self.umask,
         };
         let mut plan = build(direction, choices, &input);
         plan.without_copies = plan.loses_objects() && cannot_copy(self.store.as_ref().and_then(Profile::keeps_copies));
+        plan.owed |= direction == Direction::Upload && sets::are_owed(self, &plan);
         plan.outside_links = leading_out::of_source(self, direction);
         plan.others.clone_from(&self.others);
         plan.nothing_there = self.nothing_there.clone().filter(|_| direction == Direction::Download);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::clash::{self, Verdict};
 use super::found;
 use super::input::{Input, Spoilt};
-use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, why_kept};
+use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, sets, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
 use crate::path::RelPath;
@@ -36,6 +36,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
     builder.vanished();
     builder.emptied();
     builder.plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
+    sets::bind(&mut builder.plan, input, &builder.spoilt, choices.overwrite);
     builder.plan
 }
 
@@ -377,6 +378,7 @@ fn same_kind(at: &Seen<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sets::{Claim, Holds};
     use super::super::{MaxDelete, Refusal};
     use super::*;
     use crate::digest::{Digests, ETag, digest_one};
@@ -415,6 +417,7 @@ mod tests {
         vanished: &'static [&'static str],
         problems: Vec<Problem>,
         other_mount: bool,
+        sets: Vec<Claim>,
     }
 
     impl Case {
@@ -451,18 +454,20 @@ mod tests {
                 skipped: &[],
                 hollow: &[],
                 torn: &[],
+                sets: &self.sets,
                 umask: 0o022,
             };
             build(direction, self.choices, &input)
         }
 
-        /// The plan as one line: `+` transfers with their class's first letters, `-` removals, `~` updates, `p` protected, `!` conflicts,
+        /// The plan as one line: `+` transfers with their class's first letters, `-` removals, `<` leftovers, `~` updates, `p` protected, `!` conflicts,
         /// `?` unknown, `=` same, `k` kept.
         #[track_caller]
         fn check(&self, direction: Direction, local: &str, bucket: &str, base: &str, expected: &str) {
             let plan = self.plan(direction, local, bucket, base);
             let mut words: Vec<String> = plan.transfers.iter().map(|t| format!("+{}:{:?}", t.path, t.class)).collect();
             words.extend(plan.removals.iter().map(|r| format!("-{}{}", r.path, if r.loses { ":lost" } else { "" })));
+            words.extend(plan.leftovers.iter().map(|l| format!("<{}{}", l.removal.path, if l.removal.loses { ":lost" } else { "" })));
             words.extend(plan.updates.iter().map(|u| format!("~{}:{:o}", u.path, u.mode)));
             for (sign, list) in [('p', &plan.protected), ('!', &plan.conflicts), ('?', &plan.unknown), ('k', &plan.kept)] {
                 words.extend(list.iter().map(|k| format!("{sign}{}", k.path)));
@@ -480,6 +485,43 @@ mod tests {
     }
 
     /// It is not there any more, and the manifest can tell of both.
+    /// A set whose published members the bucket holds like this.
+    fn published(members: &[&str], holds: Holds) -> Case {
+        let members: Vec<RelPath> = members.iter().map(|path| RelPath::new(path).unwrap()).collect();
+        Case { sets: vec![Claim { database: members[0].clone(), members, holds }], ..Case::default() }
+    }
+
+    #[test]
+    fn files_that_belong_together_move_together() {
+        let none = Case::default();
+        none.check(Upload, "x=b1 x-wal=b1", "x=a1 x-wal=a1", "x=a1 x-wal=a1", "+x:Changed +x-wal:Changed");
+        none.check(Upload, "x=a1 x-wal=b1", "x=a1 x-wal=a1", "x=a1 x-wal=a1", "+x-wal:Changed =x");
+        // One of them changed there too: none replaces the other's.
+        none.check(Upload, "x=b1 x-wal=a1", "x=a1 x-wal=c1", "x=a1 x-wal=a1", "px-wal !x");
+        none.check(Download, "x=b1 x-wal=a1", "x=a1 x-wal=c1", "x=a1 x-wal=a1", "px !x-wal");
+        let all = with(false, true);
+        all.check(Upload, "x=b1 x-wal=a1", "x=a1 x-wal=c1", "x=a1 x-wal=a1", "+x:Changed +x-wal:OverwriteProtected");
+        // A checkpoint has removed the log here: the bucket keeps it, and the manifest says that it is no part of it any more.
+        none.check(Upload, "x=b1", "x=a1 x-wal=a1", "x=a1 x-wal=a1", "+x:Changed kx-wal");
+        let whole = published(&["x"], Holds::Whole);
+        whole.check(Download, "", "x=b1 x-wal=a1", "", "+x:New");
+        whole.check(Download, "x=b1", "x=b1 x-wal=a1", "x=b1 x-wal=a1", "=x");
+        // What is left over here makes room, where nothing is lost with it.
+        whole.check(Download, "x=a1 x-wal=a1", "x=b1 x-wal=a1", "x=a1 x-wal=a1", "+x:Changed <x-wal");
+        whole.check(Download, "x=a1 x-wal=c1", "x=b1 x-wal=a1", "x=a1 x-wal=a1", "px-wal !x");
+        none.check(Download, "x=a1 x-wal=a1", "x=b1", "x=a1 x-wal=a1", "+x:Changed <x-wal");
+        none.check(Download, "x=a1 x-shm=c1", "x=b1", "x=a1", "+x:Changed <x-shm");
+        none.check(Download, "x=a1 x-wal=c1", "x=b1", "x=a1", "!x kx-wal");
+        all.check(Download, "x=a1 x-wal=c1", "x=b1", "x=a1", "+x:Changed <x-wal:lost");
+        // Members of different uploads: none of them is brought.
+        let torn = published(&["x", "x-wal"], Holds::Torn);
+        torn.check(Download, "x=a1 x-wal=a1", "x=b1 x-wal=a1", "x=a1 x-wal=a1", "=x-wal xx");
+        torn.check(Download, "", "x=b1 x-wal=a1", "", "xx xx-wal");
+        torn.check(Upload, "x=b1 x-wal=b1", "x=b1 x-wal=a1", "x=a1 x-wal=a1", "+x-wal:Changed =x");
+        let torn = Case { choices: all.choices, ..torn };
+        torn.check(Download, "x=a1 x-wal=a1", "x=b1 x-wal=a1", "x=a1 x-wal=a1", "+x:Changed =x-wal");
+    }
+
     #[test]
     fn an_empty_directory_travels_although_something_below_it_vanished() {
         let lost = Case { vanished: &["d/x"], ..Case::default() };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use super::sets::Claim;
 use crate::digest::ETag;
 use crate::entry::{Entry, Local};
 use crate::path::RelPath;
@@ -35,6 +36,8 @@ pub struct Input<'a> {
     pub hollow: &'a [RelPath],
     /// Paths that several heads of the published manifests give differently, sorted.
     pub torn: &'a [RelPath],
+    /// What the manifests say of files that belong together.
+    pub sets: &'a [Claim],
     /// The umask, which tells what permission bits a download gives an object that has none.
     pub umask: u32,
 }
@@ -145,6 +148,7 @@ mod tests {
             skipped: &skipped,
             hollow: &[path("e/hollow")],
             torn: &[],
+            sets: &[],
             umask: 0,
         };
         let spoilt = Spoilt::of(&input);

@@ -51,6 +51,7 @@ mod resume_down;
 mod resume_stopped;
 mod resume_up;
 mod roundtrip;
+mod sets;
 mod setup;
 mod support;
 mod tidy;

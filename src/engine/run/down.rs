@@ -1,6 +1,6 @@
 //! The download half of a run: room first, then content through temporaries, then attributes, then removals to the trash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -21,7 +21,8 @@ use crate::local::place::{PlaceError, Seen, Workplace};
 use crate::local::scan::{Walk, scan};
 use crate::local::witness::Witness;
 use crate::path::RelPath;
-use crate::plan::{Found, Transfer};
+use crate::plan::sets::companions;
+use crate::plan::{Found, Leftover, Transfer};
 use crate::profile::ETagKind;
 
 impl Work<'_> {
@@ -43,9 +44,13 @@ impl Work<'_> {
             }
         };
         let blocked = self.clear_above(&workplace).await;
+        let stays = self.clear_leftovers(&workplace).await;
         let plan = self.plan;
         let (mut files, mut others) = (Vec::new(), Vec::new());
         for transfer in &plan.transfers {
+            if stays.contains(&transfer.path) {
+                continue;
+            }
             match &transfer.found {
                 Found::Above(path, _) if self.is_ending() && !cleared(&blocked, path) => {}
                 Found::Above(path, _) if blocked.get(path).is_some_and(Option::is_some) => {
@@ -101,6 +106,33 @@ impl Work<'_> {
             cleared.insert(path.clone(), failed);
         }
         cleared
+    }
+
+    /// Files here that would be taken for a part of a database that is brought go to the trash. Returns the transfers that cannot take
+    /// place because one of them could not.
+    async fn clear_leftovers(&mut self, workplace: &Arc<Workplace>) -> HashSet<RelPath> {
+        let mut stays = HashSet::new();
+        let plan = self.plan;
+        for Leftover { removal, database } in &plan.leftovers {
+            if self.is_ending() {
+                break;
+            }
+            let (mount, workplace, at, seen) = (self.ends.mount.clone(), workplace.clone(), removal.path.clone(), seen(&removal.found));
+            let removed = blocking(move || workplace.remove(&mount, &at, &seen)).await;
+            match removed.map_err(NotSent::from).and_then(|r| r.map_err(not_placed)) {
+                Ok(()) => self.item_done(&removal.path, Done::removed()),
+                Err(why) => {
+                    self.item_not_done(&removal.path, Verb::Delete, removal.bytes, why);
+                    let of_it = companions(database).into_iter().chain([database.clone()]);
+                    stays.extend(of_it.filter(|path| plan.transfers.iter().any(|transfer| transfer.path == *path)));
+                }
+            }
+        }
+        for transfer in plan.transfers.iter().filter(|transfer| stays.contains(&transfer.path)) {
+            let why = "a file that is left over from an older version of it could not be moved away".to_owned();
+            self.item_not_done(&transfer.path, Verb::Download, transfer.source.bytes(), NotSent::Item(FailureKind::Stale, why));
+        }
+        stays
     }
 
     async fn fetch_all(&mut self, workplace: &Arc<Workplace>, transfers: Vec<&Transfer>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
+use super::together::{divide, to_send_again};
 use super::{Done, Work};
 use crate::digest::part_bytes_for;
 use crate::engine::Error;
@@ -13,9 +14,9 @@ use crate::engine::keeping::Keeper;
 use crate::engine::read_back::read_back;
 use crate::engine::report::{FailureKind, Proof};
 use crate::engine::send::{BUFFERED_MAX, NotSent, Originals, Sender};
-use crate::engine::settle::{self, Late, Proofs};
+use crate::engine::settle::{self, Proofs};
 use crate::engine::uploads::Fate;
-use crate::entry::{Entry, Kind, Stamp};
+use crate::entry::{Entry, Kind, Local, Stamp};
 use crate::event::{Phase, Verb};
 use crate::local::mount::Looked;
 use crate::local::uploads::OpenUpload;
@@ -25,13 +26,13 @@ use crate::plan::Found;
 use crate::remote::object::Guard;
 
 /// One file to send.
-struct ToSend {
-    path: RelPath,
-    stamp: Stamp,
-    mode: Option<u32>,
-    guard: Guard,
+pub(super) struct ToSend {
+    pub(super) path: RelPath,
+    pub(super) stamp: Stamp,
+    pub(super) mode: Option<u32>,
+    pub(super) guard: Guard,
     /// What has to be copied first.
-    keeps: Option<Found>,
+    pub(super) keeps: Option<Found>,
 }
 
 /// Passes in all: the plan's, and two for what changed meanwhile.
@@ -64,7 +65,8 @@ impl Work<'_> {
                 _ => self.record(&transfer.path, &transfer.source),
             }
         }
-        self.send_all(sends, &keeper).await;
+        let local = self.sight.local.clone();
+        self.send_all(sends, &local, &keeper).await;
         for update in &self.plan.updates {
             if let Some(bucket) = self.sight.bucket(update.path.as_str()) {
                 let entry = Entry { mode: Some(update.mode), ..Entry::clone(&bucket.entry) };
@@ -93,13 +95,20 @@ impl Work<'_> {
         self.item_done(path, done);
     }
 
-    async fn send_all(&mut self, sends: Vec<ToSend>, keeper: &Keeper<'_>) {
+    /// Sends files whose stamps were seen with `local`: first what goes alone, then what belongs together.
+    async fn send_all(&mut self, sends: Vec<ToSend>, local: &[(RelPath, Local)], keeper: &Keeper<'_>) {
+        let (alone, joint) = divide(sends, local, &self.sight.view.entries);
+        self.send_each(alone, keeper).await;
+        self.send_joint(joint, keeper).await;
+    }
+
+    async fn send_each(&mut self, sends: Vec<ToSend>, keeper: &Keeper<'_>) {
         let ends = self.ends;
         let (pace, lanes, uploads) = (self.pace.clone(), self.lanes.clone(), self.uploads.clone());
         let sizes: Vec<u64> = sends.iter().map(|send| send.stamp.size).collect();
         let originals = Originals::new(ends, &self.sight.view.entries, &sizes, &self.store);
         let (enforce, rest, originals) = (self.enforce, self.rest, &originals);
-        let sender = Sender { ends, pace: &pace, enforce, uploads: &uploads, originals, rest, buffered_max: BUFFERED_MAX };
+        let sender = Sender { ends, pace: &pace, enforce, uploads: &uploads, originals, rest, buffered_max: BUFFERED_MAX, gate: None };
         let sender = &sender;
         let queue = stream::iter(sends)
             .then(|send| lanes.turn(send.stamp.size).map(|lane| (send, lane)))
@@ -123,22 +132,7 @@ impl Work<'_> {
         let mut queue = std::pin::pin!(queue);
         while let Some((send, sent)) = queue.next().await {
             match sent {
-                Ok(sent) => {
-                    let (kept, copied) = (sent.kept, sent.copied);
-                    let entry = Entry { mode: send.mode, ..sent.entry };
-                    let done = Done {
-                        entry: Some(entry.into()),
-                        stamp: Some(sent.stamp),
-                        witness: sent.witness,
-                        nonce: Some(sent.nonce),
-                        proof: Proof::ETag,
-                        verb: Verb::Upload,
-                    };
-                    self.item_done(&send.path, done);
-                    // What an earlier run had sent, and what the store itself copied, this one did not move.
-                    self.report.bytes -= kept + copied;
-                    self.report.copied_bytes += copied;
-                }
+                Ok(sent) => self.sent(&send, sent),
                 Err(why) => self.item_not_done(&send.path, Verb::Upload, send.stamp.size, why),
             }
         }
@@ -188,7 +182,7 @@ impl Work<'_> {
             if late.is_empty() || pass == PASSES {
                 return settle::judge(self, &closing, late).await;
             }
-            let (again, left): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.may_send);
+            let (again, left) = to_send_again(late, &closing, &self.sight.view.entries);
             if again.is_empty() {
                 return settle::judge(self, &closing, left).await;
             }
@@ -202,7 +196,7 @@ impl Work<'_> {
                     _ => self.record(&late.path, &late.entry),
                 }
             }
-            self.send_all(sends, keeper).await;
+            self.send_all(sends, &closing.local, keeper).await;
             if self.is_ending() {
                 self.end(Error::Stopped);
                 return None;

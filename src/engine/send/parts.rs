@@ -108,6 +108,9 @@ impl Sender<'_> {
         // The file must still be what it was: a torn one is never made an object.
         let check = file.source.clone();
         blocking(move || check.unchanged()).await??;
+        if let Some(gate) = self.gate {
+            gate.pass().await?;
+        }
         let mut stored = self.ends.bucket.complete_upload(upload, &etags, file.stamp.size, guard, self.enforce).await?;
         if file.part_bytes <= BUFFERED_MAX && none_fits(&etags, &md5s) {
             // Either its ETags are no MD5s, or every part was damaged on its way: the first tells which.
@@ -285,6 +288,7 @@ fn none_fits(etags: &[ETag], md5s: &[Md5]) -> bool {
 fn goes_on(why: &Once) -> bool {
     match why {
         Once::Remote(e) => e.kind == RemoteKind::Stopped || stays(e),
+        Once::Held => true,
         Once::Run(Error::Stopped) | Once::Read(ReadError::Stopped) => true,
         Once::Run(_) | Once::Read(_) | Once::Damaged(_) => false,
     }

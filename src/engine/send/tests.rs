@@ -107,6 +107,7 @@ fn sender<'a>(place: &'a Place, pace: &'a Pace, buffered_max: u64) -> Sender<'a>
         originals: &place.originals,
         rest: Rest::new(std::time::Duration::ZERO, crate::local::state::Clock { now: 0, granularity: 1 }),
         buffered_max,
+        gate: None,
     }
 }
 
