@@ -113,6 +113,14 @@ pub struct Stamp {
     pub inode: u64,
 }
 
+impl Stamp {
+    /// False when the modification time lies outside of what nanoseconds since 1970 can say in 64 bits: before 1678, or after April 2262.
+    #[must_use]
+    pub fn has_mtime(&self) -> bool {
+        !matches!(self.mtime, Nanos::MIN | Nanos::MAX)
+    }
+}
+
 /// An entry of the mount. A file's mtime is set; its digests are those that are known without reading it. Where those say that it is what
 /// is remembered, to the last attribute, the entry is that one, with an ETag that is a digest of this very content; else it has no ETag.
 #[derive(Clone, Debug, PartialEq, Eq)]

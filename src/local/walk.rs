@@ -213,6 +213,10 @@ impl<'a, 'w> Walker<'a, 'w> {
             Scope::Reserved | Scope::Other => return Ok(()),
         }
         match status.kind {
+            FileType::RegularFile if !status.stamp.has_mtime() => {
+                let way = "set one that can be kept with `touch`, and run this again";
+                self.problem(&path, false, format!("its modification time is not between the years 1678 and 2262; {way}"));
+            }
             FileType::RegularFile => {
                 let entry = file(status, recalled);
                 self.take(path, Local { entry, stamp: Some(status.stamp) });

@@ -53,6 +53,22 @@ fn refuses(mount: &Mount, s3: &S3) {
     assert_eq!(lines.last().map(|last| last["complete"].clone()), Some(false.into()));
 }
 
+/// Broken clocks and archives make such times. The time is kept, or it is told that it cannot be: another one is never set in silence.
+#[test]
+fn a_time_that_cannot_be_kept_is_told_and_the_rest_is_sent() {
+    let (mount, s3) = (Mount::with(&[("far", "1"), ("last", "2"), ("near", "3")]), S3::start());
+    mount.mtime("far", 10_413_792_000_000_000_000).mtime("last", 9_223_372_036_000_000_000);
+    let ran = lsync(&mount, &s3, "upload --yes").run().expect(3);
+    assert!(ran.says("far") && ran.says("is not between the years 1678 and 2262; set one that can be kept with `touch`"), "{}", ran.stderr);
+    assert_eq!(s3.keys(), ["last", "near"]);
+    let other = Mount::new();
+    lsync(&other, &s3, "download --yes").run().expect(0);
+    let time = |mount: &Mount| fs::metadata(mount.path("last")).and_then(|about| about.modified()).expect("a time");
+    assert_eq!(time(&mount), time(&other));
+    mount.mtime("far", 1_000_000_000_000_000_000);
+    lsync(&mount, &s3, "upload --yes").run().expect(0);
+}
+
 #[test]
 fn an_emptied_mount_deletes_nothing() {
     let (mount, s3) = synced();
