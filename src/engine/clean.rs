@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::stream::{self, StreamExt};
+
 use super::send::nonce;
 use super::uploads::{Fate, GivenUp, Uploads, may_be_ours};
 use super::{Ends, Error, blocking};
 use crate::entry::Nanos;
 use crate::event::Event;
 use crate::local::lock::Lock;
-use crate::local::uploads::{Left, left};
+use crate::local::uploads::{Left, OpenUpload, left};
 use crate::remote::error::Kind as RemoteKind;
 use crate::remote::open::Begun;
+
+/// Uploads that are given up at once.
+const AT_ONCE: usize = 16;
 
 /// Whose an unfinished upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +69,17 @@ pub async fn clean(ends: &Ends) -> Result<Vec<Found>, Error> {
     let mut found = open_uploads(ends).await?;
     let uploads = Uploads::new(ends, &operation);
     uploads.take_over(|_| Fate::Keep).await?;
-    for open in uploads.drain() {
-        if ends.stop.asked() {
-            break;
-        }
-        let outcome = match uploads.give_up(&open).await? {
+    // Which of several is the one whose id was never heard is asked of a listing, one after the other.
+    let (known, lost): (Vec<_>, Vec<_>) = uploads.drain().into_iter().partition(|open| open.id.is_some() && open.lost == 0);
+    let give_up = async |open: OpenUpload| {
+        let gone = if ends.stop.asked() { None } else { Some(uploads.give_up(&open).await) };
+        (open, gone)
+    };
+    let known = stream::iter(known).map(give_up).buffer_unordered(AT_ONCE);
+    let mut given_up = std::pin::pin!(known.chain(stream::iter(lost).then(give_up)));
+    while let Some((open, gone)) = given_up.next().await {
+        let Some(gone) = gone else { continue };
+        let outcome = match gone? {
             GivenUp::Gone => Outcome::GivenUp,
             GivenUp::Left(e) => Outcome::Failed(e.to_string()),
             GivenUp::NotSure(n) => Outcome::Failed(format!("{n} uploads may be the one that is ours")),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 
 use super::heads::ancestors;
 use super::run::Work;
@@ -221,18 +222,18 @@ fn drop_what_lost_its_place(work: &Work<'_>, tree: &mut Tree) {
     }
 }
 
+/// Manifests that are removed at once.
+const PRUNED_AT_ONCE: usize = 16;
+
 /// Beyond what has to stay, ancestors of every head go. A failure here costs space and nothing else.
 async fn prune(work: &Work<'_>, listed: Vec<Listed>, open: bool) {
     let heads = &work.sight.heads;
     let followed: Vec<BTreeSet<&Name>> = heads.iter().map(|head| ancestors(&work.sight.state.known, head)).collect();
-    for name in outdated(listed, open) {
-        let is_ancestor_of_all = followed.iter().all(|followed| followed.contains(&name));
-        if heads.contains(&name) || !is_ancestor_of_all || heads.is_empty() {
-            continue;
-        }
+    let outlived = |name: &Name| !heads.is_empty() && !heads.contains(name) && followed.iter().all(|followed| followed.contains(name));
+    let gone = outdated(listed, open).into_iter().filter(outlived).map(async |name| {
         let key = format!("{}{name}", manifest::FOLDER);
-        if work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await.is_err() {
-            return;
-        }
-    }
+        work.ends.bucket.delete(&key, &Guard::Any, Enforce::Head).await
+    });
+    let mut gone = std::pin::pin!(stream::iter(gone).buffer_unordered(PRUNED_AT_ONCE));
+    while let Some(Ok(())) = gone.next().await {}
 }
