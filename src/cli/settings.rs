@@ -56,7 +56,7 @@ impl Settings {
 
     /// Merges flags, environment and a file that was read.
     pub(crate) fn merge(flags: &Flags, env: &Environment, loaded: Option<Loaded>) -> Result<Settings, Failure> {
-        let store = store::Sources { prefix: flags.common.prefix.as_deref(), env, loaded: loaded.as_ref() }.store()?;
+        let store = store::Sources { prefix: flags.common.prefix.as_deref(), env, loaded: loaded.as_ref() }.usable_store()?;
         let root = root(&flags.common, env, loaded.as_ref())?;
         let (config_path, file) = loaded.map(|loaded| (loaded.path, loaded.file)).unzip();
         let file = file.unwrap_or_default();

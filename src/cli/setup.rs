@@ -210,7 +210,7 @@ async fn created(args: &SetupArgs, common: &Common, env: &Environment, found: Op
     let draft = Loaded { path: path.clone(), name: name.clone(), file };
     let env = env.without(TAKEN_OVER);
     // What could not be used is not written either.
-    store::Sources { prefix: common.prefix.as_deref(), env: &env, loaded: Some(&draft) }.store()?;
+    store::Sources { prefix: common.prefix.as_deref(), env: &env, loaded: Some(&draft) }.usable_store()?;
     if common.dry_run {
         let outcome = Outcome { notes, ..Outcome::would(format!("write {name}")) };
         return Ok(Configured { loaded: draft, outcome, env });

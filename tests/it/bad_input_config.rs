@@ -148,3 +148,26 @@ fn an_old_configuration_nearby_is_named_and_never_executed() {
     refused(&mount, &s3, &["there is no configuration"], "lsync setup --import ");
     assert!(!mount.has("ran"));
 }
+
+/// The metadata service of an instance is not asked for what a misspelt name does not give.
+#[test]
+fn an_aws_profile_that_no_file_has_is_named_with_the_files_and_the_nearest_name() {
+    let (mount, s3) = (Mount::with(&[("a", "1")]), S3::start());
+    let (config, credentials) = (mount.home().join("aws-config"), mount.home().join("aws-credentials"));
+    std::fs::write(&config, "[default]\nregion = us-east-2\n[profile research]\nregion = us-east-2\n").expect("written");
+    std::fs::write(&credentials, "[lab]\naws_access_key_id = x\naws_secret_access_key = y\n").expect("written");
+    let run = |variable: &str, name: &str| {
+        let cmd = Cmd::lsync(&mount).args("status").env(variable, name).env("LSYNC_BUCKET", &s3.store.bucket);
+        let cmd = cmd.env("AWS_CONFIG_FILE", &config).env("AWS_SHARED_CREDENTIALS_FILE", &credentials);
+        cmd.env("LSYNC_ENDPOINT_URL", &s3.store.endpoint).run().expect(2)
+    };
+    for (variable, name, hint) in [
+        ("AWS_PROFILE", "reserch", "hint: did you mean research?"),
+        ("LSYNC_PROFILE", "typo", "hint: the profiles there are lab, default, research"),
+    ] {
+        let ran = run(variable, name);
+        let files = format!("there is no AWS profile {name} in {} or {}", config.display(), credentials.display());
+        assert!(ran.says(&format!("error: {variable}: {files}")) && ran.says(hint), "{}", ran.stderr);
+    }
+    assert!(s3.log().counts().is_empty());
+}

@@ -25,6 +25,17 @@ struct Chosen {
 }
 
 impl Sources<'_> {
+    /// [`Sources::store`], where a profile that is named is there.
+    pub(crate) fn usable_store(&self) -> Result<Store, Failure> {
+        let store = self.store()?;
+        if let Credentials::Standard { profile: Some(name) } = &store.credentials {
+            let own = self.text("LSYNC_PROFILE", "profile", |file| &file.remote.profile);
+            let origin = own.map_or_else(|| "AWS_PROFILE".to_owned(), |own| own.origin);
+            profile::must_exist(self.env, name, &origin)?;
+        }
+        Ok(store)
+    }
+
     /// The store, complete and checked.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         let profile_name = self.profile_name();
