@@ -6,6 +6,7 @@ mod build;
 mod clash;
 mod folding;
 mod found;
+pub mod growth;
 mod input;
 mod keeping;
 mod links;

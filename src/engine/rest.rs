@@ -34,6 +34,11 @@ impl Rest {
         Rest { least, clock, read: Instant::now() }
     }
 
+    /// True where files must have rested at all.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.least.is_zero()
+    }
+
     /// An error for a file that changed too short a time ago. Its ctime tells, which nobody can set back.
     pub(super) fn settled(&self, stamp: &Stamp) -> Result<(), NotSent> {
         let now = self.clock.now.saturating_add(i64::try_from(self.read.elapsed().as_nanos()).unwrap_or(i64::MAX));

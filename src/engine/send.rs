@@ -2,6 +2,7 @@
 
 mod copied;
 mod gate;
+mod growing;
 mod parts;
 mod streamed;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use crate::digest::{Digests, part_bytes_for};
 use crate::entry::{Entry, File, Kind, Stamp};
 use crate::event::Event;
 use crate::local::hash::{ReadError, Source};
-use crate::local::mount::Looked;
+use crate::local::mount::{Looked, Mount};
 use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::problem::exclude_line;
@@ -34,6 +35,7 @@ pub(super) use copied::Originals;
 pub(super) use gate::Gate;
 
 /// What sending needs beside the file.
+#[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
     pub(super) ends: &'a Ends,
     pub(super) pace: &'a Pace,
@@ -46,6 +48,8 @@ pub(super) struct Sender<'a> {
     pub(super) buffered_max: u64,
     /// What belongs together is sent as it was seen, and replaces nothing before all of it is read.
     pub(super) gate: Option<&'a Gate>,
+    /// What is sent only grows; see [`Sender::grown`].
+    pub(super) grows: Option<growing::Grows<'a>>,
 }
 
 /// A file that the store has taken.
@@ -63,6 +67,8 @@ pub(super) struct Sent {
     pub(super) kept: u64,
     /// Bytes of it that were copied in the bucket.
     pub(super) copied: u64,
+    /// The file grows, and may be longer by now.
+    pub(super) is_growing: bool,
 }
 
 /// Why a file was not sent.
@@ -110,22 +116,15 @@ impl Sender<'_> {
                 Err(Once::Read(ReadError::Changed)) => {
                     self.ends.tell(Event::Retried { path: path.clone(), bytes: 0, why: "it changed while it was read".into() });
                 }
-                Err(Once::Read(ReadError::Stopped) | Once::Run(Error::Stopped)) => return Err(NotSent::Run(Error::Stopped)),
                 Err(Once::Read(e @ ReadError::Failed(_))) => {
                     let why = format!("{} (to leave it out: --exclude '{}')", not_read(&e), exclude_line(path.as_str()));
                     return Err(NotSent::Item(FailureKind::Failed, why));
                 }
-                Err(Once::Read(e)) => return Err(NotSent::Item(FailureKind::Failed, chain(&e))),
-                Err(Once::Run(e)) => return Err(NotSent::Run(e)),
-                Err(Once::Remote(e)) => return Err(not_sent(e)),
-                Err(Once::Held) => return Err(NotSent::Item(FailureKind::Waits, "it waits for what it belongs to".into())),
-                Err(Once::Damaged(file)) => {
-                    return Err(NotSent::Damaged(Box::new(Entry { kind: Kind::File(*file), mode: None })));
-                }
+                Err(why) => return Err(why.not_sent()),
                 Ok(sent) => return Ok(sent),
             }
         }
-        Err(NotSent::Item(FailureKind::StillWritten, "it is still being written".into()))
+        Err(still_written())
     }
 
     /// Sends a file whose guard the store says is broken, if only because it lists another ETag than its conditions take.
@@ -158,20 +157,23 @@ impl Sender<'_> {
         if stored.damaged {
             return Err(Once::Damaged(Box::new(File { mtime: None, ..file })));
         }
-        Ok(Sent { entry: Entry { kind: Kind::File(file), mode: None }, stamp, witness, nonce: stored.nonce, kept, copied })
+        let (entry, is_growing) = (Entry { kind: Kind::File(file), mode: None }, self.grows.is_some());
+        Ok(Sent { entry, stamp, witness, nonce: stored.nonce, kept, copied, is_growing })
     }
 
     async fn whole(&self, path: &RelPath, stamp: Stamp, guard: &Guard) -> Result<(Written, Witness), Once> {
         // Those that wait for each other must not wait for each other's turn too: each is small, and they are few.
         let mut _turn = if self.gate.is_none() { Some(self.pace.turn(stamp.size).await?) } else { None };
         let (mount, at, mut buffer) = (self.ends.mount.clone(), path.clone(), self.pace.buffer(stamp.size));
+        let open = self.opener();
         let read = move || -> Result<(Buffer, Witness), ReadError> {
-            let source = Source::open(&mount, &at, &stamp)?;
+            let source = open(&mount, &at, &stamp)?;
             source.read(0, usize::try_from(stamp.size).map_err(|_| ReadError::Changed)?, &mut buffer.vec)?;
             source.unchanged()?;
             Ok((buffer, source.witness()))
         };
         let (body, md5, witness) = self.pace.hashing.filled(stamp.size, read).await??;
+        self.still_begins_with(path, stamp, &Digests::of_whole(md5)).await?;
         if let Some(gate) = self.gate {
             gate.pass().await?;
             _turn = Some(self.pace.turn(stamp.size).await?);
@@ -198,6 +200,11 @@ impl Sender<'_> {
                 Err(e.into())
             }
         }
+    }
+
+    /// How a file is opened to be sent.
+    fn opener(&self) -> fn(&Mount, &RelPath, &Stamp) -> Result<Source, ReadError> {
+        if self.grows.is_some() { Source::open_growing } else { Source::open }
     }
 
     /// Tells how the body of a request (boxed: it is large) goes out; `moved` is what has gone out for the file in all.
@@ -262,6 +269,26 @@ enum Once {
     /// What it belongs to is not as it was seen, or did not get there.
     Held,
     Run(Error),
+}
+
+impl Once {
+    /// What it means for the file, or for the run.
+    fn not_sent(self) -> NotSent {
+        match self {
+            Once::Read(ReadError::Changed) => still_written(),
+            Once::Read(ReadError::Stopped) | Once::Run(Error::Stopped) => NotSent::Run(Error::Stopped),
+            Once::Read(e @ ReadError::Failed(_)) => NotSent::Item(FailureKind::Failed, not_read(&e)),
+            Once::Read(e) => NotSent::Item(FailureKind::Failed, chain(&e)),
+            Once::Run(e) => NotSent::Run(e),
+            Once::Remote(e) => not_sent(e),
+            Once::Held => NotSent::Item(FailureKind::Waits, "it waits for what it belongs to".into()),
+            Once::Damaged(file) => NotSent::Damaged(Box::new(Entry { kind: Kind::File(*file), mode: None })),
+        }
+    }
+}
+
+fn still_written() -> NotSent {
+    NotSent::Item(FailureKind::StillWritten, "it is still being written".into())
 }
 
 impl From<ReadError> for Once {

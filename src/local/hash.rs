@@ -43,6 +43,8 @@ pub struct Source {
     path: RelPath,
     expected: Stamp,
     witness: Witness,
+    /// What it held when it was opened counts, whatever is appended.
+    only_grows: bool,
 }
 
 /// What a file holds.
@@ -65,6 +67,15 @@ pub struct Watch<'a> {
 impl Source {
     /// Opens a file and checks that it carries `expected`.
     pub fn open(mount: &Mount, path: &RelPath, expected: &Stamp) -> Result<Source, ReadError> {
+        Source::open_as(mount, path, expected, false)
+    }
+
+    /// Opens a file that may be longer by now, and may grow while it is read; what is read of it is not proven to be of one moment.
+    pub fn open_growing(mount: &Mount, path: &RelPath, expected: &Stamp) -> Result<Source, ReadError> {
+        Source::open_as(mount, path, expected, true)
+    }
+
+    fn open_as(mount: &Mount, path: &RelPath, expected: &Stamp, only_grows: bool) -> Result<Source, ReadError> {
         let file = mount.top().file(path.as_str()).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => ReadError::Gone,
             // Something else has its name now.
@@ -73,8 +84,8 @@ impl Source {
             _ => cannot_read(path, e),
         })?;
         // Asked before the first byte is read: what is stored later shows in the times, or there is no witness.
-        let witness = mount.witness(&file, expected);
-        let source = Source { file, path: path.clone(), expected: *expected, witness };
+        let witness = if only_grows { Witness::Nothing } else { mount.witness(&file, expected) };
+        let source = Source { file, path: path.clone(), expected: *expected, witness, only_grows };
         source.unchanged()?;
         Ok(source)
     }
@@ -114,10 +125,13 @@ impl Source {
         Ok(slice)
     }
 
-    /// Checks, on the open descriptor, that the file still carries the stamp it was opened with.
+    /// Checks, on the open descriptor, that the file still carries the stamp it was opened with; of one that only grows, that it is no
+    /// shorter.
     pub fn unchanged(&self) -> Result<(), ReadError> {
         let now = self.file.metadata().map_err(|e| cannot_read(&self.path, e))?;
-        if Stamp::of(&now) == self.expected { Ok(()) } else { Err(ReadError::Changed) }
+        let now = Stamp::of(&now);
+        let has_grown = self.only_grows && now.inode == self.expected.inode && now.size >= self.expected.size;
+        if now == self.expected || has_grown { Ok(()) } else { Err(ReadError::Changed) }
     }
 }
 
@@ -133,22 +147,44 @@ pub fn hash_file(mount: &Mount, path: &RelPath, expected: &Stamp, want: &Want, w
         source.unchanged()?;
         return Ok(Hashed { kinds: vec![Digests::of_parts(parts)], witness: source.witness });
     }
-    let mut kinds = Kinds::new(want.whole, &want.part_bytes);
+    let kinds = vec![(expected.size, Kinds::new(want.whole, &want.part_bytes))];
+    let mut found = in_one_pass(&source, kinds, watch)?;
+    Ok(Hashed { kinds: found.swap_remove(0), witness: source.witness })
+}
+
+/// Reads the beginning of a file that only grows, up to the size of its stamp, and computes several kinds of digests of it, each of so
+/// many first bytes.
+pub fn hash_beginning(
+    mount: &Mount,
+    path: &RelPath,
+    stamp: &Stamp,
+    kinds: Vec<(u64, Kinds)>,
+    watch: &Watch<'_>,
+) -> Result<Vec<Vec<Digests>>, ReadError> {
+    in_one_pass(&Source::open_growing(mount, path, stamp)?, kinds, watch)
+}
+
+/// All digests of one reading, each of so many first bytes of the file.
+fn in_one_pass(source: &Source, mut kinds: Vec<(u64, Kinds)>, watch: &Watch<'_>) -> Result<Vec<Vec<Digests>>, ReadError> {
+    let size = source.expected.size;
     let mut buffer = Vec::new();
     let mut offset = 0;
-    while offset < expected.size {
+    while offset < size {
         if (watch.stop)() {
             return Err(ReadError::Stopped);
         }
-        let len = PIECE.min(expected.size - offset);
+        let len = PIECE.min(size - offset);
         source.read(offset, usize::try_from(len).expect("a piece fits into memory"), &mut buffer)?;
-        kinds.update(&buffer);
+        for (bytes, kinds) in kinds.iter_mut().filter(|(bytes, _)| *bytes > offset) {
+            let wanted = usize::try_from(*bytes - offset).unwrap_or(usize::MAX);
+            kinds.update(&buffer[..wanted.min(buffer.len())]);
+        }
         offset += len;
         (watch.progress)(len);
     }
     // Longer than the stamp, or written to meanwhile, shows here.
     source.unchanged()?;
-    Ok(Hashed { kinds: kinds.finish(), witness: source.witness })
+    Ok(kinds.into_iter().map(|(_, kinds)| kinds.finish()).collect())
 }
 
 /// Where the hashing of a part is.

@@ -141,10 +141,10 @@ fn a_file_that_grows_while_it_is_sent_in_parts_is_never_torn() {
 #[test]
 fn a_file_that_is_rewritten_under_every_try_is_still_being_written() {
     let (s3, mount) = (S3::start(), Mount::new());
-    mount.write("log.bin", noise(17 << 20));
+    mount.write("log.bin", noise(21 << 20));
     s3.faults().push(hold("UploadPart", "log.bin", 2));
     let run = upload(&s3, &mount).start();
-    for (at, len) in [18, 19, 20].into_iter().enumerate() {
+    for (at, len) in [20, 19, 18].into_iter().enumerate() {
         s3.until_all_hit();
         mount.write("log.bin", noise(len << 20));
         if at < 2 {

@@ -25,6 +25,7 @@ mod exits;
 mod foreign;
 mod foreign_runs;
 mod full;
+mod growing;
 mod ignored;
 mod interrupt;
 mod json;

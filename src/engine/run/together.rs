@@ -128,7 +128,8 @@ impl Work<'_> {
             gates.push((keeper, hear));
             ended.push(Some(tell));
             sending.push(async move {
-                let sender = Sender { ends, pace, enforce, uploads, originals, rest, buffered_max: BUFFERED_MAX, gate: Some(&gate) };
+                let sender =
+                    Sender { ends, pace, enforce, uploads, originals, rest, buffered_max: BUFFERED_MAX, gate: Some(&gate), grows: None };
                 if let Some(found) = &send.keeps
                     && let Err(why) = copies.keep(&send.path, found).await
                 {
@@ -244,7 +245,7 @@ impl Work<'_> {
 
     /// Notes a file that the store has taken.
     pub(super) fn sent(&mut self, send: &ToSend, sent: crate::engine::send::Sent) {
-        let (kept, copied) = (sent.kept, sent.copied);
+        let (kept, copied, growing) = (sent.kept, sent.copied, sent.is_growing.then_some(sent.stamp.size));
         let entry = Entry { mode: send.mode, ..sent.entry };
         let done = Done {
             entry: Some(entry.into()),
@@ -258,5 +259,8 @@ impl Work<'_> {
         // What an earlier run had sent, and what the store itself copied, this one did not move.
         self.report.bytes -= kept + copied;
         self.report.copied_bytes += copied;
+        if let Some(bytes) = growing {
+            self.fail(&send.path, FailureKind::StillWritten, format!("it is still being written: sent up to {bytes} bytes"));
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::engine::report::{FailureKind, Proof};
 use crate::engine::send::{BUFFERED_MAX, NotSent, Originals, Sender};
 use crate::engine::settle::{self, Proofs};
 use crate::engine::uploads::Fate;
-use crate::entry::{Entry, Kind, Local, Stamp};
+use crate::entry::{Entry, File, Kind, Local, Stamp};
 use crate::event::{Phase, Verb};
 use crate::local::mount::Looked;
 use crate::local::uploads::OpenUpload;
@@ -108,11 +108,13 @@ impl Work<'_> {
         let sizes: Vec<u64> = sends.iter().map(|send| send.stamp.size).collect();
         let originals = Originals::new(ends, &self.sight.view.entries, &sizes, &self.store);
         let (enforce, rest, originals) = (self.enforce, self.rest, &originals);
-        let sender = Sender { ends, pace: &pace, enforce, uploads: &uploads, originals, rest, buffered_max: BUFFERED_MAX, gate: None };
+        let sender =
+            Sender { ends, pace: &pace, enforce, uploads: &uploads, originals, rest, buffered_max: BUFFERED_MAX, gate: None, grows: None };
         let sender = &sender;
+        let sends: Vec<_> = sends.into_iter().map(|send| (self.held(&send), send)).collect();
         let queue = stream::iter(sends)
-            .then(|send| lanes.turn(send.stamp.size).map(|lane| (send, lane)))
-            .map(|(send, lane)| async move {
+            .then(|(held, send)| lanes.turn(send.stamp.size).map(|lane| (held, send, lane)))
+            .map(|(held, send, lane)| async move {
                 if ends.stop.asked() {
                     return (send, Err(NotSent::Run(Error::Stopped)));
                 }
@@ -123,6 +125,14 @@ impl Work<'_> {
                 }
                 let sent = match sender.file(&send.path, send.stamp, &send.guard).await {
                     Err(broken) => sender.file_again(&send.path, send.stamp, &send.guard, broken).await,
+                    sent => sent,
+                };
+                let sent = match sent {
+                    Err(NotSent::Item(FailureKind::StillWritten, why)) => {
+                        let held = held.as_ref().and_then(|entry| entry.file());
+                        let grown = sender.grown(&send.path, send.stamp, &send.guard, held).await;
+                        grown.and_then(|sent| sent.ok_or(NotSent::Item(FailureKind::StillWritten, why)))
+                    }
                     sent => sent,
                 };
                 lane.done();
@@ -139,6 +149,16 @@ impl Work<'_> {
         if let Some(learnt) = originals.learnt(&self.store) {
             (self.store, self.store_is_new) = (learnt, true);
         }
+    }
+
+    /// The object that a file would replace, as far as it is known.
+    fn held(&self, send: &ToSend) -> Option<Arc<Entry>> {
+        let Guard::Is(etag, size) = &send.guard else { return None };
+        let sent = self.done.get(&send.path).and_then(|done| done.entry.as_ref());
+        let listed = self.sight.bucket(send.path.as_str()).map(|remote| &remote.entry);
+        let is_it = |entry: &&Arc<Entry>| entry.file().is_some_and(|file| file.etag.as_ref() == Some(etag) && file.size == *size);
+        let unknown = || Entry { kind: Kind::File(File { size: *size, ..File::default() }), mode: None };
+        Some(sent.into_iter().chain(listed).find(is_it).cloned().unwrap_or_else(|| unknown().into()))
     }
 
     /// What runs before left open in the bucket goes on where the plan sends that very file, waits where this run does not look, and is

@@ -32,21 +32,22 @@ impl Sender<'_> {
     /// Sends a file in parts of `part_bytes`; where a run before has sent some of them, it goes on from there.
     pub(super) async fn in_parts(&self, path: &RelPath, stamp: Stamp, part_bytes: u64, guard: &Guard) -> Result<(Written, Witness), Once> {
         let (mount, at) = (self.ends.mount.clone(), path.clone());
-        let source = Arc::new(blocking(move || Source::open(&mount, &at, &stamp)).await??);
+        let open = self.opener();
+        let source = Arc::new(blocking(move || open(&mount, &at, &stamp)).await??);
         let witness = source.witness();
         let (turns, moved, kept, copied) = (Turns::new(), Arc::default(), AtomicU64::new(0), AtomicU64::new(0));
         let file = InParts { path, source, stamp, part_bytes, turns, moved, kept, copied };
         if let Some(open) = self.uploads.take(path, stamp, part_bytes).await?
             && let Some((upload, open)) = self.go_on(&file, open).await?
         {
-            match self.to_its_end(&file, upload, open, guard).await {
+            match self.send_the_rest(&file, upload, open, guard).await {
                 // What the store held is not what it said: all of it is sent anew.
                 Err(Once::Remote(e)) if matches!(e.kind, RemoteKind::NotFound | RemoteKind::Integrity) => {}
                 ended => return Ok((ended?, witness)),
             }
         }
         let (upload, open) = self.uploads.begin(path, stamp, part_bytes, about(path, stamp)).await?;
-        Ok((self.to_its_end(&file, upload, open, guard).await?, witness))
+        Ok((self.send_the_rest(&file, upload, open, guard).await?, witness))
     }
 
     /// What the store still holds of an upload that was left open; without an answer that helps, it is given up.
@@ -76,7 +77,7 @@ impl Sender<'_> {
 
     /// Sends the parts that are missing and makes the object. An upload that fails is given up, unless only the way to the store failed,
     /// or the run was stopped: then what the store has taken waits for the next run.
-    async fn to_its_end(&self, file: &InParts<'_>, upload: Upload, mut open: OpenUpload, guard: &Guard) -> Result<Written, Once> {
+    async fn send_the_rest(&self, file: &InParts<'_>, upload: Upload, mut open: OpenUpload, guard: &Guard) -> Result<Written, Once> {
         let taken = Mutex::new(std::mem::take(&mut open.parts));
         let finished = match self.whole_parts(file, &upload, &taken).await {
             Ok(sent) => self.complete(file, &upload, sent, guard).await,
@@ -108,6 +109,8 @@ impl Sender<'_> {
         // The file must still be what it was: a torn one is never made an object.
         let check = file.source.clone();
         blocking(move || check.unchanged()).await??;
+        let sent_parts = Parts { part_bytes: file.part_bytes, md5s: md5s.clone() };
+        self.still_begins_with(file.path, file.stamp, &Digests::of_parts(sent_parts)).await?;
         if let Some(gate) = self.gate {
             gate.pass().await?;
         }

@@ -108,6 +108,7 @@ fn sender<'a>(place: &'a Place, pace: &'a Pace, buffered_max: u64) -> Sender<'a>
         rest: Rest::new(std::time::Duration::ZERO, crate::local::state::Clock { now: 0, granularity: 1 }),
         buffered_max,
         gate: None,
+        grows: None,
     }
 }
 
@@ -238,4 +239,28 @@ fn content_types_come_from_the_name() {
     assert_eq!(content_type("a.npy"), "application/octet-stream");
     assert_eq!(content_type("plot.png"), "image/png");
     assert_eq!(content_type("config.json"), "application/json; charset=utf-8");
+}
+
+/// "Sent up to its length at the look, if the bucket has nothing there, or holds a prefix of it."
+#[tokio::test]
+async fn a_small_file_that_grows_is_sent_where_it_goes_on_from_what_the_bucket_holds() {
+    let place = Place::new(Arc::new(|_| {})).await;
+    let pace = place.pace(16 * MIB);
+    let sender = sender(&place, &pace, BUFFERED_MAX);
+    let grown = async |content: &[u8], held: Option<&File>| {
+        let guard = held.map_or(Guard::Absent, |held| Guard::Is(held.etag.clone().unwrap(), held.size));
+        place.write(content);
+        let before = Stamp { size: content.len() as u64 - 1, ..place.stamp() };
+        sender.grown(&path(), before, &guard, held).await.map(|sent| sent.map(|sent| (sent.is_growing, sent.entry.file().unwrap().clone())))
+    };
+    let (growing, first) = grown(b"epoch 1\n", None).await.unwrap().unwrap();
+    assert!(growing && first.size == 8 && place.object().unwrap() == b"epoch 1\n");
+    let (_, second) = grown(b"epoch 1\nepoch 2\n", Some(&first)).await.unwrap().unwrap();
+    assert!(second.size == 16 && place.object().unwrap() == b"epoch 1\nepoch 2\n");
+    // Another beginning, and an object of which nothing tells what it holds.
+    let other = grown(b"Epoch 1\nepoch 2\nepoch 3\n", Some(&second)).await;
+    assert!(matches!(other, Err(NotSent::Item(FailureKind::StillWritten, _))), "{other:?}");
+    let untold = File { digests: Digests::default(), ..second.clone() };
+    assert!(grown(b"epoch 1\nepoch 2\nepoch 3\n", Some(&untold)).await.unwrap().is_none());
+    assert_eq!(place.object().unwrap(), b"epoch 1\nepoch 2\n");
 }
