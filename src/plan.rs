@@ -308,6 +308,11 @@ impl Plan {
         self.transfers.is_empty() && self.removals.is_empty() && self.updates.is_empty() && !self.owed
     }
 
+    /// Of an upload: what was deleted here since both sides agreed, and stays in the bucket.
+    pub fn deleted_here(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(|kept| kept.why == DELETED_HERE)
+    }
+
     /// Content bytes that move.
     #[must_use]
     pub fn transfer_bytes(&self) -> u64 {
@@ -354,12 +359,15 @@ impl Plan {
     }
 }
 
+/// Why an upload keeps in the bucket what the mount has deleted.
+const DELETED_HERE: &str = "removed in the mount";
+
 /// Why something that only the destination has stays there.
 fn why_kept(since: Since, upload: bool) -> &'static str {
     match (since, upload) {
         (Since::New, true) => "only in the bucket",
         (Since::New, false) => "only in the mount",
-        (Since::Unchanged, true) => "removed in the mount",
+        (Since::Unchanged, true) => DELETED_HERE,
         (Since::Unchanged, false) => "removed in the bucket",
         (Since::Changed, true) => "removed in the mount, changed in the bucket",
         (Since::Changed, false) => "removed in the bucket, changed in the mount",

@@ -186,7 +186,7 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "elapsed_ms": elapsed_ms, "generation": report.generation,
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
-        "skipped": c.skipped, "outside_links": report.outside_links.len(), "other_directories": report.others.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
+        "skipped": c.skipped, "outside_links": report.outside_links.len(), "deleted_here": report.deleted_here.len(), "other_directories": report.others.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
         "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason,
         "elsewhere": report.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": false, "would": null,
     })
@@ -213,7 +213,7 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
         "unchanged": n(plan.same.len()) - n(plan.updates.len()),
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
-        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "other_directories": plan.others.len(), "ignored": preview.ignored,
+        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "deleted_here": plan.deleted_here().count(), "other_directories": plan.others.len(), "ignored": preview.ignored,
         "kept": n(plan.kept.len()), "pending": pending,
         "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason,
         "elsewhere": plan.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": preview.dry_run,
@@ -361,13 +361,14 @@ mod tests {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            deleted_here: Vec::new(),
             others: Vec::new(),
             nothing_there: None,
             vanished: Vec::new(),
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"deleted_here":0,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -383,7 +384,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"deleted_here":1,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();

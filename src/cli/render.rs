@@ -1,6 +1,7 @@
 //! Plans and reports as text. Pure: values in, text out; snapshot-tested. Every line fits the width, except single words that do not.
 
 mod after;
+mod deleted_here;
 mod links;
 mod losses;
 mod rows;
@@ -21,6 +22,7 @@ use super::ink::Ink;
 use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
 
 pub(crate) use after::{After, after};
+pub(crate) use deleted_here::deleted_here;
 pub(crate) use links::{outside_links, outside_sentence};
 use losses::losses;
 pub(crate) use rows::{Row, WORDS, rows};
@@ -461,25 +463,27 @@ mod tests {
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
-          new              1,201  9.7 GiB
-          again                1     10 B   removed in the bucket since; sent again
-          changed              1  3.0 MiB
-          overwritten          1      0 B   another kind (file, link, directory)
-          overwritten          1  1.0 MiB   newer in the bucket (--overwrite)
-          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
-          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
-          deleted              1  9.0 GiB   removed in the mount
-          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
-                                            (--overwrite)
-          permissions          1            only permission bits change
-          unchanged    1,000,000  1.0 TiB
-          only there           2     10 B   in the bucket only: kept (see --delete)
-          protected            7  6.8 KiB   newer in the bucket: see `lsync download`
-          conflicts            2  4.0 KiB   kept on both sides until you decide
-          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
-          ignored              3  4.0 KiB   a/, b/, c/, d/, …
-          skipped              1            not carried, listed above
-          problems             2            cannot be synced; kept on both sides
+          new               1,201  9.7 GiB
+          again                 1     10 B   removed in the bucket since; sent again
+          changed               1  3.0 MiB
+          overwritten           1      0 B   another kind (file, link, directory)
+          overwritten           1  1.0 MiB   newer in the bucket (--overwrite)
+          overwritten           1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten           1  1.0 MiB   perhaps equal (--overwrite)
+          deleted               1  9.0 GiB   removed in the mount
+          deleted               1  1.0 GiB   removed in the mount, changed in the bucket
+                                             (--overwrite)
+          permissions           1            only permission bits change
+          unchanged     1,000,000  1.0 TiB
+          deleted here          1      5 B   still in the bucket; --delete deletes them
+                                             there too
+          only there            1      5 B   in the bucket only: kept (see --delete)
+          protected             7  6.8 KiB   newer in the bucket: see `lsync download`
+          conflicts             2  4.0 KiB   kept on both sides until you decide
+          unknown               1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          ignored               3  4.0 KiB   a/, b/, c/, d/, …
+          skipped               1            not carried, listed above
+          problems              2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is
         deleted because of that.
@@ -550,23 +554,24 @@ mod tests {
           caf�.txt: its name is not UTF-8 (to leave it out: --exclude '/caf?.txt')
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename or remove the object in the bucket
 
-          new              1,201  9.7 GiB
-          again                1     10 B   removed in the mount since; brought again
-          changed              1  3.0 MiB
-          overwritten          1      0 B   another kind (file, link, directory)
-          overwritten          1  1.0 MiB   newer in the mount (--overwrite)
-          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
-          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
-          deleted              1  9.0 GiB   removed in the bucket
-          deleted              1  1.0 GiB   removed in the bucket, changed in the mount (--overwrite)
-          permissions          1            only permission bits change
-          unchanged    1,000,000  1.0 TiB
-          only there           2     10 B   in the mount only: kept, no proof of a removal
-          protected            7  6.8 KiB   newer in the mount: see `lsync upload`
-          conflicts            2  4.0 KiB   kept on both sides until you decide
-          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
-          skipped              1            not carried, listed above
-          problems             2            cannot be synced; kept on both sides
+          new               1,201  9.7 GiB
+          again                 1     10 B   removed in the mount since; brought again
+          changed               1  3.0 MiB
+          overwritten           1      0 B   another kind (file, link, directory)
+          overwritten           1  1.0 MiB   newer in the mount (--overwrite)
+          overwritten           1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten           1  1.0 MiB   perhaps equal (--overwrite)
+          deleted               1  9.0 GiB   removed in the bucket
+          deleted               1  1.0 GiB   removed in the bucket, changed in the mount (--overwrite)
+          permissions           1            only permission bits change
+          unchanged     1,000,000  1.0 TiB
+          deleted here          1      5 B   still in the bucket; --delete deletes them there too
+          only there            1      5 B   in the mount only: kept, no proof of a removal
+          protected             7  6.8 KiB   newer in the mount: see `lsync upload`
+          conflicts             2  4.0 KiB   kept on both sides until you decide
+          unknown               1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          skipped               1            not carried, listed above
+          problems              2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is deleted because of that.
 
@@ -643,24 +648,26 @@ mod tests {
           a/../b: it has a `..` segment, so it cannot be a path below the mount; rename
               or remove the object in the bucket
 
-          new                  1  5.0 GiB
-          again                1     10 B   removed in the bucket since; sent again
-          changed              1  3.0 MiB
-          overwritten          1      0 B   another kind (file, link, directory)
-          overwritten          1  1.0 MiB   newer in the bucket (--overwrite)
-          overwritten          1  1.0 MiB   changed on both sides (--overwrite)
-          overwritten          1  1.0 MiB   perhaps equal (--overwrite)
-          deleted              1  9.0 GiB   removed in the mount
-          deleted              1  1.0 GiB   removed in the mount, changed in the bucket
-                                            (--overwrite)
-          permissions          1            only permission bits change
-          unchanged    1,000,000  1.0 TiB
-          only there           2     10 B   in the bucket only: kept (see --delete)
-          protected            7  6.8 KiB   newer in the bucket: see `lsync download`
-          conflicts            2  4.0 KiB   kept on both sides until you decide
-          unknown              1  6.0 GiB   kept; --compare content would read 6.0 GiB
-          skipped              1            not carried, listed above
-          problems             2            cannot be synced; kept on both sides
+          new                   1  5.0 GiB
+          again                 1     10 B   removed in the bucket since; sent again
+          changed               1  3.0 MiB
+          overwritten           1      0 B   another kind (file, link, directory)
+          overwritten           1  1.0 MiB   newer in the bucket (--overwrite)
+          overwritten           1  1.0 MiB   changed on both sides (--overwrite)
+          overwritten           1  1.0 MiB   perhaps equal (--overwrite)
+          deleted               1  9.0 GiB   removed in the mount
+          deleted               1  1.0 GiB   removed in the mount, changed in the bucket
+                                             (--overwrite)
+          permissions           1            only permission bits change
+          unchanged     1,000,000  1.0 TiB
+          deleted here          1      5 B   still in the bucket; --delete deletes them
+                                             there too
+          only there            1      5 B   in the bucket only: kept (see --delete)
+          protected             7  6.8 KiB   newer in the bucket: see `lsync download`
+          conflicts             2  4.0 KiB   kept on both sides until you decide
+          unknown               1  6.0 GiB   kept; --compare content would read 6.0 GiB
+          skipped               1            not carried, listed above
+          problems              2            cannot be synced; kept on both sides
 
         1 file that was published is not in the bucket any more: gone.txt. Nothing is
         deleted because of that.

@@ -118,6 +118,11 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
         let text = format!("{} {are} not in the bucket any more: {}.", files(vanished), render::names(&up.vanished));
         let _ = writeln!(out, "\n{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
     }
+    let deleted_here: Vec<_> = up.deleted_here().map(|kept| kept.path.clone()).collect();
+    if !deleted_here.is_empty() {
+        out.push('\n');
+        render::deleted_here(&mut out, &deleted_here, page);
+    }
     render::others(&mut out, &up.others, page);
     let _ = writeln!(
         out,
@@ -259,7 +264,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
         "ignored": ignored, "ignored_bytes": ignored_bytes,
-        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "other_directories": up.others.len(), "vanished": up.vanished.len(),
+        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "deleted_here": up.deleted_here().count(), "other_directories": up.others.len(), "vanished": up.vanished.len(),
         "elsewhere": down.nothing_there.as_ref().map(|nothing| &nothing.elsewhere),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),
@@ -340,7 +345,7 @@ mod tests {
           deleted              2    10.0 GiB            2    10.0 GiB
           permissions          1                        1
           unchanged    1,000,000     1.0 TiB    1,000,000     1.0 TiB
-          only there           2        10 B            2        10 B
+          only there           1         5 B            1         5 B
           protected            7     6.8 KiB            7     6.8 KiB
           conflicts            2     4.0 KiB            2     4.0 KiB
           unknown              1     6.0 GiB            1     6.0 GiB
@@ -348,6 +353,9 @@ mod tests {
           problems             2                        2
 
         1 file was published and is not in the bucket any more: gone.txt.
+
+        1 file that you deleted here is still in the bucket, and a download on another
+        machine brings it back: theirs2. `lsync upload --delete` deletes it there.
 
         not in sync: 1,210 items to upload, 1,210 items to download, 3 items wait for
         your decision, 2 items cannot be synced

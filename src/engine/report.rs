@@ -184,6 +184,8 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// Of an upload: what was deleted here and stays in the bucket.
+    pub deleted_here: Vec<RelPath>,
     /// Directories of the bucket that belong to other lsync directories.
     pub others: Vec<OtherDirectory>,
     /// Nothing is where a download's source should be.
@@ -224,6 +226,7 @@ impl Report {
             problems: plan.problems.clone(),
             skipped: plan.skipped.clone(),
             outside_links: plan.outside_links.clone(),
+            deleted_here: plan.deleted_here().map(|kept| kept.path.clone()).collect(),
             others: plan.others.clone(),
             nothing_there: plan.nothing_there.clone(),
             vanished: plan.vanished.clone(),

@@ -9,7 +9,7 @@ use lsync::plan::{self, Direction, Kept};
 use lsync::problem::Problem;
 
 use super::super::text::{bytes, count, duration, files, fit, items, wrap};
-use super::{NAMED, Page, problems};
+use super::{NAMED, Page, deleted_here, problems};
 
 /// What a report does not know.
 pub(crate) struct After<'a> {
@@ -43,6 +43,10 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     let unknown: Vec<&Kept> = report.unknown.iter().collect();
     undecided(&mut out, &unknown, "not comparable (equal size, content not known)", &[compare, UPLOAD, DOWNLOAD], about);
     protected(&mut out, report, &about.page);
+    if !report.deleted_here.is_empty() {
+        apart(&mut out);
+        deleted_here(&mut out, &report.deleted_here, &about.page);
+    }
     if about.took.is_none() {
         vanished(&mut out, report, &about.page);
     }
@@ -226,6 +230,7 @@ mod tests {
             problems: plan.problems,
             skipped: plan.skipped,
             outside_links: plan.outside_links,
+            deleted_here: Vec::new(),
             others: Vec::new(),
             nothing_there: None,
             vanished: plan.vanished,

@@ -87,7 +87,11 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     row("permissions", Plain, (plan.updates.len() as u64, None), "only permission bits change".into());
     row("unchanged", Plain, ((plan.same.len() - plan.updates.len()) as u64, Some(plan.same_bytes)), String::new());
     let only = if bounds.delete { "kept, no proof of a removal" } else { "kept (see --delete)" };
-    row("only there", Plain, sum(&plan.kept), format!("in the {destination} only: {only}"));
+    let deleted_here = plan.deleted_here().fold((0, 0), |(n, bytes), kept| (n + 1, bytes + kept.bytes));
+    let all = sum(&plan.kept);
+    let others = (all.0 - deleted_here.0, all.1.map(|bytes| bytes - deleted_here.1));
+    row("deleted here", Warn, (deleted_here.0, Some(deleted_here.1)), "still in the bucket; --delete deletes them there too".into());
+    row("only there", Plain, others, format!("in the {destination} only: {only}"));
     let reverse = plan.direction.reverse().verb();
     row("protected", Warn, sum(&plan.protected), format!("newer in the {destination}: see `lsync {reverse}`"));
     row("conflicts", Warn, sum(&plan.conflicts), "kept on both sides until you decide".into());

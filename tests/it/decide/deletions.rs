@@ -7,6 +7,26 @@ use crate::support::mount::Mount;
 use crate::support::two::Two;
 
 /// "`upload --delete` removes R only if R equals B, the mount is the one that B names".
+/// What is deleted here and left in the bucket comes back on the next machine: whoever deletes the files of an old experiment, or of git,
+/// must hear of it.
+#[test]
+fn what_is_deleted_here_and_stays_in_the_bucket_is_told_with_what_ends_it() {
+    let two = Two::agreed(&[("refs/main", "old"), ("x", "1")]);
+    two.a.remove("refs").write("packed", "new");
+    let says = "1 file that you deleted here is still in the bucket, and a download on another machine brings it back: refs/main. `lsync upload \
+                --delete` deletes it there.";
+    for line in ["upload -n", "status"] {
+        let ran = two.a(line).expect(0);
+        assert!(ran.says("deleted here"), "{line}: {}", ran.stdout);
+    }
+    let ran = two.a("upload --yes -q").expect(0);
+    assert!(ran.says(says), "{}", ran.stderr);
+    assert!(two.a("status").expect(0).says(says));
+    assert_eq!(two.a("status --json").expect(0).summary()["deleted_here"], 1);
+    let ran = two.a("upload --yes --delete --json").expect(0);
+    assert_eq!((&ran.summary()["deleted_here"], &ran.summary()["deleted"]), (&0.into(), &1.into()));
+}
+
 #[test]
 fn upload_deletes_what_is_as_both_agreed_and_nothing_else() {
     let two = Two::agreed(&[("gone", "g"), ("changed", "c"), ("stays", "s")]);
