@@ -73,6 +73,7 @@ fn manifests(criterion: &mut Criterion, tree: &Tree) {
         scope: Vec::new(),
         torn: Vec::new(),
         sets: Vec::new(),
+        dirs: None,
         files: FILES as u64,
         bytes: 4096 * FILES as u64,
     };

@@ -101,6 +101,10 @@ pub struct Header {
     /// Databases and the files that belong to them, as they were published as one. Left out when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<Together>,
+    /// Directories that hold something and whose permission bits are not those that the publisher's umask gives, with the bits. Older
+    /// versions tell of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirs: Option<Vec<(String, u32)>>,
     /// How many files, and their bytes: what a confirmation screen shows without reading the entries.
     pub files: u64,
     /// Content bytes of all files.
@@ -304,6 +308,7 @@ mod tests {
                 scope: vec![],
                 torn: vec![],
                 sets: vec![],
+                dirs: None,
                 files: 1,
                 bytes: 3,
             },

@@ -4,6 +4,7 @@
 
 mod build;
 mod clash;
+pub mod dir_modes;
 mod folding;
 mod found;
 pub mod growth;
@@ -25,6 +26,8 @@ pub use others::{OtherDirectory, set_apart};
 pub use refusal::{MaxDelete, Refusal};
 
 use std::sync::Arc;
+
+use dir_modes::DirMode;
 
 use crate::diff::Since;
 use crate::digest::ETag;
@@ -223,6 +226,8 @@ pub struct Plan {
     pub leftovers: Vec<Leftover>,
     /// Whose permission bits change, in path order.
     pub updates: Vec<Update>,
+    /// Directories that hold something and get other permission bits, in path order.
+    pub dir_modes: Vec<DirMode>,
     /// Newer at the destination.
     pub protected: Vec<Kept>,
     /// Changed on both sides.
@@ -273,6 +278,7 @@ impl Plan {
             removals: Vec::new(),
             leftovers: Vec::new(),
             updates: Vec::new(),
+            dir_modes: Vec::new(),
             protected: Vec::new(),
             conflicts: Vec::new(),
             unknown: Vec::new(),
@@ -305,7 +311,13 @@ impl Plan {
     /// True when execution would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.transfers.is_empty() && self.removals.is_empty() && self.updates.is_empty() && !self.owed
+        self.transfers.is_empty() && self.removals.is_empty() && self.updates() == 0 && !self.owed
+    }
+
+    /// Items that get other permission bits; a directory that is new at the destination comes with what lies in it.
+    #[must_use]
+    pub fn updates(&self) -> usize {
+        self.updates.len() + self.dir_modes.iter().filter(|dir| !dir.is_new).count()
     }
 
     /// Of an upload: what was deleted here since both sides agreed, and stays in the bucket.

@@ -115,6 +115,10 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
             json!({ "v": 1, "type": "action", "verb": "update", "path": u.path.as_str(), "bytes": 0, "mode": format!("{:o}", u.mode) }),
         );
     }
+    for dir in plan.dir_modes.iter().filter(|dir| !dir.is_new) {
+        let mode = format!("{:o}", dir.mode);
+        lines.push(json!({ "v": 1, "type": "action", "verb": "update", "path": dir.path.as_str(), "bytes": 0, "mode": mode }));
+    }
     for r in &plan.removals {
         let class = if r.loses { class_name(Class::OverwriteConflict) } else { "removed" };
         let line = json!({ "v": 1, "type": "action", "verb": "delete", "path": r.path.as_str(), "bytes": r.bytes, "class": class });
@@ -207,7 +211,7 @@ pub(crate) struct Preview<'a> {
 pub(crate) fn preview(preview: &Preview<'_>) -> Value {
     let plan = preview.plan;
     let n = |len: usize| len as u64;
-    let pending = n(plan.transfers.len()) + n(plan.removals.len()) + n(plan.leftovers.len()) + n(plan.updates.len());
+    let pending = n(plan.transfers.len()) + n(plan.removals.len()) + n(plan.leftovers.len()) + n(plan.updates());
     json!({
         "v": 1, "type": "summary", "command": plan.direction.verb(), "exit": preview.exit.code(), "complete": false,
         "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
@@ -230,7 +234,7 @@ pub(crate) fn would(plan: &Plan) -> Value {
     json!({
         "new": new, "new_bytes": new_bytes, "sent_again": again, "sent_again_bytes": again_bytes, "changed": changed,
         "changed_bytes": changed_bytes, "overwritten": over, "overwritten_bytes": over_bytes, "deleted": plan.removals.len() + plan.leftovers.len(),
-        "updated": plan.updates.len(), "protected": plan.protected.len(), "conflicts": plan.conflicts.len(),
+        "updated": plan.updates(), "protected": plan.protected.len(), "conflicts": plan.conflicts.len(),
         "unknown": plan.unknown.len(), "problems": plan.problems.len(), "kept": plan.kept.len(), "bytes": plan.transfer_bytes(),
     })
 }

@@ -196,9 +196,10 @@ fn moving(out: &mut String, plan: &Plan, page: &Page) {
         plan.leftovers.iter().map(|l| (Some(l.removal.bytes), &l.removal.path, if l.removal.loses { "changed here" } else { "" }));
     named(out, "Left over from databases that are replaced (to the trash):", page, leftovers);
     if page.all {
-        let modes: Vec<String> = plan.updates.iter().map(|u| format!("{:03o}", u.mode)).collect();
-        let updates = plan.updates.iter().zip(&modes);
-        named(out, "To get permissions:", page, updates.map(|(u, mode)| (None, &u.path, mode.as_str())));
+        let dirs = plan.dir_modes.iter().filter(|dir| !dir.is_new).map(|dir| (&dir.path, dir.mode));
+        let updates: Vec<_> =
+            plan.updates.iter().map(|u| (&u.path, u.mode)).chain(dirs).map(|(path, mode)| (path, format!("{mode:03o}"))).collect();
+        named(out, "To get permissions:", page, updates.iter().map(|(path, mode)| (None, *path, mode.as_str())));
     }
 }
 
@@ -363,8 +364,8 @@ pub(crate) fn sum(plan: &Plan) -> String {
     if !plan.removals.is_empty() {
         parts.push(format!("DELETE {}", items(plan.removals.len() as u64)));
     }
-    if !plan.updates.is_empty() {
-        parts.push(format!("set permissions of {}", items(plan.updates.len() as u64)));
+    if plan.updates() > 0 {
+        parts.push(format!("set permissions of {}", items(plan.updates() as u64)));
     }
     if plan.owed {
         parts.push("publish what an earlier upload sent".into());

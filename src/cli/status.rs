@@ -211,7 +211,7 @@ fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_mean
     if in_sync(up, down) {
         return format!("in sync: both sides hold the same{}{behind}", left_out(ignored.0, ignored.1));
     }
-    let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.leftovers.len() + plan.updates.len()) as u64;
+    let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.leftovers.len() + plan.updates()) as u64;
     let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
     let parts = [
         (moves(up), "to upload"),

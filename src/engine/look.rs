@@ -20,6 +20,7 @@ use crate::local::store;
 use crate::local::umask::umask;
 use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath};
+use crate::plan::dir_modes::DirModes;
 use crate::plan::sets::Claim;
 use crate::plan::{NothingThere, OtherDirectory, set_apart};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
@@ -67,6 +68,10 @@ pub struct Sight {
     pub(super) narrowed: bool,
     /// The bucket holds published manifests: it is not another one.
     pub(super) bucket_has_manifests: bool,
+    /// Directories of the mount that hold something and have other permission bits than the ordinary ones.
+    pub(super) dirs: DirModes,
+    /// The run's PATHs.
+    pub(super) paths: Vec<RelPath>,
     /// What the manifests say of files that belong together.
     pub(super) claims: Vec<Claim>,
     /// The root, for links with absolute targets.
@@ -125,7 +130,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         return Err(Error::SelfSync { bucket: ends.bucket.url().to_owned(), root: ends.mount.root().to_owned() });
     }
     let base_is_of_this_mount = id.as_ref().is_some_and(|id| *id == state.mount);
-    let Scan { entries: mut local, mut problems, skipped, hollow, ignored, filter, .. } = scan;
+    let Scan { entries: mut local, mut problems, skipped, hollow, dirs, ignored, filter, .. } = scan;
     let other = |path: &RelPath| {
         let (objects, bytes) = view.others.get(path).copied().unwrap_or_default();
         OtherDirectory { path: path.clone(), objects, bytes }
@@ -166,6 +171,8 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         // Journals of a first run that died before it saved name no mount; they lie in this one.
         owed: (base_is_of_this_mount || state.mount.is_empty()) && owes(ask, &state, published.vanished),
         base_is_of_this_mount,
+        dirs: dirs.into_iter().collect(),
+        paths: ask.paths.clone(),
         claims: Vec::new(),
         root: ends.mount.root().to_string_lossy().into_owned(),
         umask: umask(),

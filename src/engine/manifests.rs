@@ -3,7 +3,7 @@
 use futures_util::stream::{self, StreamExt};
 
 use super::heads::{followed, heads, merge, open_in};
-use super::{Ask, Ends, Error, sets};
+use super::{Ask, Ends, Error, dirs, sets};
 use crate::entry::{Entry, Kind, Tree};
 use crate::event::Event;
 use crate::local::state::{Known, State};
@@ -73,7 +73,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
         read = found.iter().map(|(name, _)| name.clone()).collect();
         if let Some((newest, _)) = found.iter().max_by(|a, b| a.0.cmp(&b.0)) {
             let (generation, header) = (newest.generation, found.iter().find(|(name, _)| name == newest).map(|(_, m)| m.header.clone()));
-            let published_sets = sets::of_heads(&found, objects);
+            let (published_sets, published_dirs) = (sets::of_heads(&found, objects), dirs::of_heads(&found));
             let merged = merge(ends, ask, state, found, objects).await?;
             torn = merged.open;
             if let Some(header) = header {
@@ -81,8 +81,9 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
                 let later = !rolled_back && generation >= state.generation;
                 take_over(state, &header.lineage, merged.tree, later);
                 // What is open between several heads is remembered with the newest.
+                let dirs = published_dirs;
                 let torn = torn.iter().map(|path| path.as_str().to_owned()).collect();
-                state.newest = Some(Header { torn, sets: published_sets, ..header });
+                state.newest = Some(Header { torn, sets: published_sets, dirs, ..header });
             }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);

@@ -16,6 +16,7 @@ use crate::local::mount::Looked;
 use crate::local::state::{self, Clock, Known, LastRun, Loaded, Seen, State};
 use crate::local::store;
 use crate::path::RelPath;
+use crate::plan::dir_modes::DirModes;
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
 use crate::view::Remote;
@@ -40,6 +41,9 @@ pub(super) struct Clocks {
 
 /// True when paths that are the same on both sides would change the base.
 pub(super) fn base_would_learn(sight: &Sight, plan: &Plan) -> bool {
+    if sight.would_learn_dirs() {
+        return true;
+    }
     let (here, there, known) = (InOrder::new(&sight.local), InOrder::new(&sight.view.entries), InOrder::new(&sight.state.entries));
     plan.same.iter().any(|path| {
         let (Some((_, local)), Some((_, bucket))) = (here.find(path.as_str()), there.find(path.as_str())) else { return false };
@@ -192,6 +196,10 @@ fn apply(work: &Work<'_>, change: &Change, placed: &Stamps, state: &mut State) {
             _ => known.seen = None,
         }
     }
+    // What was carried to the bucket is agreed on once it is published.
+    let carried =
+        if plan.direction == Direction::Download || change.published.is_some() { work.dir_modes.clone() } else { DirModes::new() };
+    state.dirs = sight.agreed_dirs(&state.dirs, &carried);
     if let Some(made) = &change.published {
         for known in entries.values_mut() {
             known.published = None;

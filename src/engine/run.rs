@@ -37,6 +37,7 @@ use crate::local::lock::{Lock, LockError};
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::local::witness::Witness;
 use crate::path::RelPath;
+use crate::plan::dir_modes::{DirMode, DirModes};
 use crate::plan::{Direction, Plan};
 use crate::profile::Profile;
 use crate::remote::error as remote;
@@ -93,6 +94,8 @@ pub(super) struct Work<'a> {
     /// Only where the store honours no conditions.
     lease: Option<Lease>,
     pub(super) done: HashMap<RelPath, Done>,
+    /// Permission bits of directories that this run carried.
+    pub(super) dir_modes: DirModes,
     /// Sets that this run sent, by their databases: the members that are one now, or none where only a part got there.
     pub(super) together: HashMap<RelPath, Option<Vec<RelPath>>>,
     pub(super) report: Report,
@@ -171,6 +174,7 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         journal: None,
         lease: None,
         done: HashMap::new(),
+        dir_modes: DirModes::new(),
         together: HashMap::new(),
         report,
         unanswered: 0,
@@ -261,6 +265,9 @@ impl Work<'_> {
         }
         let mut report = self.report;
         report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));
+        let failed = |path: &RelPath| report.failures.iter().any(|failure| failure.path == *path);
+        let left = self.plan.dir_modes.iter().filter(|dir| !dir.is_new && !self.dir_modes.contains_key(&dir.path) && !failed(&dir.path));
+        report.counts.pending += left.count() as u64;
         let (mount, still) = (self.ends.mount.clone(), &mut report);
         if let Err(e) = blocking(move || mount.still_there()).await? {
             still.ended_by.get_or_insert(e.into());
@@ -275,7 +282,8 @@ impl Work<'_> {
 
     /// True when a manifest has to follow.
     pub(super) fn changed_bucket(&self) -> bool {
-        self.plan.direction == Direction::Upload && !self.done.is_empty()
+        let changed = !self.done.is_empty() || self.plan.dir_modes.iter().any(|dir| !dir.is_new && self.dir_modes.contains_key(&dir.path));
+        self.plan.direction == Direction::Upload && changed
     }
 
     /// Notes what ended the run; the first reason stays. Nothing new starts, and what is in flight ends.
@@ -322,6 +330,15 @@ impl Work<'_> {
     pub(super) fn stamp_tells(&self, done: &Done) -> bool {
         let is_racy = |stamp| done.verb == Verb::Upload && self.clocks.sending.is_racy(stamp);
         done.witness.holds() && done.stamp.as_ref().is_some_and(|stamp| !is_racy(stamp))
+    }
+
+    /// Notes a directory that has other permission bits now.
+    pub(super) fn dir_done(&mut self, dir: &DirMode) {
+        if !dir.is_new {
+            self.report.counts.updated += 1;
+            self.ends.tell(Event::Finished { path: dir.path.clone(), verb: Verb::Update, bytes: 0, outcome: Ended::Done });
+        }
+        self.dir_modes.insert(dir.path.clone(), dir.mode);
     }
 
     fn note(&mut self, journalled: &Journalled) {

@@ -39,6 +39,7 @@ impl Sight {
         let mut plan = build(direction, choices, &input);
         plan.without_copies = plan.loses_objects() && cannot_copy(self.store.as_ref().and_then(Profile::keeps_copies));
         plan.owed |= direction == Direction::Upload && sets::are_owed(self, &plan);
+        plan.dir_modes = self.dir_modes(direction);
         plan.outside_links = leading_out::of_source(self, direction);
         plan.others.clone_from(&self.others);
         plan.nothing_there = self.nothing_there.clone().filter(|_| direction == Direction::Download);

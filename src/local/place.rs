@@ -219,7 +219,7 @@ impl Workplace {
         let parent = path.parent().unwrap_or_default();
         let dir = if *seen == Seen::Absent {
             let mut made = |at: &str| mount.touched().add(at);
-            make_dirs(mount.top(), parent, 0o777, &mut made)
+            make_dirs(mount.top(), parent, &|at| self.mode_of_new_dir(at), &mut made)
         } else {
             mount.top().dir(parent)
         };

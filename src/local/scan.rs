@@ -29,6 +29,8 @@ pub struct Scan {
     pub skipped: Vec<Skipped>,
     /// Directories in scope that hold nothing but what the patterns left out, sorted.
     pub hollow: Vec<RelPath>,
+    /// Directories that hold something and whose permission bits are not those that the umask gives, with the bits, sorted.
+    pub dirs: Vec<(RelPath, u32)>,
     /// What the patterns left out.
     pub ignored: Ignored,
     /// The rules as they hold for this run, with the mount's `.syncignore` files.

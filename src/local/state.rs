@@ -64,6 +64,8 @@ pub struct State {
     pub owed: bool,
     /// The header of the newest manifest that was folded in: who uploaded last, and when.
     pub newest: Option<crate::manifest::Header>,
+    /// Permission bits of directories that both sides agreed on, where they are not the ordinary ones.
+    pub dirs: std::collections::BTreeMap<RelPath, u32>,
     /// Sorted by path.
     pub entries: Vec<(RelPath, Known)>,
 }

@@ -52,6 +52,8 @@ struct Header {
     newest: Option<manifest::Header>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     owed: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dirs: Vec<(String, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +125,7 @@ pub(super) fn encode(bucket: &str, prefix: &str, journals: &[(String, u64)], sta
             journals: journals.to_vec(),
             newest: state.newest.clone(),
             owed: state.owed,
+            dirs: state.dirs.iter().map(|(path, mode)| (path.as_str().to_owned(), *mode)).collect(),
         },
     );
     let mut end = 0;
@@ -198,6 +201,7 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
         last: header.last.map(|Last { command, host, time, generation }| LastRun { command, host, time, generation }),
         journals: header.journals,
         newest: header.newest,
+        dirs: header.dirs.into_iter().filter_map(|(path, mode)| Some((RelPath::new(&path).ok()?, mode))).collect(),
         owed: header.owed,
         entries,
     })
@@ -336,6 +340,7 @@ mod tests {
             journals: vec![("op-7".into(), 9)],
             newest: None,
             owed: false,
+            dirs: std::collections::BTreeMap::new(),
             entries: vec![
                 (path("a.txt"), Known { seen: Some(Seen::new(stamp, abc.file().unwrap().digests.clone())), ..known(&abc) }),
                 (path("changed"), Known { seen: Some(Seen::new(stamp, Digests::of_whole(digest_one(b"x")))), ..known(&abc) }),

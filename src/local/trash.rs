@@ -175,7 +175,7 @@ impl Trash {
             let place = if again == 1 { whole.clone() } else { format!("{whole}/{RESERVED}/again-{again}") };
             let parent = path.parent().map_or_else(|| place.clone(), |parent| format!("{place}/{parent}"));
             let mut made = |at: &str| mount.touched().add(at);
-            let dir = match make_dirs(mount.top(), &parent, PRIVATE, &mut made) {
+            let dir = match make_dirs(mount.top(), &parent, &|_| PRIVATE, &mut made) {
                 Ok(dir) => dir,
                 // A file lies there: this path was a directory or the other way round.
                 Err(e) if in_the_way(&e) => continue,
@@ -220,9 +220,9 @@ impl Kept {
     }
 }
 
-/// Opens a directory below `top`, creating what is missing; `made` is told each directory that got a new name in it. Unlike
+/// Opens a directory below `top`, creating what is missing with the bits that `mode` says; `made` is told each directory that got a new name in it. Unlike
 /// [`Dir::make_dirs`] nothing is durable on return.
-pub(super) fn make_dirs(top: &Dir, path: &str, mode: u32, made: &mut dyn FnMut(&str)) -> io::Result<Dir> {
+pub(super) fn make_dirs(top: &Dir, path: &str, mode: &dyn Fn(&str) -> u32, made: &mut dyn FnMut(&str)) -> io::Result<Dir> {
     match top.dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         other => return other,
@@ -230,7 +230,7 @@ pub(super) fn make_dirs(top: &Dir, path: &str, mode: u32, made: &mut dyn FnMut(&
     let mut here = top.dir("")?;
     let mut at = 0;
     for segment in path.split('/') {
-        match here.make_dir(segment, mode) {
+        match here.make_dir(segment, mode(&path[..at + segment.len()])) {
             Ok(()) => made(path[..at].trim_end_matches('/')),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),

@@ -16,6 +16,8 @@ use rustix::fs::FileType;
 use super::beneath::{Dir, Status, in_the_way};
 use super::mount::LocalError;
 use super::scan::{Local, Recalled, ScanError};
+use super::umask::umask;
+use crate::diff::mode_of_new;
 use crate::digest::Digests;
 use crate::entry::{Entry, File, Kind};
 use crate::filter::{BadPattern, SYNCIGNORE, Scope};
@@ -40,11 +42,13 @@ pub(super) struct Walker<'a, 'w> {
     met: u64,
     /// Entries and their bytes that nobody was told of yet.
     untold: (u64, u64),
+    /// The permission bits that the umask gives a directory.
+    ordinary: u32,
 }
 
 impl<'a, 'w> Walker<'a, 'w> {
     pub(super) fn new(crew: &'a Crew<'a, 'w>) -> Walker<'a, 'w> {
-        Walker { crew, found: Found::default(), waiting: Vec::new(), met: 0, untold: (0, 0) }
+        Walker { crew, found: Found::default(), waiting: Vec::new(), met: 0, untold: (0, 0), ordinary: mode_of_new(&Kind::Dir, umask()) }
     }
 
     /// Walks the whole mount.
@@ -98,6 +102,8 @@ impl<'a, 'w> Walker<'a, 'w> {
                 self.contents(&dir, Some(&path), names)?;
                 if self.taken() == before {
                     self.found.hollow.push(path);
+                } else if mode != self.ordinary {
+                    self.found.dirs.push((path, mode));
                 }
             }
             Err(e) => self.unreadable(&path, &e),

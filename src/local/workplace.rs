@@ -1,10 +1,11 @@
 //! Where one run puts its temporaries and its trash: made when it begins, made durable and cleared away when it ends. Changes nothing in
 //! the tree itself.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::beneath::Dir;
+use super::beneath::{Dir, PRIVATE};
 use super::internal;
 use super::left::{self, LeftPart, OWNER, TMP};
 use super::mount::{LocalError, Mount};
@@ -29,6 +30,8 @@ pub struct Workplace {
     pub(super) temps: Temps,
     pub(super) trash: Trash,
     pub(super) twins: Mutex<Twins>,
+    /// Directories that nobody else may enter while they are filled.
+    private: HashSet<String>,
     /// Part files of earlier runs.
     left: Mutex<Vec<LeftPart>>,
     _heartbeat: Ticker,
@@ -51,9 +54,22 @@ impl Workplace {
             temps: Temps::new(own, shown.clone()),
             trash: Trash::new(operation),
             twins: Mutex::default(),
+            private: HashSet::new(),
             left: Mutex::new(left),
             _heartbeat: Ticker::start("lsync-workplace", HEARTBEAT, beat).map_err(failed())?,
         })
+    }
+
+    /// Creates these directories so that nobody else may enter them: they get their permission bits when they are full.
+    #[must_use]
+    pub fn with_private(mut self, private: HashSet<String>) -> Workplace {
+        self.private = private;
+        self
+    }
+
+    /// The permission bits that a directory is created with, before the umask.
+    pub(super) fn mode_of_new_dir(&self, path: &str) -> u32 {
+        if self.private.contains(path) { PRIVATE } else { 0o777 }
     }
 
     /// A new temporary for `size` bytes (sparse). How long it becomes is for the writer to count.

@@ -18,6 +18,7 @@ mod containment;
 mod copies;
 mod damage;
 mod decide;
+mod dir_modes;
 mod doctor;
 mod durable;
 mod embedded;

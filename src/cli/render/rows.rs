@@ -84,7 +84,7 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     };
     row("deleted", Alarm, removed(false), format!("removed in the {source}"));
     row("deleted", Alarm, removed(true), format!("removed in the {source}, changed in the {destination} (--overwrite)"));
-    row("permissions", Plain, (plan.updates.len() as u64, None), "only permission bits change".into());
+    row("permissions", Plain, (plan.updates() as u64, None), "only permission bits change".into());
     row("unchanged", Plain, ((plan.same.len() - plan.updates.len()) as u64, Some(plan.same_bytes)), String::new());
     let only = if bounds.delete { "kept, no proof of a removal" } else { "kept (see --delete)" };
     let deleted_here = plan.deleted_here().fold((0, 0), |(n, bytes), kept| (n + 1, bytes + kept.bytes));

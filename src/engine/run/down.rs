@@ -32,8 +32,9 @@ impl Work<'_> {
             return None;
         }
         let (mount, op) = (self.ends.mount.clone(), self.operation.clone());
+        let private = self.plan.dir_modes.iter().filter(|dir| dir.is_new).map(|dir| dir.path.as_str().to_owned()).collect();
         let workplace = match blocking(move || Workplace::create(&mount, &op)).await {
-            Ok(Ok(workplace)) => Arc::new(workplace),
+            Ok(Ok(workplace)) => Arc::new(workplace.with_private(private)),
             Ok(Err(e)) => {
                 self.end(e.into());
                 return None;
@@ -69,6 +70,7 @@ impl Work<'_> {
         }
         self.carry_modes(&workplace).await;
         self.remove_from_mount(&workplace).await;
+        self.carry_dir_modes(&workplace).await;
         self.close_workplace(workplace).await;
         if self.is_ending() {
             self.end(Error::Stopped);
@@ -252,6 +254,24 @@ impl Work<'_> {
                     self.item_done(&update.path, done);
                 }
                 Err(why) => self.item_not_done(&update.path, Verb::Update, 0, why),
+            }
+        }
+    }
+
+    /// Last, when everything in them is in place, and what lies deepest first: they may forbid what comes after.
+    async fn carry_dir_modes(&mut self, workplace: &Arc<Workplace>) {
+        let plan = self.plan;
+        for dir in plan.dir_modes.iter().rev() {
+            if self.is_ending() {
+                return;
+            }
+            let (mount, workplace, at, mode) = (self.ends.mount.clone(), workplace.clone(), dir.path.clone(), dir.mode);
+            let set = blocking(move || workplace.set_mode(&mount, &at, &Seen::Tree, mode)).await;
+            match set.map_err(NotSent::from).and_then(|r| r.map_err(not_placed)) {
+                Ok(_) => self.dir_done(dir),
+                // Nothing came there.
+                Err(NotSent::Item(FailureKind::Stale, _)) if dir.is_new => {}
+                Err(why) => self.item_not_done(&dir.path, Verb::Update, 0, why),
             }
         }
     }

@@ -81,6 +81,9 @@ impl Work<'_> {
                 self.item_done(&update.path, done);
             }
         }
+        for dir in self.plan.dir_modes.iter().filter(|_| !self.ends.stop.asked()) {
+            self.dir_done(dir);
+        }
         self.remove_all(&keeper).await;
         if let Some(learnt) = keeper.learnt() {
             (self.store.history_copies, self.store_is_new) = (Some(learnt), true);

@@ -27,6 +27,7 @@ pub(in super::super) struct Found {
     pub(super) problems: Vec<Problem>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) hollow: Vec<RelPath>,
+    pub(super) dirs: Vec<(RelPath, u32)>,
     pub(super) ignored: Ignored,
     pub(super) read_dirs: usize,
 }
@@ -146,17 +147,18 @@ impl<'a, 'w> Crew<'a, 'w> {
     }
 
     pub(in super::super) fn finish(self, found: Found) -> Scan {
-        let Found { mut entries, mut problems, mut skipped, mut hollow, mut ignored, read_dirs } = found;
+        let Found { mut entries, mut problems, mut skipped, mut hollow, mut dirs, mut ignored, read_dirs } = found;
         entries.shrink_to_fit();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         ignored.keys.sort_unstable();
         hollow.sort_unstable();
+        dirs.sort_unstable();
         problems.sort_by(|a, b| (&a.name, &a.why).cmp(&(&b.name, &b.why)));
         // Two paths of a scope may lie below the same unusable directory.
         problems.dedup();
         let filter = self.filter.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Scan { entries, problems, skipped, hollow, ignored, filter, read_dirs }
+        Scan { entries, problems, skipped, hollow, dirs, ignored, filter, read_dirs }
     }
 }
 
@@ -176,6 +178,7 @@ impl Found {
         self.problems.append(&mut other.problems);
         self.skipped.append(&mut other.skipped);
         self.hollow.append(&mut other.hollow);
+        self.dirs.append(&mut other.dirs);
         self.read_dirs += other.read_dirs;
         let (ours, theirs) = (&mut self.ignored, other.ignored);
         ours.files += theirs.files;
