@@ -50,6 +50,9 @@ pub(super) const MOST_BYTES: u64 = 1 << 60;
 /// Stores that keep objects as files may need long for a page of a large directory.
 const PAGE_ANSWER: Duration = Duration::from_secs(60);
 
+/// What to do where a listing of a folder is refused because the folder is not there.
+const NO_FOLDER: &str = "check `bucket` and `prefix`; where the store lists no folder that it does not have, make it there first";
+
 impl Bucket {
     /// All objects whose key after the prefix starts with `start` (empty: all), sorted by key. `progress` takes the count so far. The
     /// prefix's own directory marker (an empty object whose key is the prefix) is left out.
@@ -121,6 +124,13 @@ impl Bucket {
                     return self.read(answer, &self.whole_key(start), from, &tries);
                 }
                 Err(failed) if failed.kind == Kind::Unsupported && encoded => self.learnt().plain_listings.store(true, Ordering::Relaxed),
+                // A folder of a filesystem that was not made yet, where the bucket itself is there.
+                Err(failed) if failed.has_code("NoSuchKey") && matches!(from, From::Beginning) && !self.whole_key(start).is_empty() => {
+                    return match self.is_there(&tries).await {
+                        Ok(()) => Ok(Page { objects: Vec::new(), next: None, encoded }),
+                        Err(_) => Err(tries.error(Failed { kind: Kind::NoBucket, ..failed }.hint(NO_FOLDER))),
+                    };
+                }
                 // Without a code, as something that is no store may say it.
                 Err(failed) if failed.kind == Kind::NotFound => return Err(tries.error(Failed { kind: Kind::NoBucket, ..failed })),
                 Err(failed) if matches!(from, From::After(_)) && failed.kind != Kind::Throttled && !self.learnt().begins_after() => {
@@ -129,6 +139,11 @@ impl Bucket {
                 Err(failed) => tries.again(failed).await?,
             }
         }
+    }
+
+    /// Whether the bucket itself is there, whatever it lists.
+    async fn is_there(&self, tries: &Tries<'_>) -> Result<(), Failed> {
+        tries.send(self.client().head_bucket().bucket(self.name()).send()).await.map(drop)
     }
 
     /// The names of directories at one level that come after a key, as far as one answer tells them. Only [`Kind::Throttled`] is tried again.
@@ -321,6 +336,17 @@ mod tests {
     fn refused(found: Result<String, (Kind, String)>, kind: Kind, says: &str) {
         let (found, message) = found.unwrap_err();
         assert!(found == kind && message.contains(says), "{found:?}: {message}");
+    }
+
+    /// Gateways to a filesystem list no folder that is not there yet: the first upload makes it.
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_yet_is_empty_where_the_bucket_is_there() {
+        let no_folder = error("404 Not Found", "NoSuchKey");
+        let there = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned();
+        assert_eq!(list(&[no_folder.clone(), there]).await.as_deref(), Ok(""));
+        let gone = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned();
+        refused(list(&[no_folder, gone]).await, Kind::NoBucket, "NoSuchKey");
+        refused(list(&[error("404 Not Found", "NoSuchBucket")]).await, Kind::NoBucket, "NoSuchBucket");
     }
 
     #[tokio::test]
