@@ -2,11 +2,13 @@
 //! and reading files and the environment is the front end's job.
 
 mod file;
+mod gateway;
 mod values;
 
 use crate::path::Prefix;
 
 pub use file::{At, BadConfig, File, Git, KEYS, LocalTable, Remote, SyncTable, distance, is_blank};
+pub use gateway::{Acl, Addressing, Encryption, Gateway};
 pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Trash, parse_bytes, parse_duration};
 
 /// A value that must never be shown: `Debug` says `***`, there is no `Display` and no `Serialize`.
@@ -48,6 +50,8 @@ pub struct Store {
     pub credentials: Credentials,
     /// `http://` to other hosts than loopback is allowed.
     pub allow_http: bool,
+    /// What the service or the bucket demands.
+    pub gateway: Gateway,
 }
 
 /// Key id, secret and session token always come from the same place.

@@ -2,6 +2,7 @@
 
 pub(crate) mod environment;
 pub(crate) mod find;
+mod gateway;
 mod profile;
 pub(crate) mod store;
 

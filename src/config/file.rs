@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::Secret;
+use super::gateway::{Acl, Addressing, Encryption};
 use super::values::{Jobs, Limit, Links, Trash, parse_bytes, parse_duration};
 use crate::path::Shown;
 
@@ -14,7 +15,22 @@ use crate::path::Shown;
 pub const KEYS: &[(&str, &[&str])] = &[
     (
         "remote",
-        &["bucket", "prefix", "region", "endpoint_url", "access_key_id", "secret_access_key", "session_token", "profile", "allow_http"],
+        &[
+            "bucket",
+            "prefix",
+            "region",
+            "endpoint_url",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+            "profile",
+            "allow_http",
+            "addressing_style",
+            "requester_pays",
+            "sse",
+            "sse_kms_key_id",
+            "acl",
+        ],
     ),
     ("git", &["user_name", "user_email", "github_token", "github_host"]),
     ("local", &["root"]),
@@ -58,6 +74,11 @@ pub struct Remote {
     pub session_token: Option<At<Secret>>,
     pub profile: Option<At<String>>,
     pub allow_http: Option<At<bool>>,
+    pub addressing_style: Option<Addressing>,
+    pub requester_pays: Option<bool>,
+    pub sse: Option<Encryption>,
+    pub sse_kms_key_id: Option<At<String>>,
+    pub acl: Option<Acl>,
 }
 
 /// What `lsync setup` wires into git.
@@ -162,6 +183,11 @@ impl File {
             ("remote", "session_token") => self.remote.session_token = item.secret(blank)?,
             ("remote", "profile") => self.remote.profile = item.text(blank)?,
             ("remote", "allow_http") => self.remote.allow_http = Some(At { value: item.flag()?, line: item.line() }),
+            ("remote", "addressing_style") => self.remote.addressing_style = item.parsed(Addressing::from_str)?,
+            ("remote", "requester_pays") => self.remote.requester_pays = Some(item.flag()?),
+            ("remote", "sse") => self.remote.sse = item.parsed(Encryption::from_str)?,
+            ("remote", "sse_kms_key_id") => self.remote.sse_kms_key_id = item.text(blank)?,
+            ("remote", "acl") => self.remote.acl = item.parsed(Acl::from_str)?,
             ("git", "user_name") => self.git.user_name = item.text(blank)?,
             ("git", "user_email") => self.git.user_email = item.text(blank)?,
             ("git", "github_token") => self.git.github_token = item.secret(blank)?,
@@ -389,7 +415,7 @@ mod tests {
         for (table, keys) in KEYS {
             for key in *keys {
                 let read = |value: &str| File::parse("f", &format!("[{table}]\n{key} = {value}"));
-                let values = ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\"", "\"30s\""];
+                let values = ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\"", "\"30s\"", "\"virtual\"", "\"AES256\""];
                 assert!(values.iter().any(|value| read(value).is_ok()), "[{table}] {key}");
             }
         }

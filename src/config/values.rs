@@ -10,7 +10,7 @@ pub const DEFAULT_MAX_MEMORY_BYTES: u64 = 256 << 20;
 /// Text that is not what a key or a flag takes; says what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadValue(String);
+pub struct BadValue(pub(super) String);
 
 /// How many transfers run at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -118,6 +118,7 @@ pub(super) async fn bucket_at(url: &str) -> Bucket {
             session_token: None,
         },
         allow_http: false,
+        gateway: crate::config::Gateway::default(),
     };
     connect(&store, &Network::default()).await.unwrap()
 }

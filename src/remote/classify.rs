@@ -221,8 +221,14 @@ fn meaning(answer: &Answer) -> Failed {
             return as_kind(Kind::Full).hint(FULL);
         }
         "AccessDenied" | "AllAccessDisabled" => {
-            return as_kind(Kind::Refused)
-                .hint("these credentials may not do this here: check the key's permissions, `bucket` and `prefix`");
+            return as_kind(Kind::Refused).hint(
+                "these credentials may not do this here: check the key's permissions, `bucket` and `prefix`; \
+                     a bucket's policy may also demand `sse`, `acl` or `requester_pays`",
+            );
+        }
+        "SecondLevelDomainForbidden" | "VirtualHostDomainRequired" => {
+            return as_kind(Kind::Config)
+                .hint("this service wants the bucket's name before the host: set `addressing_style = \"virtual\"`");
         }
         "PreconditionFailed" | "ConditionalRequestConflict" => return changed(),
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" => return as_kind(Kind::Integrity).once(),

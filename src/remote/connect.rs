@@ -18,9 +18,10 @@ use http::Uri;
 
 use super::bucket::{Bucket, Learnt, Watch};
 use super::connector::{self, http_client};
+use super::demanded::Demanded;
 use super::dial::{Dial, is_loopback};
 use super::error::{Error, Kind};
-use crate::config::{Credentials, Store};
+use crate::config::{Addressing, Credentials, Store};
 use crate::path::Shown;
 
 /// Proxy and certificate settings, which the front end reads from the environment.
@@ -75,7 +76,7 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .credentials_provider(credentials)
         .region(Region::new(store.region.clone()))
-        .force_path_style(true)
+        .force_path_style(store.gateway.addressing == Addressing::Path)
         .disable_s3_express_session_auth(true)
         .app_name(AppName::new("lsync").expect("letters are valid in an application's name"))
         // Many stores refuse the SDK's own checksums; Content-MD5 goes with everything that is written instead.
@@ -86,6 +87,9 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().read_timeout(connector::ANSWER).build())
         .interceptor(Watch(Arc::clone(&learnt)));
+    if let Some(demanded) = Demanded::by(&store.gateway) {
+        config = config.interceptor(demanded);
+    }
     config.set_endpoint_url(endpoint.clone());
     let shown = endpoint.unwrap_or_else(|| format!("https://s3.{}.amazonaws.com", store.region));
     let client = aws_sdk_s3::Client::from_conf(config.build());
@@ -197,6 +201,35 @@ mod tests {
         }
     }
 
+    /// Seen by a proxy, which is told the host.
+    #[tokio::test]
+    async fn the_buckets_name_stands_where_it_is_asked_for_and_demanded_headers_go_out() {
+        for (addressing, host, path) in
+            [(Addressing::Path, "s3.example.test:80", "/bench/k"), (Addressing::Virtual, "bench.s3.example.test:80", "/k")]
+        {
+            let absent = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+            let (proxy, asked) = super::super::canned::bucket_answering(&["HTTP/1.1 200 OK\r\n\r\n", absent]).await;
+            let store = Store {
+                bucket: "bench".into(),
+                prefix: Prefix::default(),
+                region: "r".into(),
+                endpoint_url: Some("http://s3.example.test".into()),
+                credentials: Credentials::Keys {
+                    access_key_id: "id".into(),
+                    secret_access_key: Secret::new("s".into()),
+                    session_token: None,
+                },
+                allow_http: true,
+                gateway: crate::config::Gateway { addressing, requester_pays: true, ..Default::default() },
+            };
+            let network = Network { http_proxy: Some(proxy.endpoint().to_owned()), ..Network::default() };
+            assert!(connect(&store, &network).await.unwrap().head("k").await.unwrap().is_none());
+            assert_eq!(asked.lines(), [format!("CONNECT {host}"), format!("HEAD {path}")]);
+            assert_eq!(asked.header(1, "x-amz-request-payer").as_deref(), Some("requester"));
+            assert!(asked.header(1, "authorization").is_some_and(|signed| signed.contains("x-amz-request-payer")), "it is signed");
+        }
+    }
+
     #[tokio::test]
     async fn secrets_do_not_show() {
         let store = Store {
@@ -210,6 +243,7 @@ mod tests {
                 session_token: Some(Secret::new("geheim".into())),
             },
             allow_http: false,
+            gateway: crate::config::Gateway::default(),
         };
         let bucket = connect(&store, &Network::default()).await.unwrap();
         assert_eq!(format!("{bucket:?} {}", bucket.name()), "Bucket(s3://b/p at http://127.0.0.1:1) b");

@@ -12,6 +12,7 @@ mod classify;
 pub mod connect;
 mod connector;
 pub mod copies;
+mod demanded;
 mod dial;
 pub mod elsewhere;
 pub mod error;

@@ -70,6 +70,8 @@ impl Door {
         let Asked { operation, key, prefix } = asked(request.method(), uri.path(), uri.query().unwrap_or(""), copies);
         let held = self.faults.held();
         let (action, hit) = self.faults.next(operation, if key.is_empty() { &prefix } else { &key }).unzip();
+        let action =
+            if self.lacks_what_is_demanded(operation, request.headers()) { Some(Action::Status(403, "AccessDenied")) } else { action };
         self.log.note(operation, key);
         self.events.tell(operation, Moment::Asked);
         let has_body = *request.method() != Method::HEAD;
@@ -120,6 +122,13 @@ impl Door {
             _ => {}
         }
         Ok(response.map(|body| Sent::new(body, Arc::clone(&self.log), damage)))
+    }
+
+    fn lacks_what_is_demanded(&self, operation: &str, headers: &http::HeaderMap) -> bool {
+        let profile = self.faults.profile();
+        let is_new = matches!(operation, "PutObject" | "CopyObject" | "CreateMultipartUpload");
+        let demanded = [profile.demanded_of_all, profile.demanded_of_new.filter(|_| is_new)];
+        demanded.into_iter().flatten().any(|name| !headers.contains_key(name))
     }
 
     /// Reads the request's body to its end, as a client expects that is still sending it, and answers with an error document.

@@ -147,6 +147,10 @@ pub struct Profile {
     pub filesystem_backed: bool,
     /// All objects get an ETag that is no digest and does not look like one.
     pub opaque_etag: bool,
+    /// Requests without this header are refused.
+    pub demanded_of_all: Option<&'static str>,
+    /// What begins a new object (PutObject, CopyObject, CreateMultipartUpload) is refused without this header.
+    pub demanded_of_new: Option<&'static str>,
     /// What becomes of copies inside the bucket.
     pub copies: Copies,
     /// Most bytes that one request copies, instead of 5 GiB.

@@ -26,6 +26,7 @@ mod exits;
 mod foreign;
 mod foreign_runs;
 mod full;
+mod gateways;
 mod growing;
 mod ignored;
 mod interrupt;

@@ -5,6 +5,7 @@ use lsync::path::{Prefix, Shown};
 
 use super::environment::Environment;
 use super::find::{self, Loaded};
+use super::gateway;
 use super::profile;
 use crate::cli::failure::Failure;
 
@@ -66,7 +67,15 @@ impl Sources<'_> {
             (None, region) => (None, region.map_or_else(|| "us-east-1".to_owned(), |region| region.value)),
         };
         let credentials = self.credentials(endpoint_url.is_none())?;
-        Ok(Store { bucket: bucket.value, prefix, region, endpoint_url, credentials, allow_http })
+        Ok(Store {
+            bucket: bucket.value,
+            prefix,
+            region,
+            endpoint_url,
+            credentials,
+            allow_http,
+            gateway: gateway::of(self.env, self.loaded)?,
+        })
     }
 
     /// `LSYNC_…`, else the file's key.

@@ -55,6 +55,7 @@ impl Place {
             endpoint_url: Some(server.endpoint()),
             credentials: keys,
             allow_http: false,
+            gateway: crate::config::Gateway::default(),
         };
         let bucket = connect(&store, &Network::default()).await.unwrap();
         let mount = Arc::new(Mount::open(&root).unwrap());

@@ -180,6 +180,7 @@ impl Store {
                 session_token: self.session_token.clone().map(Secret::new),
             },
             allow_http: false,
+            gateway: config::Gateway::default(),
         }
     }
 }
