@@ -412,6 +412,9 @@ fn of_a_large_object_only_the_parts_are_fetched_that_the_mount_does_not_hold() {
 fn what_was_renamed_elsewhere_is_copied_in_the_mount() {
     let renamed = |mount: &Mount| fs::rename(mount.path("old.bin"), mount.path("new.bin")).expect("renamed");
     let (s3, mount, other) = changed_elsewhere(&[("old.bin", LARGE)], renamed);
+    if other.forgets() {
+        return; // no file is known by its checksum
+    }
     let ran = lsync(&s3, &other, "download --yes --json --delete --max-delete 100%").run().expect(0);
     assert_eq!(downloaded(&s3, &ran), (0, [0, LARGE as u64]));
     assert!(other.tree() == mount.tree());

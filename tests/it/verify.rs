@@ -127,6 +127,9 @@ fn a_local_edit_is_no_fault_and_a_file_that_rotted_is() {
         assert_eq!(count(&ran, "changed"), 4, "{depth}");
     }
     let two = published();
+    if two.a.forgets() {
+        return; // there is no stamp to trust
+    }
     // The hash cache trusts stamps that are not racy.
     two.a.mtime("data/a", 1_700_000_000_000_000_000);
     crate::support::wait::until("the stamp is trusted", || {

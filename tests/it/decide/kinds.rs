@@ -93,6 +93,9 @@ fn a_directory_that_holds_ignored_objects_makes_no_room() {
 #[test]
 fn a_download_makes_room_through_the_trash_and_only_for_what_is_proven() {
     let two = Two::agreed(&[("d/x", "x"), ("d/y", "y"), ("f", "file"), ("e/x", "x")]);
+    if two.b.forgets() {
+        return; // nothing is proven without reading it
+    }
     swap(&two.a, "d", |mount| _ = mount.write("d", "a file now"));
     swap(&two.a, "f", |mount| _ = mount.write("f/below", "below"));
     swap(&two.a, "e", |mount| _ = mount.link("e", "f"));

@@ -50,6 +50,11 @@ impl Mount {
         mount
     }
 
+    /// True on tmpfs, where no checksum is remembered because nothing shows that a file has changed.
+    pub(crate) fn forgets(&self) -> bool {
+        lsync::local::mount::Mount::open(self.root()).expect("it opens").writers() == lsync::local::witness::Writers::Unseen
+    }
+
     /// The mount's root directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
