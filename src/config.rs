@@ -9,7 +9,7 @@ use crate::path::Prefix;
 
 pub use file::{At, BadConfig, File, Git, KEYS, LocalTable, Remote, SyncTable, distance, is_blank};
 pub use gateway::{Acl, Addressing, Encryption, Gateway};
-pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Trash, parse_bytes, parse_duration};
+pub use values::{BadValue, DEFAULT_MAX_MEMORY_BYTES, Jobs, Keys, Limit, Links, Trash, parse_bytes, parse_duration};
 
 /// A value that must never be shown: `Debug` says `***`, there is no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq)]

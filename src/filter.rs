@@ -19,7 +19,21 @@ pub use grammar::{BadPattern, Given, Line, Origin};
 pub use rule::{Reason, WayIn};
 
 /// What is ignored unless a later `!pattern` says otherwise. `.lsync/` is reserved and cannot be undone.
-pub const DEFAULT_IGNORES: &[&str] = &[".venv/", ".ipynb_checkpoints/", "__pycache__/", ".nfs*"];
+///
+/// A core dump is a file `core.` with digits alone behind it: `core.py`, `core.2.npy` and a directory `core.0/` are people's own.
+pub const DEFAULT_IGNORES: &[&str] = &[
+    ".venv/",
+    ".ipynb_checkpoints/",
+    "__pycache__/",
+    ".nfs*",
+    ".DS_Store",
+    "*.swp",
+    ".Trash-*",
+    "lost+found",
+    "core.[0-9]*",
+    "!core.[0-9]*[!0-9]*",
+    "!core.[0-9]*/",
+];
 
 /// The patterns of one run, before any `.syncignore` file was read.
 #[derive(Clone, Debug, Default)]
@@ -215,9 +229,15 @@ impl InOrder<'_> {
     }
 }
 
-/// True for the paths that a default can match, by how their names begin: most are told apart without asking the patterns.
+/// True for the paths that a default can match, by their names: most are told apart without asking the patterns.
 fn may_be_default(path: &str) -> bool {
-    path.rsplit('/').next().unwrap_or(path).starts_with(['.', '_'])
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.as_bytes().first() {
+        Some(b'.' | b'_') => true,
+        Some(b'c') if name.starts_with("core.") => true,
+        Some(b'l') if name == "lost+found" => true,
+        _ => name.ends_with(".swp"),
+    }
 }
 
 /// What people, and editors on their own, append to the name of a copy that they put beside a file.
@@ -256,8 +276,9 @@ mod tests {
 
     #[test]
     fn defaults_are_told_by_how_they_begin() {
-        assert!(DEFAULT_IGNORES.iter().all(|line| may_be_default(line.trim_end_matches('/'))), "they name no other names");
-        assert!(may_be_default("a/.nfs1") && !may_be_default(".venv/a") && !may_be_default("a"));
+        let named = |line: &str| may_be_default(line.trim_start_matches('!').trim_end_matches('/'));
+        assert!(DEFAULT_IGNORES.iter().all(|line| named(line)), "they name no other names");
+        assert!(may_be_default("a/.nfs1") && may_be_default("a/.x.swp") && !may_be_default(".venv/a") && !may_be_default("a"));
     }
 
     #[track_caller]
@@ -295,6 +316,13 @@ mod tests {
         check(&[], &[".venv/", ".venv/lib/x.py", "a/.venv/x", "a/__pycache__/", "__pycache__/m.pyc"], &["venv/", "a.py", ".git/config"]);
         check(&[], &[".nfs000123", "a/.nfs0", ".ipynb_checkpoints/a.ipynb"], &["nfs", "a/x.nfs", ".env", "node_modules/x"]);
         check(&[], &[], &[".venv", "__pycache__", "a/.ipynb_checkpoints"]);
+        check(
+            &[],
+            &["core.1", "a/core.4194303"],
+            &["core", "core/", "core.py", "core.2.npy", "core.1a", "core.0/", "core.0/x", "score.1", "core."],
+        );
+        check(&[], &[".DS_Store", "a/.notes.md.swp", "x.swp", ".Trash-1000/f", "lost+found/", "lost+found/x"], &["lost", "swp", "x.swpx"]);
+        check(&["!core.*"], &[], &["core.1"]);
         check(&["!.venv/"], &["__pycache__/x"], &[".venv/", ".venv/lib/x", "a/.venv/x"]);
         check(&["!.nfs*"], &[], &[".nfs1"]);
     }

@@ -10,20 +10,24 @@ mod found;
 pub mod growth;
 mod input;
 mod keeping;
+mod keys;
 mod links;
 mod nothing_there;
 mod others;
 mod refusal;
+mod regenerable;
 pub mod sets;
 
 pub use build::build;
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};
+pub use keys::{FIRST_BYTES, KeyFile, is_candidate, may_hold_keys};
 pub use links::{OutsideLink, leads_outside, link_leaves_mount, outside_links};
 pub use nothing_there::NothingThere;
 pub use others::{OtherDirectory, set_apart};
 pub use refusal::{MaxDelete, Refusal};
+pub use regenerable::{Regenerable, regenerable};
 
 use std::sync::Arc;
 
@@ -248,6 +252,10 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// New files that may hold keys, with what would be sent: they wait until a person says that they travel.
+    pub keys: Vec<(KeyFile, Transfer)>,
+    /// Directories of what is sent that programs make again.
+    pub regenerable: Vec<Regenerable>,
     /// Directories of the bucket that belong to other lsync directories, and are left alone.
     pub others: Vec<OtherDirectory>,
     /// Nothing is where a download's source should be, and nothing here tells that the place is right.
@@ -289,6 +297,8 @@ impl Plan {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            keys: Vec::new(),
+            regenerable: Vec::new(),
             others: Vec::new(),
             nothing_there: None,
             may_delete: false,

@@ -2,6 +2,7 @@
 
 mod after;
 mod deleted_here;
+mod keys;
 mod links;
 mod losses;
 mod rows;
@@ -23,6 +24,7 @@ use super::text::{bytes, count, duration, files, fit, items, shell_word, some, w
 
 pub(crate) use after::{After, after};
 pub(crate) use deleted_here::deleted_here;
+pub(crate) use keys::{keys, keys_question, regenerable, ways_of_keys};
 pub(crate) use links::{outside_links, outside_sentence};
 use losses::losses;
 pub(crate) use rows::{Row, WORDS, rows};
@@ -108,6 +110,8 @@ pub(crate) fn plan(plan: &Plan, around: &Around, bounds: &Bounds, page: &Page) -
     }
     skipped(&mut out, &plan.skipped, page);
     outside_links(&mut out, &plan.outside_links, page);
+    keys(&mut out, &plan.keys, page);
+    regenerable(&mut out, &plan.regenerable, page);
     problems(&mut out, &plan.problems, page);
     out.push('\n');
     if plan.is_empty() {
@@ -343,6 +347,7 @@ pub(crate) fn waiting(plan: &Plan, page: &Page) -> String {
     let mut out = String::new();
     kept(&mut out, "Conflicts", page, &plan.conflicts);
     kept(&mut out, "Unknown", page, &plan.unknown);
+    keys(&mut out, &plan.keys, page);
     problems(&mut out, &plan.problems, page);
     out.trim_start_matches('\n').to_owned()
 }

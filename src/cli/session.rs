@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use lsync::config::{Jobs, Limit, Links};
+use lsync::config::{Jobs, Keys, Limit, Links};
 use lsync::engine::{self, Ask, Depth, Ends, Error, IgnoredPath, Sight, Stop};
 use lsync::event::{Event, Observer};
 use lsync::filter::{Line, Origin, Reason, holds_keys};
@@ -133,6 +133,7 @@ impl Session {
             patterns: settings.patterns.clone(),
             paths: engine::with_companions(&ends, scope(&named)),
             named: named.into_iter().flatten().collect(),
+            allow_keys: settings.keys == Keys::Allow,
             narrowed: !moving.include.is_empty() || !moving.exclude.is_empty(),
             removals: moving.delete,
             compare_size: moving.compare == Some(Compare::Size),

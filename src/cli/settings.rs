@@ -9,7 +9,7 @@ pub(crate) mod store;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Jobs, Limit, Links, Store};
+use lsync::config::{DEFAULT_MAX_MEMORY_BYTES, Jobs, Keys, Limit, Links, Store};
 use lsync::filter::Patterns;
 use lsync::local::mount::{Lookup, Mount};
 use lsync::local::place::TrashLimits;
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub trash: TrashLimits,
     /// How long a file must have been left alone before it is sent.
     pub settle: Duration,
+    /// What an upload does with new files that may hold keys.
+    pub keys: Keys,
     /// Which links a download restores.
     pub links: Links,
 }
@@ -80,6 +82,7 @@ impl Settings {
             max_delete: moving.max_delete.or(sync.max_delete).unwrap_or_default(),
             max_memory_bytes: sync.max_memory_bytes.unwrap_or(DEFAULT_MAX_MEMORY_BYTES),
             trash: TrashLimits { age_seconds: trash.age_seconds, share: trash.share },
+            keys: sync.keys.unwrap_or_default(),
             links: sync.links.unwrap_or_default(),
             settle: moving.settle.or(sync.settle).unwrap_or_default(),
         })

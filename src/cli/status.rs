@@ -67,7 +67,9 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
 fn check(which: Option<Check>, up: &Plan, down: &Plan, links_are_meant: bool) -> Exit {
     let waits = |plan: &Plan| !plan.conflicts.is_empty() || !plan.unknown.is_empty() || !plan.problems.is_empty();
     let leaves = |plan: &Plan| plan.direction == Direction::Upload && !plan.outside_links.is_empty() && !links_are_meant;
-    let pending = |plan: &Plan| !plan.is_empty() || plan.nothing_there.is_some() || waits(plan) || is_refused(plan) || leaves(plan);
+    let pending = |plan: &Plan| {
+        !plan.is_empty() || plan.nothing_there.is_some() || !plan.keys.is_empty() || waits(plan) || is_refused(plan) || leaves(plan)
+    };
     let found = match which {
         None => false,
         Some(Check::Upload) => pending(up),
@@ -123,6 +125,8 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
         out.push('\n');
         render::deleted_here(&mut out, &deleted_here, page);
     }
+    render::keys(&mut out, &up.keys, page);
+    render::regenerable(&mut out, &up.regenerable, page);
     render::others(&mut out, &up.others, page);
     let _ = writeln!(
         out,
@@ -202,7 +206,7 @@ fn union(up: &Plan, down: &Plan) -> Vec<Problem> {
 /// True when nothing would move and nothing waits.
 fn in_sync(up: &Plan, down: &Plan) -> bool {
     let nothing_waits = up.conflicts.is_empty() && up.unknown.is_empty() && union(up, down).is_empty();
-    up.is_empty() && down.is_empty() && nothing_waits && !is_refused(up) && down.nothing_there.is_none()
+    up.is_empty() && down.is_empty() && nothing_waits && !is_refused(up) && down.nothing_there.is_none() && up.keys.is_empty()
 }
 
 /// Both directions in one line, the last of the screen.
@@ -219,6 +223,7 @@ fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_mean
         (moves(down), "to download"),
         (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
         (union(up, down).len() as u64, "cannot be synced"),
+        (up.keys.len() as u64, if up.keys.len() == 1 { "may hold keys and waits" } else { "may hold keys and wait" }),
     ];
     let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", items(*n))).collect();
     parts.extend(is_refused(up).then(|| EMPTY_MOUNT.into()));
@@ -248,6 +253,8 @@ fn lines(up: &Plan, down: &Plan) -> Vec<Value> {
     lines.extend(up.vanished.iter().map(json::vanished));
     lines.extend(up.skipped.iter().map(json::skipped));
     lines.extend(up.outside_links.iter().map(json::outside_link));
+    lines.extend(up.keys.iter().map(|(key, _)| json::keys(key)));
+    lines.extend(up.regenerable.iter().map(json::regenerable));
     lines.extend(up.others.iter().map(json::other_directory));
     lines.extend(union(up, down).iter().map(json::problem));
     lines
@@ -264,7 +271,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
         "ignored": ignored, "ignored_bytes": ignored_bytes,
-        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "deleted_here": up.deleted_here().count(), "other_directories": up.others.len(), "vanished": up.vanished.len(),
+        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "deleted_here": up.deleted_here().count(), "other_directories": up.others.len(), "keys": up.keys.len(), "vanished": up.vanished.len(),
         "elsewhere": down.nothing_there.as_ref().map(|nothing| &nothing.elsewhere),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),

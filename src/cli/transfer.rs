@@ -61,7 +61,7 @@ impl Transfer<'_> {
         if !common.dry_run && (common.yes || self.env.terminal) {
             sight.learn_copies(self.direction, session.choices).await?;
         }
-        let plan = sight.plan(self.direction, session.choices);
+        let mut plan = sight.plan(self.direction, session.choices);
         session.bars.clear();
         if common.json {
             json::plan(&plan).iter().try_for_each(|line| output::line(&line.to_string()))?;
@@ -76,13 +76,11 @@ impl Transfer<'_> {
         if !waiting.is_empty() {
             (session.ends.observer)(Event::Warning(left_to_rest(&waiting, session.ask.settle)));
         }
-        let approved = match plan.approve(Limits { max_delete: session.max_delete }) {
-            Ok(approved) => approved,
-            Err(refused) => {
-                self.show(&plan, &sight)?;
-                return Err(refusal(session, &sight, refused));
-            }
-        };
+        let limits = Limits { max_delete: session.max_delete };
+        if let Err(refused) = plan.approve(limits) {
+            self.show(&plan, &sight)?;
+            return Err(refusal(session, &sight, refused));
+        }
         if common.dry_run {
             self.show(&plan, &sight)?;
             let exit = if waiting.is_empty() { Exit::Done } else { Exit::Partial };
@@ -97,21 +95,35 @@ impl Transfer<'_> {
                 return Ok(exit);
             }
             output::print_err(&self.screen(&plan, &sight, false));
-            session.signal.asking(true);
-            let answer = confirm::ask(&render::question(&plan), &session.ends.stop).await;
-            session.signal.asking(false);
-            match answer {
-                Answer::Yes => {}
-                Answer::No => return self.preview(&plan, &sight, Exit::Refused, NOT_CONFIRMED),
-                Answer::Interrupted => return Err(engine::Error::Stopped.into()),
+            if self.ask(&render::question(&plan)).await? == Answer::No {
+                return self.preview(&plan, &sight, Exit::Refused, NOT_CONFIRMED);
             }
         } else if !common.json && !common.quiet {
             output::print_err(&format!("{}\n", self.screen(&plan, &sight, false)));
         }
+        // `--yes` is about the plan: it never sends keys.
+        if !plan.keys.is_empty() && !common.yes && self.env.terminal {
+            if common.quiet && plan.is_empty() {
+                output::print_err(&render::waiting(&plan, &session.page(false)));
+            }
+            if self.ask(&render::keys_question(&plan.keys)).await? == Answer::Yes {
+                plan.send_keys();
+            }
+        }
         let confirmed = Instant::now();
+        let approved = plan.approve(limits).map_err(|refused| refusal(session, &sight, refused))?;
         let report = engine::run(approved).await?;
         session.bars.clear();
         self.ends(&sight, &plan, report, confirmed.elapsed())
+    }
+
+    /// Asks, and ends where a signal came first.
+    async fn ask(&self, question: &str) -> Result<Answer, Failure> {
+        let session = self.session;
+        session.signal.asking(true);
+        let answer = confirm::ask(question, &session.ends.stop).await;
+        session.signal.asking(false);
+        if answer == Answer::Interrupted { Err(engine::Error::Stopped.into()) } else { Ok(answer) }
     }
 
     /// Whether files are to be sent to a store that is known to verify nothing, and not read back.
@@ -256,7 +268,8 @@ fn left_to_rest(waiting: &[&RelPath], least: Duration) -> String {
 /// As the run would end if every transfer succeeded.
 fn plan_exit(plan: &Plan) -> Exit {
     let conflicts = if plan.conflicts.is_empty() && plan.unknown.is_empty() { Exit::Done } else { Exit::Conflicts };
-    let problems = if plan.problems.is_empty() && plan.nothing_there.is_none() { Exit::Done } else { Exit::Partial };
+    let problems =
+        if plan.problems.is_empty() && plan.nothing_there.is_none() && plan.keys.is_empty() { Exit::Done } else { Exit::Partial };
     conflicts.worst(problems)
 }
 
@@ -304,6 +317,12 @@ fn reason(report: &Report, failure: Option<&Failure>, stopped: bool) -> String {
     }
     if let Some(failure) = failure {
         reasons.push(failure.message.clone());
+    }
+    if let Some(first) = report.keys.first() {
+        let n = report.keys.len() as u64;
+        let (may, wait) = if n == 1 { ("may hold keys", "waits") } else { ("may hold keys", "wait") };
+        let more = if n > 1 { format!(", {} and {} more", first.path, count(n - 1)) } else { format!(", {}", first.path) };
+        reasons.push(format!("{} that {may} {wait}{more}", files(n)));
     }
     reasons.extend(report.nothing_there.as_ref().map(ToString::to_string));
     let writing: Vec<_> = report.failures.iter().filter(|f| f.kind == FailureKind::StillWritten).collect();

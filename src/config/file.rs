@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Secret;
 use super::gateway::{Acl, Addressing, Encryption};
-use super::values::{Jobs, Limit, Links, Trash, parse_bytes, parse_duration};
+use super::values::{Jobs, Keys, Limit, Links, Trash, parse_bytes, parse_duration};
 use crate::path::Shown;
 
 /// All tables and keys there are.
@@ -34,7 +34,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("git", &["user_name", "user_email", "github_token", "github_host"]),
     ("local", &["root"]),
-    ("sync", &["exclude", "include", "jobs", "max_delete", "max_memory", "trash", "links", "include_config", "settle"]),
+    ("sync", &["exclude", "include", "jobs", "max_delete", "max_memory", "trash", "links", "include_config", "settle", "keys"]),
 ];
 
 /// A value and the line it stands in, counted from 1.
@@ -110,6 +110,7 @@ pub struct SyncTable {
     pub trash: Option<Trash>,
     pub links: Option<Links>,
     pub include_config: Option<bool>,
+    pub keys: Option<Keys>,
     pub settle: Option<Duration>,
 }
 
@@ -200,6 +201,7 @@ impl File {
             ("sync", "max_memory") => self.sync.max_memory_bytes = item.parsed(parse_bytes)?,
             ("sync", "trash") => self.sync.trash = item.parsed(Trash::from_str)?,
             ("sync", "links") => self.sync.links = item.parsed(Links::from_str)?,
+            ("sync", "keys") => self.sync.keys = item.parsed(Keys::from_str)?,
             ("sync", "settle") => self.sync.settle = item.parsed(parse_duration)?,
             ("sync", "include_config") => self.sync.include_config = Some(item.flag()?),
             _ => return Err(item.bad(unknown_key(table, item.key))),
@@ -378,7 +380,7 @@ mod tests {
     fn of_several_errors_the_first_in_the_file_is_told() {
         refused(
             "[sync]\nzzzz = 1\n[remote]\nbuket = 1",
-            "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config, settle",
+            "sync.toml:2: unknown key \"zzzz\" in [sync]; the keys are exclude, include, jobs, max_delete, max_memory, trash, links, include_config, settle, keys",
         );
     }
 
@@ -415,7 +417,8 @@ mod tests {
         for (table, keys) in KEYS {
             for key in *keys {
                 let read = |value: &str| File::parse("f", &format!("[{table}]\n{key} = {value}"));
-                let values = ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\"", "\"30s\"", "\"virtual\"", "\"AES256\""];
+                let values =
+                    ["\"x\"", "true", "[\"*.tmp\"]", "4", "\"inside\"", "\"7d 10%\"", "\"30s\"", "\"virtual\"", "\"AES256\"", "\"ask\""];
                 assert!(values.iter().any(|value| read(value).is_ok()), "[{table}] {key}");
             }
         }

@@ -59,6 +59,16 @@ pub enum Links {
     Any,
 }
 
+/// What an upload does with new files that may hold keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// They wait until a person says so.
+    #[default]
+    Ask,
+    /// They travel like all others.
+    Allow,
+}
+
 /// How long and how much the trash holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trash {
@@ -112,6 +122,18 @@ impl FromStr for Links {
             "inside" => Ok(Links::Inside),
             "any" => Ok(Links::Any),
             _ => Err(BadValue("expected \"inside\" or \"any\"".into())),
+        }
+    }
+}
+
+impl FromStr for Keys {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Keys, BadValue> {
+        match text {
+            "ask" => Ok(Keys::Ask),
+            "allow" => Ok(Keys::Allow),
+            _ => Err(BadValue("expected \"ask\" or \"allow\"".into())),
         }
     }
 }

@@ -39,6 +39,11 @@ impl<'a> Proposal<'a> {
         Proposal { sight, plan }
     }
 
+    /// Lets new files that may hold keys travel with the rest: a person has said so.
+    pub fn send_keys(&mut self) {
+        self.plan.send_keys();
+    }
+
     /// The plan alone, which can be shown and cannot run.
     #[must_use]
     pub fn into_plan(self) -> Plan {

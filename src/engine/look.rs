@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::doubt::open_for_writing;
 use super::listing::{self, list};
-use super::{Ask, Ends, Error, blocking, leading_out, learn, manifests, named, nothing_there, others, sets, spelling};
+use super::{Ask, Ends, Error, blocking, keys, leading_out, learn, manifests, named, nothing_there, others, sets, spelling};
 use crate::entry::{Entry, InOrder, Kind, Local, find};
 use crate::event::{Event, Phase};
 use crate::filter::{Filter, Scope};
@@ -22,7 +22,7 @@ use crate::manifest::Name;
 use crate::path::{MAX_KEY_BYTES, RelPath};
 use crate::plan::dir_modes::DirModes;
 use crate::plan::sets::Claim;
-use crate::plan::{NothingThere, OtherDirectory, set_apart};
+use crate::plan::{KeyFile, NothingThere, OtherDirectory, set_apart};
 use crate::problem::{Problem, Side, Skipped, exclude_line};
 use crate::profile::Profile;
 use crate::remote::error::Kind as RemoteKind;
@@ -78,6 +78,8 @@ pub struct Sight {
     pub(super) root: String,
     /// Neither side holds anything, and nothing was ever published at the place in the bucket.
     pub(super) nothing_there: Option<NothingThere>,
+    /// New files that may hold keys, by path.
+    pub(super) keys: Vec<KeyFile>,
     /// Directories of the bucket that belong to other lsync directories, by path.
     pub others: Vec<OtherDirectory>,
     /// The umask of this process.
@@ -158,6 +160,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
         mount_has_more,
         nothing_there,
         others,
+        keys: Vec::new(),
         narrowed: !ask.paths.is_empty(),
         bucket_has_manifests: !view.manifests.is_empty(),
         view,
@@ -200,6 +203,7 @@ async fn look_around(ends: &Ends, ask: &Ask) -> Result<Sight, Error> {
     if ask.compare_content {
         learn::by_reading_the_bucket(ends, ask, &mut sight).await?;
     }
+    sight.keys = keys::find_new(ends, ask, &sight).await?;
     Ok(sight)
 }
 

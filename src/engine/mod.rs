@@ -20,6 +20,7 @@ mod hashing;
 mod heads;
 mod here;
 mod keeping;
+mod keys;
 mod lanes;
 mod leading_out;
 mod learn;
@@ -117,6 +118,8 @@ pub struct Ask {
     pub named: Vec<RelPath>,
     /// Patterns narrow the run beyond its configuration (`--include`, `--exclude`).
     pub narrowed: bool,
+    /// New files that may hold keys travel like all others.
+    pub allow_keys: bool,
     /// The run may delete: a file without a counterpart is compared with the base too.
     pub removals: bool,
     /// Equal size and equal recorded mtime count as equal content: what is taken for equal is hashed here, to know it again.

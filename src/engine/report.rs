@@ -6,7 +6,7 @@ use super::Error;
 use crate::event::Verb;
 use crate::local::place::PlaceError;
 use crate::path::RelPath;
-use crate::plan::{Direction, Kept, NothingThere, OtherDirectory, OutsideLink, Plan};
+use crate::plan::{Direction, Kept, KeyFile, NothingThere, OtherDirectory, OutsideLink, Plan};
 use crate::problem::{Problem, Skipped};
 
 /// Disjoint counts of items.
@@ -186,6 +186,8 @@ pub struct Report {
     pub outside_links: Vec<OutsideLink>,
     /// Of an upload: what was deleted here and stays in the bucket.
     pub deleted_here: Vec<RelPath>,
+    /// New files that may hold keys: they wait until a person says that they travel.
+    pub keys: Vec<KeyFile>,
     /// Directories of the bucket that belong to other lsync directories.
     pub others: Vec<OtherDirectory>,
     /// Nothing is where a download's source should be.
@@ -227,6 +229,7 @@ impl Report {
             skipped: plan.skipped.clone(),
             outside_links: plan.outside_links.clone(),
             deleted_here: plan.deleted_here().map(|kept| kept.path.clone()).collect(),
+            keys: plan.keys.iter().map(|(key, _)| key.clone()).collect(),
             others: plan.others.clone(),
             nothing_there: plan.nothing_there.clone(),
             vanished: plan.vanished.clone(),
@@ -266,6 +269,7 @@ impl Report {
             && self.conflicts.is_empty()
             && self.unknown.is_empty()
             && self.problems.is_empty()
+            && self.keys.is_empty()
             && self.nothing_there.is_none()
             && self.ended_by.is_none()
     }

@@ -164,7 +164,7 @@ fn left_alone(work: &Work<'_>) -> LeftAlone {
     let plan = work.plan;
     let kept = [&plan.protected, &plan.conflicts, &plan.unknown].into_iter().flatten().map(|k| &k.path);
     let problems = |below: bool| plan.problems.iter().filter(move |p| p.below || !below).filter_map(|p| p.path.as_ref());
-    let failures = work.report.failures.iter().map(|f| &f.path);
+    let failures = work.report.failures.iter().map(|f| &f.path).chain(plan.keys.iter().map(|(key, _)| &key.path));
     LeftAlone {
         at: kept.chain(problems(false)).chain(failures).cloned().collect(),
         above: problems(true).map(|path| path.as_str().to_owned()).collect(),

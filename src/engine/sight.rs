@@ -6,7 +6,7 @@ use super::{leading_out, sets};
 use crate::entry::{Entry, Local, find};
 use crate::filter::Scope;
 use crate::path::RelPath;
-use crate::plan::{Choices, Direction, Input, build, cannot_copy};
+use crate::plan::{Choices, Direction, Input, build, cannot_copy, regenerable};
 use crate::profile::Profile;
 use crate::view::Remote;
 
@@ -41,6 +41,10 @@ impl Sight {
         plan.owed |= direction == Direction::Upload && sets::are_owed(self, &plan);
         plan.dir_modes = self.dir_modes(direction);
         plan.outside_links = leading_out::of_source(self, direction);
+        if direction == Direction::Upload {
+            plan.hold_keys(&self.keys);
+            plan.regenerable = regenerable(plan.transfers.iter().map(|t| (&t.path, t.source.bytes())));
+        }
         plan.others.clone_from(&self.others);
         plan.nothing_there = self.nothing_there.clone().filter(|_| direction == Direction::Download);
         plan.source_has_more = match direction {

@@ -3,6 +3,7 @@
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
 pub(crate) mod beneath;
 mod clock;
+pub mod first_bytes;
 pub mod folding;
 pub mod hash;
 pub mod inspect;

@@ -31,6 +31,7 @@ mod growing;
 mod ignored;
 mod interrupt;
 mod json;
+mod keys_wait;
 mod killed;
 mod kills;
 mod large;

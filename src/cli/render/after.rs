@@ -9,7 +9,7 @@ use lsync::plan::{self, Direction, Kept};
 use lsync::problem::Problem;
 
 use super::super::text::{bytes, count, duration, files, fit, items, wrap};
-use super::{NAMED, Page, deleted_here, problems};
+use super::{NAMED, Page, deleted_here, problems, ways_of_keys};
 
 /// What a report does not know.
 pub(crate) struct After<'a> {
@@ -42,6 +42,11 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     let compare = Way { verb: report.direction, flags: "--compare content", what: "reads the bucket's to compare" };
     let unknown: Vec<&Kept> = report.unknown.iter().collect();
     undecided(&mut out, &unknown, "not comparable (equal size, content not known)", &[compare, UPLOAD, DOWNLOAD], about);
+    let keys = ways_of_keys(&report.keys, &about.page, about.command);
+    if !keys.is_empty() {
+        apart(&mut out);
+        out.push_str(&keys);
+    }
     protected(&mut out, report, &about.page);
     if !report.deleted_here.is_empty() {
         apart(&mut out);
@@ -231,6 +236,7 @@ mod tests {
             skipped: plan.skipped,
             outside_links: plan.outside_links,
             deleted_here: Vec::new(),
+            keys: Vec::new(),
             others: Vec::new(),
             nothing_there: None,
             vanished: plan.vanished,

@@ -97,6 +97,8 @@ pub(in crate::cli) fn full(direction: Direction) -> Plan {
         unknown: vec![kept("foreign.bin", 6 << 30, "equal size, and nothing tells about the content")],
         kept: vec![kept("theirs", 5, "only in the bucket"), kept("theirs2", 5, "removed in the mount")],
         outside_links: Vec::new(),
+        keys: Vec::new(),
+        regenerable: Vec::new(),
         others: Vec::new(),
         nothing_there: None,
         vanished: vec![path("gone.txt")],

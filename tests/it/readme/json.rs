@@ -100,6 +100,7 @@ fn the_lines_are_those_that_are_written() {
     seen.take(&Cmd::lsync(&other.b).args("log"), 0);
     // Another directory has its place in the same bucket.
     other.b("upload --yes --prefix theirs").expect(0);
+    other.a.write(".env", "PORT=80").write("env/pyvenv.cfg", "");
     seen.take(&other.cmd_a("status"), 0);
     // Nothing is configured.
     seen.take(&Cmd::lsync(&two.a).args("upload").env("LSYNC_CONFIG", "none"), 2);

@@ -23,6 +23,7 @@ pub(crate) fn ask() -> Ask {
         patterns: Patterns::default(),
         paths: Vec::new(),
         named: Vec::new(),
+        allow_keys: false,
         narrowed: false,
         removals: false,
         compare_size: false,
