@@ -1,6 +1,7 @@
 //! The command line: dispatches commands, prints what ended them, and nothing else. The only place of the program that prints, asks,
 //! reads the environment or finds configuration files.
 
+mod address_space;
 mod again;
 mod args;
 mod bars;
@@ -44,6 +45,7 @@ use settings::environment::Environment;
 pub(crate) fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::say(&panic_text(panic))));
     let words: Vec<OsString> = std::env::args_os().collect();
+    address_space::fit_allocator(&words);
     // The hook has said what happened; whatever a panic interrupts, the run failed.
     let exit = std::panic::catch_unwind(|| run(&words)).unwrap_or_else(|_| {
         if asks_for_json(&words) {

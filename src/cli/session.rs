@@ -23,7 +23,7 @@ use super::ink::Ink;
 use super::render::{Around, Bounds, Ignored, Page};
 use super::settings::Settings;
 use super::settings::environment::Environment;
-use super::{json, output, text};
+use super::{address_space, json, output, text};
 
 /// Open files that are not for transfers: the mount, the state, threads at work.
 const OTHER_FILES: u64 = 64;
@@ -68,6 +68,9 @@ impl Signal {
     /// Watches SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second one stops at once.
     pub(crate) fn watch(&self, stop: &Stop, bars: &Arc<Bars>, quiet: bool) -> Result<(), Failure> {
         use tokio::signal::unix::SignalKind;
+        // A file that would be larger than `ulimit -f` allows is an error then, and no signal that ends the process.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        tokio::signal::unix::signal(too_large).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
             (SignalKind::terminate(), Exit::Terminated),
@@ -99,7 +102,7 @@ impl Signal {
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(address_space::threads(BLOCKING_THREADS))
         .build()
         .map_err(|e| Failure::new(Exit::Failed, format!("cannot start: {e}")))?;
     let done = runtime.block_on(work);
@@ -113,6 +116,7 @@ impl Session {
     /// `direction`: which way content will move, if it will.
     pub(crate) async fn open(flags: Flags, paths: &[PathBuf], env: &Environment, direction: Option<Direction>) -> Result<Session, Failure> {
         let mut settings = Settings::load(&flags, env)?;
+        let space = address_space::bounds(address_space::limit())?;
         let mount = Mount::open(&settings.root)?;
         let detail = detail(&flags, env);
         let items = flags.common.verbose > 0 && !flags.common.quiet && !flags.common.json;
@@ -140,10 +144,10 @@ impl Session {
             compare_content: moving.compare == Some(Compare::Content),
             read_back: Depth::List,
             jobs: match settings.jobs {
-                Jobs::Auto => engine::Jobs::UpTo(most_jobs()),
-                Jobs::Count(n) => engine::Jobs::Fixed(n.get()),
+                Jobs::Auto => engine::Jobs::UpTo(most_jobs().min(space.map_or(usize::MAX, |space| space.jobs))),
+                Jobs::Count(n) => engine::Jobs::Fixed(n.get().min(space.map_or(usize::MAX, |space| space.jobs))),
             },
-            max_memory: settings.max_memory_bytes,
+            max_memory: settings.max_memory_bytes.min(space.map_or(u64::MAX, |space| space.max_memory)),
             bytes_per_second: moving.bwlimit,
             trash: settings.trash,
             settle: settings.settle,

@@ -61,7 +61,9 @@ fn files_that_hold_keys_stay_where_they_are_and_the_plan_names_them() {
 fn a_configuration_that_was_moved_away_as_setup_advises_does_not_travel() {
     let (s3, here) = (S3::start(), Mount::with(&[("a", "1")]));
     configure(&here, &s3, "sync.toml", "");
-    let told = lsync(&here, &s3, "setup --bucket other --region us-east-2").run();
+    here.write("other.toml", "[remote]\nbucket = \"other\"\n");
+    let told = lsync(&here, &s3, "setup --import other.toml").run();
+    here.remove("other.toml");
     let advice = told.stderr.lines().find_map(|line| line.split_once("first: ")).map(|(_, command)| command.to_owned());
     let mut mv = Cmd::program("/bin/sh", here.root()).arg("-c");
     mv = mv.arg(advice.unwrap_or_else(|| panic!("no advice in\n{}", told.stderr)));

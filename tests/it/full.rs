@@ -74,3 +74,39 @@ fn a_mount_that_is_renamed_during_a_download_is_not_complete() {
     assert!(ran.last_line().starts_with("incomplete: lost the mount"), "{}{}", ran.stdout, ran.stderr);
     assert!(!mount.root().exists(), "nothing is made where the mount was");
 }
+
+/// `lsync WORDS` in a shell that has set a limit for it.
+fn limited(s3: &S3, mount: &Mount, limit: &str, words: &str) -> Cmd {
+    let mut cmd = Cmd::lsync(mount).on(&s3.store);
+    let line = format!("ulimit {limit}; exec {} {words}", env!("CARGO_BIN_EXE_lsync"));
+    cmd.program = "/bin/bash".into();
+    cmd.arg("-c").arg(line)
+}
+
+/// Login nodes and batch systems limit the address space: less is done at once, and what cannot work says so.
+#[test]
+fn a_small_address_space_is_enough_or_told() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    for n in 0..100 {
+        mount.write(&format!("d{}/f{n}", n % 7), "1");
+    }
+    mount.write("large", noise(20 << 20));
+    let ran = limited(&s3, &mount, "-v 1048576", "upload --yes").run().expect(0);
+    assert!(ran.last_line().starts_with("complete: files=101"), "{}", ran.stdout);
+    let other = Mount::new();
+    limited(&s3, &other, "-v 1048576", "download --yes").run().expect(0);
+    assert_eq!(other.tree(), mount.tree());
+    let ran = limited(&s3, &mount, "-v 400000", "upload --yes").run().expect(1);
+    assert!(ran.stderr.contains("the address space is limited to 390.6 MiB") && ran.stderr.contains("ulimit -v"), "{}", ran.stderr);
+}
+
+/// The system would end the process by a signal.
+#[test]
+fn a_limit_of_the_size_of_files_fails_the_file_and_not_the_run() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("large", "x".repeat(1 << 20).as_str()), ("small", "1")]));
+    Cmd::lsync(&mount).on(&s3.store).args("upload --yes").run().expect(0);
+    let other = Mount::new();
+    let ran = limited(&s3, &other, "-f 512", "download --yes").run();
+    assert!(ran.code > 0 && ran.code < 128, "{}: {}", ran.code, ran.stderr);
+    assert!(ran.stderr.contains("large") && !other.has("large") && other.text("small") == "1", "{}", ran.stderr);
+}
