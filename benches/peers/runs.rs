@@ -107,7 +107,9 @@ impl Runs<'_> {
 
     fn many_small(&mut self, tools: &[Tool], names: &Names, latency: Option<Duration>) -> Result<(), Failure> {
         let scratch = Scratch::with_room(self.sizes.small_room(), self.disk)?;
-        let source = scratch.empty("source")?;
+        // A checksum of a file in memory (tmpfs) cannot be remembered: a store through a mapping shows in no time there.
+        let on_disk = Scratch::on(self.disk)?;
+        let source = on_disk.empty("source")?;
         data::small_files(&source, self.sizes.small.0, self.sizes.small.1, |_, _| 4096)?;
         for round in 1..=self.rounds {
             for tool in self.tools(tools) {
@@ -159,7 +161,9 @@ impl Runs<'_> {
     /// W8, and the same far away. Each program sends everything once, unseen, and finds it again in each round.
     fn nothing_changed(&mut self) -> Result<(), Failure> {
         let scratch = Scratch::with_room(self.sizes.tiny_room(), self.disk)?;
-        let source = scratch.empty("source")?;
+        // A checksum of a file in memory (tmpfs) cannot be remembered: a store through a mapping shows in no time there.
+        let on_disk = Scratch::on(self.disk)?;
+        let source = on_disk.empty("source")?;
         data::small_files(&source, self.sizes.tiny.0, self.sizes.tiny.1, tiny_bytes)?;
         let mut stores: Vec<(Program, Store)> = Vec::new();
         for tool in self.tools(tools::MANY) {
@@ -167,7 +171,7 @@ impl Runs<'_> {
             let step = Step { round: 0, work: "W8 made ready", tool, verb: Verb::Upload, dir: &source };
             self.unseen(step, &stores[stores.len() - 1].1, &scratch)?;
             if tool.program == Program::Lsync {
-                fs::rename(source.join(".lsync"), scratch.absent("memory")?)?;
+                fs::rename(source.join(".lsync"), on_disk.absent("memory")?)?;
             }
         }
         for (work, tools, latency) in [("W8", tools::MANY, None), ("W10 W8", tools::FAR, Some(LATENCY))] {
@@ -183,12 +187,12 @@ impl Runs<'_> {
                 for tool in self.tools(tools) {
                     let remembers = tool.program == Program::Lsync;
                     if remembers {
-                        fs::rename(scratch.path("memory"), source.join(".lsync"))?;
+                        fs::rename(on_disk.path("memory"), source.join(".lsync"))?;
                     }
                     let (_, store) = stores.iter().find(|(program, _)| *program == tool.program).ok_or("a program without a server")?;
                     self.take(Step { round, work, tool, verb: Verb::Again, dir: &source }, store, &scratch)?;
                     if remembers {
-                        fs::rename(source.join(".lsync"), scratch.absent("memory")?)?;
+                        fs::rename(source.join(".lsync"), on_disk.absent("memory")?)?;
                     }
                 }
             }
@@ -198,7 +202,9 @@ impl Runs<'_> {
 
     fn a_million(&mut self) -> Result<(), Failure> {
         let scratch = Scratch::with_room(self.sizes.million_room(), self.disk)?;
-        let source = scratch.empty("source")?;
+        // A checksum of a file in memory (tmpfs) cannot be remembered: a store through a mapping shows in no time there.
+        let on_disk = Scratch::on(self.disk)?;
+        let source = on_disk.empty("source")?;
         data::small_files(&source, self.sizes.million.0, self.sizes.million.1, tiny_bytes)?;
         let store = Store::start(&scratch.absent("store")?)?;
         for tool in self.tools(tools::ALONE) {
