@@ -45,7 +45,7 @@ impl std::fmt::Display for IgnoredPath {
 pub(super) fn check(ends: &Ends, ask: &Ask, sight: &Sight) -> Result<(), Error> {
     // What belongs together with a named path may be ignored: nobody has named it.
     let meant = ask.named.iter().chain(ask.paths.iter().filter(|_| ask.named.is_empty()));
-    let empty: Vec<&RelPath> = meant.filter(|path| is_anothers(sight, path) || !holds_something(sight, path)).collect();
+    let empty: Vec<&RelPath> = meant.filter(|path| is_foreign(sight, path) || !holds_something(sight, path)).collect();
     let mut ignored: Vec<IgnoredPath> = Vec::new();
     let mut nowhere = None;
     for path in empty {
@@ -64,7 +64,7 @@ pub(super) fn check(ends: &Ends, ask: &Ask, sight: &Sight) -> Result<(), Error> 
     }
 }
 
-fn is_anothers(sight: &Sight, path: &RelPath) -> bool {
+fn is_foreign(sight: &Sight, path: &RelPath) -> bool {
     sight.filter.other_above(path.as_str()).is_some()
 }
 

@@ -51,7 +51,7 @@ mod tests {
     use crate::entry::{Entry, Kind};
 
     #[test]
-    fn what_is_here_at_anothers_place_is_a_problem_and_set_apart() {
+    fn what_is_here_at_a_foreign_place_is_a_problem_and_set_apart() {
         let check = |here: &[&str], others: &[&str], left: &[&str], problems: &[&str]| {
             let path = |text: &&str| RelPath::new(text).unwrap();
             let entry = Arc::new(Entry { kind: Kind::Dir, mode: None });

@@ -29,7 +29,7 @@ fn directories_come_back_with_the_bits_that_they_had() {
 }
 
 #[test]
-fn a_change_of_a_directorys_bits_alone_travels_and_no_other_is_undone() {
+fn a_change_of_the_bits_of_a_directory_alone_travels_and_no_other_is_undone() {
     let two = Two::agreed(&[("d/x", "x"), ("e/x", "x"), ("f/g/x", "x")]);
     two.a.mode("d", 0o700);
     two.a("status --check=upload").expect(10);

@@ -18,22 +18,22 @@ fn two_prefixes() -> Two {
 #[test]
 fn a_download_from_where_nothing_was_ever_published_onto_an_empty_directory_is_incomplete() {
     let two = two_prefixes();
-    let (place, data) = (format!("nothing is at s3://{}/dokc/", two.s3.store.bucket), "this bucket has lsync data at dock/, big/");
-    for line in ["download --yes --prefix dokc", "download --yes --prefix dokc -q", "download --prefix dokc"] {
+    let (place, data) = (format!("nothing is at s3://{}/dock2/", two.s3.store.bucket), "this bucket has lsync data at dock/, big/");
+    for line in ["download --yes --prefix dock2", "download --yes --prefix dock2 -q", "download --prefix dock2"] {
         let ran = two.b(line).expect(3);
         assert_eq!(ran.last_line(), format!("incomplete: {place}; {data}"), "{line}: {}", ran.stderr);
     }
-    assert!(two.b("download --dry-run --prefix dokc").expect(3).stdout.contains("dry run"));
-    let summary = two.b("download --yes --prefix dokc --json").expect(3).summary();
+    assert!(two.b("download --dry-run --prefix dock2").expect(3).stdout.contains("dry run"));
+    let summary = two.b("download --yes --prefix dock2 --json").expect(3).summary();
     assert_eq!((&summary["complete"], &summary["elsewhere"]), (&false.into(), &serde_json::json!(["dock/", "big/"])));
     // Status says the same.
-    for line in ["status --prefix dokc", "status --prefix dokc -q"] {
+    for line in ["status --prefix dock2", "status --prefix dock2 -q"] {
         let ran = two.b(line).expect(0);
         assert!(ran.says(&format!("not in sync: {place}; {data}")), "{}", ran.stdout);
     }
-    assert_eq!(two.b("status --prefix dokc --check").expect(10).code, 10);
-    assert_eq!(two.b("status --prefix dokc --check=upload").expect(0).code, 0);
-    let summary = two.b("status --prefix dokc --json").expect(0).summary();
+    assert_eq!(two.b("status --prefix dock2 --check").expect(10).code, 10);
+    assert_eq!(two.b("status --prefix dock2 --check=upload").expect(0).code, 0);
+    let summary = two.b("status --prefix dock2 --json").expect(0).summary();
     assert_eq!((&summary["complete"], &summary["elsewhere"]), (&false.into(), &serde_json::json!(["dock/", "big/"])));
     // The right one.
     let ran = two.b("download --yes --prefix dock").expect(0);
@@ -48,9 +48,9 @@ fn a_bucket_that_may_not_be_listed_elsewhere_is_no_failure() {
     for skip in [1, 2] {
         let denied = Action::Status(403, "AccessDenied");
         two.s3.faults().push(Rule { skip, times: 1, ..Rule::once("ListObjectsV2", denied) });
-        let ran = two.b("download --yes --prefix dokc").expect(3);
+        let ran = two.b("download --yes --prefix dock2").expect(3);
         assert_eq!(two.s3.faults().pending(), 0);
-        assert_eq!(ran.last_line(), format!("incomplete: nothing is at s3://{bucket}/dokc/: are `bucket` and `prefix` right?"));
+        assert_eq!(ran.last_line(), format!("incomplete: nothing is at s3://{bucket}/dock2/: are `bucket` and `prefix` right?"));
     }
 }
 
@@ -59,10 +59,10 @@ fn the_top_and_the_prefixes_beside_are_looked_at() {
     let two = Two::empty();
     two.a.write("x", "x");
     two.a("upload --yes --prefix team/dock").expect(0);
-    let ran = two.b("download --yes --prefix team/dokc").expect(3);
+    let ran = two.b("download --yes --prefix team/dock2").expect(3);
     assert!(ran.last_line().ends_with("this bucket has lsync data at team/dock/"), "{}", ran.stdout);
     two.a("upload --yes").expect(0);
-    let ran = two.b("download --yes --prefix dokc").expect(3);
+    let ran = two.b("download --yes --prefix dock2").expect(3);
     assert!(ran.last_line().ends_with("this bucket has lsync data at its top"), "{}", ran.stdout);
 }
 
@@ -81,12 +81,12 @@ fn what_was_published_and_is_empty_now_is_complete() {
 fn a_directory_that_holds_something_is_warned_and_not_stopped() {
     let two = two_prefixes();
     two.b.write("here", "1");
-    for line in ["download --yes --prefix dokc", "download --yes --prefix dokc --exclude *.tmp"] {
+    for line in ["download --yes --prefix dock2", "download --yes --prefix dock2 --exclude *.tmp"] {
         let ran = two.b(line).expect(0);
         assert!(ran.says("is empty and the mount is not, and nothing was ever published there"), "{line}: {}", ran.stderr);
     }
     // And what is there and ignored makes it no empty place to look at again.
-    assert_eq!(two.b("status --prefix dokc --json").expect(0).summary()["elsewhere"], serde_json::Value::Null);
+    assert_eq!(two.b("status --prefix dock2 --json").expect(0).summary()["elsewhere"], serde_json::Value::Null);
 }
 
 /// No request more where it is not needed.

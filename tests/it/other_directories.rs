@@ -22,7 +22,7 @@ fn others(two: &Two) -> Vec<String> {
 const SAYS: &str = "big/ in this bucket belongs to another lsync directory; it is left alone (2 objects, 2 B).";
 
 #[test]
-fn what_lies_below_anothers_place_is_left_alone_and_told() {
+fn what_lies_below_a_foreign_place_is_left_alone_and_told() {
     let two = two_in_one();
     let before = others(&two);
     let fresh = Mount::new();
@@ -49,7 +49,7 @@ fn what_lies_below_anothers_place_is_left_alone_and_told() {
 }
 
 #[test]
-fn what_is_here_at_anothers_place_is_a_problem_with_the_line_that_excludes_it() {
+fn what_is_here_at_a_foreign_place_is_a_problem_with_the_line_that_excludes_it() {
     let two = two_in_one();
     two.a.write("big/sub/x", "of a").write("big/mine", "m").write("new", "n");
     let ran = two.a("upload --yes --overwrite").expect(3);
@@ -65,7 +65,7 @@ fn what_is_here_at_anothers_place_is_a_problem_with_the_line_that_excludes_it() 
 
 /// A run for a PATH lists only that: it looks above it.
 #[test]
-fn a_path_at_anothers_place_is_refused() {
+fn a_path_at_a_foreign_place_is_refused() {
     let two = two_in_one();
     two.a.write("big/sub/x", "of a").write("deep/down/y", "y");
     for line in
@@ -86,7 +86,7 @@ fn a_path_at_anothers_place_is_refused() {
 
 /// What the upper directory once agreed on there is no reason to delete or replace it now.
 #[test]
-fn a_place_that_became_anothers_is_left_alone_from_then_on() {
+fn a_place_that_became_foreign_is_left_alone_from_then_on() {
     let two = Two::agreed(&[("big/x", "x"), ("big/y", "y"), ("z", "z")]);
     let other = Mount::with(&[("x", "of the other")]);
     let run = |line: &str| Cmd::lsync(&other).on(&two.s3.store).env("LSYNC_PREFIX", "big").args(line).run();
