@@ -5,7 +5,7 @@ use std::error::Error;
 use lsync::config::BadConfig;
 use lsync::filter::BadPattern;
 use lsync::local::hash::ReadError;
-use lsync::local::lock::LockError;
+use lsync::local::lock::{Life, LockError};
 use lsync::local::mount::{LocalError, NoMount};
 use lsync::local::place::PlaceError;
 use lsync::local::scan::ScanError;
@@ -104,13 +104,26 @@ impl From<NoMount> for Failure {
     }
 }
 
+/// What to do about a lock, by what can be told about its owner.
+fn hint_for(life: Life) -> &'static str {
+    match life {
+        Life::Own | Life::Alive | Life::Dead => "wait until it has ended, then run the command again",
+        Life::Elsewhere => {
+            "that machine or container cannot be seen from here. While it runs, it is heard of every minute; if it is gone, the lock is free 5 minutes \
+             after the last time: run the command again then"
+        }
+    }
+}
+
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Failure {
         match error {
             LockError::Failed(error) => error.into(),
-            LockError::Held(_) | LockError::Lost => {
-                Failure::of(Exit::Locked, &error).hint("wait until it has ended, then run the command again")
+            LockError::Held(ref owner) => {
+                let hint = hint_for(owner.life());
+                Failure::of(Exit::Locked, &error).hint(hint)
             }
+            LockError::Lost => Failure::of(Exit::Locked, &error).hint(hint_for(Life::Alive)),
         }
     }
 }

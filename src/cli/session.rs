@@ -70,7 +70,8 @@ impl Signal {
         use tokio::signal::unix::SignalKind;
         // A file that would be larger than `ulimit -f` allows is an error then, and no signal that ends the process.
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-        tokio::signal::unix::signal(too_large).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?;
+        // Nobody waits for it: that there is a handler, which stays for as long as the process lives, is enough.
+        drop(tokio::signal::unix::signal(too_large).map_err(|e| Failure::new(Exit::Failed, format!("cannot watch for signals: {e}")))?);
         for (kind, code) in [
             (SignalKind::interrupt(), Exit::Interrupted),
             (SignalKind::terminate(), Exit::Terminated),
