@@ -86,7 +86,7 @@ fn a_panic_tells_where_it_was_and_no_secret() {
     let mut told = Vec::new();
     for mib in 24..400 {
         let mut cmd = lsync(&mount, "").env("RUST_BACKTRACE", "full");
-        let line = format!("ulimit -c 0; ulimit -v {}; exec {} upload -y -vvv --json", mib << 10, cmd.program.display());
+        let line = format!("ulimit -c 0; ulimit -v {}; exec {} setup -y --json", mib << 10, cmd.program.display());
         cmd.program = "/bin/sh".into();
         let ran = cmd.arg("-c").arg(line).run();
         let panics: Vec<String> = ran.stderr.lines().filter(|line| line.contains("mistake in lsync at ")).map(str::to_owned).collect();

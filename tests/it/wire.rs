@@ -90,9 +90,10 @@ fn a_refusal_in_the_middle_ends_the_run_and_keeps_what_was_done() {
     for n in 0..30 {
         mount.write(&format!("data/{n:02}"), format!("{n}"));
     }
-    s3.faults().push(Rule { skip: 7, ..hit("PutObject", "data/", 1000, Action::Status(403, "AccessDenied")) });
+    // Somebody has deleted the key.
+    s3.faults().push(Rule { skip: 7, ..hit("PutObject", "data/", 1000, Action::Status(403, "InvalidAccessKeyId")) });
     let ran = lsync(&s3, &mount, "upload --yes -j 2").run().expect(4);
-    assert!(ran.last_line().starts_with("incomplete: ") && ran.last_line().contains("AccessDenied"), "{}", ran.stdout);
+    assert!(ran.last_line().starts_with("incomplete: ") && ran.last_line().contains("InvalidAccessKeyId"), "{}", ran.stdout);
     assert_eq!(s3.keys().len(), 7);
     assert!(1000 - s3.faults().pending() <= 2, "nothing new is begun");
     assert!(s3.all_keys().iter().any(|key| key.starts_with(".lsync/manifests/0000000001-")));
