@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lsync::engine::{self, Ask, Error, Jobs, Limits};
 use lsync::local::lock::LockError;
-use lsync::plan::{Choices, Direction};
+use lsync::plan::{Choices, Direction, Refusal};
 use lsync::remote::bucket::Bucket;
 use lsync::remote::connect::{Network, connect};
 use lsync::sandbox::{Action, Profile, Rule};
@@ -129,6 +129,8 @@ impl Bench {
                 }
                 // Told apart from all other errors: somebody else is writing, nothing was done.
                 Err(Error::Lock(LockError::Held(_))) => tally.refused += 1,
+                // It has nothing yet, and the other one has sent something.
+                Err(Error::Refused(Refusal::EmptyMount { .. })) => {}
                 Err(e) => panic!("{e}"),
             }
         }
