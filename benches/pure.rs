@@ -74,6 +74,7 @@ fn manifests(criterion: &mut Criterion, tree: &Tree) {
         torn: Vec::new(),
         sets: Vec::new(),
         dirs: None,
+        deleted: vec![],
         files: FILES as u64,
         bytes: 4096 * FILES as u64,
     };
@@ -119,6 +120,7 @@ fn decisions(criterion: &mut Criterion, tree: &Tree) {
         skipped: &[],
         hollow: &[],
         torn: &[],
+        deleted: &[],
         sets: &[],
         umask: 0o022,
     };

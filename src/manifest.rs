@@ -105,6 +105,9 @@ pub struct Header {
     /// versions tell of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dirs: Option<Vec<(String, u32)>>,
+    /// What was deleted in the directory of an upload and is kept in the bucket: fresh downloads leave it out. Left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<Deleted>,
     /// How many files, and their bytes: what a confirmation screen shows without reading the entries.
     pub files: u64,
     /// Content bytes of all files.
@@ -119,6 +122,23 @@ pub struct Together {
     pub of: String,
     /// The path of each and the ETag that the bucket listed for it; none for one that did not get there with the others.
     pub members: Vec<(String, Option<String>)>,
+}
+
+/// A file, link or empty directory that was deleted where it was uploaded from, while the bucket keeps it. It counts while the entry of the
+/// path is the one that was deleted, and proves no deletion to anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Where.
+    pub path: String,
+    /// What was there: the ETag of a file, `>` and the target of a link, `/` for an empty directory.
+    pub was: String,
+    /// Name of the host that deleted it.
+    pub host: String,
+    /// Id of the directory that it was deleted from.
+    pub mount: String,
+    /// A directory above it that is left and holds nothing. Left out when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
 }
 
 /// A header and the whole tree.
@@ -309,6 +329,7 @@ mod tests {
                 torn: vec![],
                 sets: vec![],
                 dirs: None,
+                deleted: vec![],
                 files: 1,
                 bytes: 3,
             },

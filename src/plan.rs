@@ -4,6 +4,7 @@
 
 mod build;
 mod clash;
+mod deleted;
 pub mod dir_modes;
 mod folding;
 mod found;
@@ -19,6 +20,7 @@ mod regenerable;
 pub mod sets;
 
 pub use build::build;
+pub use deleted::{After, Here, LeftOut, as_one, stands};
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};
@@ -36,8 +38,9 @@ use dir_modes::DirMode;
 use crate::diff::Since;
 use crate::digest::ETag;
 use crate::entry::{Entry, Stamp};
+use crate::manifest::Deleted;
 use crate::path::RelPath;
-use crate::problem::{Problem, Side, Skipped};
+use crate::problem::{Problem, Skipped};
 
 /// Which way content moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Choices {
     pub compare_size: bool,
     /// Restore links that point out of the mount too.
     pub any_links: bool,
+    /// Of a download: also bring what was deleted where it was uploaded from.
+    pub deleted: bool,
 }
 
 /// What the plan saw at a destination.
@@ -252,6 +257,14 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Links of the source that point outside the directory: what they point to is not in the bucket.
     pub outside_links: Vec<OutsideLink>,
+    /// Of an upload: what was deleted here and no manifest tells of yet; none where something is not proven to have been deleted.
+    pub deletions: Option<Vec<Deleted>>,
+    /// What was deleted here is recorded: it is proven, and not too much.
+    pub records_deletions: bool,
+    /// Of an upload: recorded as deleted, and here again or asked for by name.
+    pub restored: Vec<RelPath>,
+    /// Of a download: deleted where it was uploaded from, and left in the bucket.
+    pub left_out: Vec<LeftOut>,
     /// New files that may hold keys, with what would be sent: they wait until a person says that they travel.
     pub keys: Vec<(KeyFile, Transfer)>,
     /// Directories of what is sent that programs make again.
@@ -297,6 +310,10 @@ impl Plan {
             problems: Vec::new(),
             skipped: Vec::new(),
             outside_links: Vec::new(),
+            deletions: None,
+            records_deletions: false,
+            restored: Vec::new(),
+            left_out: Vec::new(),
             keys: Vec::new(),
             regenerable: Vec::new(),
             others: Vec::new(),
@@ -321,18 +338,13 @@ impl Plan {
     /// True when execution would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.transfers.is_empty() && self.removals.is_empty() && self.updates() == 0 && !self.owed
+        self.transfers.is_empty() && self.removals.is_empty() && self.updates() == 0 && !self.owed && !self.tells_of_deletions()
     }
 
     /// Items that get other permission bits; a directory that is new at the destination comes with what lies in it.
     #[must_use]
     pub fn updates(&self) -> usize {
         self.updates.len() + self.dir_modes.iter().filter(|dir| !dir.is_new).count()
-    }
-
-    /// Of an upload: what was deleted here since both sides agreed, and stays in the bucket.
-    pub fn deleted_here(&self) -> impl Iterator<Item = &Kept> {
-        self.kept.iter().filter(|kept| kept.why == DELETED_HERE)
     }
 
     /// Content bytes that move.
@@ -344,40 +356,6 @@ impl Plan {
     /// Transfers of a kind: how many, and their bytes.
     pub fn count(&self, which: impl Fn(Class) -> bool) -> (u64, u64) {
         self.transfers.iter().filter(|t| which(t.class)).fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.source.bytes()))
-    }
-
-    /// True for a source without any entry where the destination, or the memory, has some: perhaps it is not mounted, or another one.
-    /// What does not travel (ignored, holding keys, sockets) is no entry; what cannot be read is.
-    #[must_use]
-    pub fn source_is_void(&self) -> bool {
-        let known = match self.direction {
-            Direction::Upload => self.destination_entries + self.remembered_entries,
-            Direction::Download => self.destination_entries,
-        };
-        let unread = self.direction == Direction::Upload && self.problems.iter().any(|problem| problem.side == Side::Local);
-        let proven = self.source_has_more || unread;
-        // Whoever asks for deletions must hear that the source is not what it was, also when nothing is proven to have been removed.
-        self.source_entries == 0 && known > 0 && (self.may_delete || !proven)
-    }
-
-    /// Whether the whole plan must not start.
-    pub fn check(&self, max_delete: MaxDelete) -> Result<(), Refusal> {
-        let (deletes, of) = (self.removals.len() as u64, self.destination_entries);
-        if self.source_is_void() {
-            match self.direction {
-                Direction::Upload => return Err(Refusal::EmptyMount { bucket: of, remembered: self.remembered_entries }),
-                Direction::Download if self.may_delete => return Err(Refusal::EmptyBucket),
-                Direction::Download => {}
-            }
-        }
-        if deletes == 0 {
-            return Ok(());
-        }
-        let (too_many, limit) = match max_delete {
-            MaxDelete::Paths(most) => (deletes > most, most.to_string()),
-            MaxDelete::Percent(most) => (deletes as f64 * 100.0 > most * of as f64, format!("{most}%")),
-        };
-        if too_many { Err(Refusal::TooManyDeletes { deletes, of, limit }) } else { Ok(()) }
     }
 }
 

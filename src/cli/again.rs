@@ -14,7 +14,12 @@ use super::text::shell_word;
 pub(crate) fn without_asking(called: &str, direction: Direction, flags: &Flags, read_back: Depth, paths: &[PathBuf]) -> String {
     let mut words: Vec<OsString> = [called, direction.verb(), "--yes"].map(OsString::from).into();
     let moving = &flags.moving;
-    for (on, name) in [(moving.delete, "--delete"), (moving.overwrite, "--overwrite"), (flags.common.json, "--json")] {
+    for (on, name) in [
+        (moving.delete, "--delete"),
+        (moving.overwrite, "--overwrite"),
+        (moving.with_deleted, "--with-deleted"),
+        (flags.common.json, "--json"),
+    ] {
         words.extend(on.then(|| name.into()));
     }
     let compare = moving.compare.map(|how| match how {

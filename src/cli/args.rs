@@ -271,7 +271,8 @@ pub(crate) struct DoctorArgs {
 /// Flags that say nothing without a plan to apply.
 const ASKING: &[&str] = &["dry_run", "yes"];
 /// Flags of upload, download and status.
-const MOVING: &[&str] = &["delete", "max_delete", "overwrite", "compare", "include", "exclude", "settle", "jobs", "bwlimit"];
+const MOVING: &[&str] =
+    &["delete", "max_delete", "overwrite", "with_deleted", "compare", "include", "exclude", "settle", "jobs", "bwlimit"];
 
 impl CommandLine {
     /// The grammar as it is used: all flags are accepted everywhere, and each help shows those that say something there.
@@ -281,7 +282,10 @@ impl CommandLine {
         };
         hide(hide(CommandLine::command(), MOVING), ASKING)
             .mut_subcommand("status", |status| hide(hide(status, ASKING), &["max_delete", "settle", "bwlimit"]))
-            .mut_subcommand("verify", |verify| hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "compare", "settle"]))
+            .mut_subcommand("verify", |verify| {
+                hide(hide(verify, ASKING), &["delete", "max_delete", "overwrite", "with_deleted", "compare", "settle"])
+            })
+            .mut_subcommand("upload", |upload| hide(upload, &["with_deleted"]))
             .mut_subcommand("download", |download| hide(download, &["settle"]))
             .mut_subcommand("doctor", |doctor| {
                 let dry_run = "Write nothing anywhere: tell what is known, or what reading shows";
@@ -289,8 +293,11 @@ impl CommandLine {
             })
             .mut_subcommand("log", |log| hide(hide(log, ASKING), &["no_progress", "prefix"]))
             .mut_subcommand("undo", |undo| {
-                hide(undo, &["delete", "max_delete", "compare", "settle", "include", "exclude", "jobs", "bwlimit", "prefix"])
-                    .mut_arg("overwrite", |arg| arg.help("Also take back what was changed here since"))
+                hide(
+                    undo,
+                    &["delete", "max_delete", "with_deleted", "compare", "settle", "include", "exclude", "jobs", "bwlimit", "prefix"],
+                )
+                .mut_arg("overwrite", |arg| arg.help("Also take back what was changed here since"))
             })
     }
 

@@ -36,7 +36,7 @@
 use lsync::engine::Report;
 use lsync::event::{Ended, Event, Phase, Verb};
 use lsync::path::RelPath;
-use lsync::plan::{Class, Direction, Kept, KeyFile, Leftover, OtherDirectory, OutsideLink, Plan, Regenerable};
+use lsync::plan::{Class, Direction, Kept, KeyFile, LeftOut, Leftover, OtherDirectory, OutsideLink, Plan, Regenerable};
 use lsync::problem::{Problem, Skipped, exclude_line};
 use serde_json::{Value, json};
 
@@ -136,6 +136,7 @@ pub(crate) fn plan(plan: &Plan) -> Vec<Value> {
     lines.extend(plan.vanished.iter().map(vanished));
     lines.extend(plan.skipped.iter().map(skipped));
     lines.extend(plan.outside_links.iter().map(outside_link));
+    lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.keys.iter().map(|(key, _)| keys(key)));
     lines.extend(plan.regenerable.iter().map(regenerable));
     lines.extend(plan.others.iter().map(other_directory));
@@ -171,6 +172,11 @@ pub(crate) fn outside_link(link: &OutsideLink) -> Value {
     json!({ "v": 1, "type": "outside_link", "path": link.path.as_str(), "target": link.target })
 }
 
+/// What was deleted where it was uploaded from, and a download leaves in the bucket.
+pub(crate) fn left_out(left: &LeftOut) -> Value {
+    json!({ "v": 1, "type": "deleted_kept", "path": left.path.as_str(), "bytes": left.bytes, "host": left.host })
+}
+
 /// A new file that may hold keys, and waits.
 pub(crate) fn keys(key: &KeyFile) -> Value {
     json!({ "v": 1, "type": "keys", "path": key.path.as_str(), "bytes": key.bytes, "why": key.what, "exclude": exclude_line(key.path.as_str()) })
@@ -204,7 +210,7 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "elapsed_ms": elapsed_ms, "generation": report.generation,
         "uploaded": c.uploaded, "downloaded": c.downloaded, "updated": c.updated, "deleted": c.deleted, "unchanged": c.unchanged,
         "protected": c.protected, "conflicts": c.conflicts, "unknown": c.unknown, "problems": c.problems, "failed": c.failed,
-        "skipped": c.skipped, "outside_links": report.outside_links.len(), "deleted_here": report.deleted_here.len(), "other_directories": report.others.len(), "keys": report.keys.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
+        "skipped": c.skipped, "outside_links": report.outside_links.len(), "deleted_here": report.deleted_here.len(), "deleted_kept": report.left_out.len(), "other_directories": report.others.len(), "keys": report.keys.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
         "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason,
         "elsewhere": report.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": false, "would": null,
     })
@@ -231,7 +237,7 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "elapsed_ms": preview.elapsed_ms, "generation": preview.generation, "uploaded": 0, "downloaded": 0, "updated": 0, "deleted": 0,
         "unchanged": n(plan.same.len()) - n(plan.updates.len()),
         "protected": n(plan.protected.len()), "conflicts": n(plan.conflicts.len()), "unknown": n(plan.unknown.len()),
-        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "deleted_here": plan.deleted_here().count(), "other_directories": plan.others.len(), "keys": plan.keys.len(), "ignored": preview.ignored,
+        "problems": n(plan.problems.len()), "failed": 0, "skipped": n(plan.skipped.len()), "outside_links": plan.outside_links.len(), "deleted_here": plan.deleted_here().count(), "deleted_kept": plan.left_out.len(), "other_directories": plan.others.len(), "keys": plan.keys.len(), "ignored": preview.ignored,
         "kept": n(plan.kept.len()), "pending": pending,
         "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason,
         "elsewhere": plan.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": preview.dry_run,
@@ -380,6 +386,8 @@ mod tests {
             skipped: Vec::new(),
             outside_links: Vec::new(),
             deleted_here: Vec::new(),
+            records_deletions: false,
+            left_out: Vec::new(),
             keys: Vec::new(),
             others: Vec::new(),
             nothing_there: None,
@@ -387,7 +395,7 @@ mod tests {
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"deleted_here":0,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"keys":0,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"deleted_here":0,"deleted_kept":0,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"keys":0,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -403,7 +411,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"deleted_here":1,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"keys":0,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"deleted_here":1,"deleted_kept":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"keys":0,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();

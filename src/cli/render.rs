@@ -23,7 +23,7 @@ use super::ink::Ink;
 use super::text::{bytes, count, duration, files, fit, items, shell_word, some, when, wrap};
 
 pub(crate) use after::{After, after};
-pub(crate) use deleted_here::deleted_here;
+pub(crate) use deleted_here::{deleted_here, left_out};
 pub(crate) use keys::{keys, keys_question, regenerable, ways_of_keys};
 pub(crate) use links::{outside_links, outside_sentence};
 use losses::losses;
@@ -374,6 +374,13 @@ pub(crate) fn sum(plan: &Plan) -> String {
     }
     if plan.owed {
         parts.push("publish what an earlier upload sent".into());
+    }
+    let (deleted, restored) = (plan.new_deletions().len() as u64, plan.restored.len() as u64);
+    if deleted > 0 {
+        parts.push(format!("record that {} {} deleted here", items(deleted), if deleted == 1 { "was" } else { "were" }));
+    }
+    if restored > 0 {
+        parts.push(format!("record that {} {} here again", items(restored), if restored == 1 { "is" } else { "are" }));
     }
     parts.join(", ")
 }

@@ -158,6 +158,7 @@ impl Session {
             overwrite: moving.overwrite,
             compare_size: moving.compare == Some(Compare::Size),
             any_links: settings.links == Links::Any,
+            deleted: moving.with_deleted,
         };
         let max_delete = match settings.max_delete {
             Limit::Count(n) => MaxDelete::Paths(n),

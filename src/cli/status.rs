@@ -33,7 +33,8 @@ pub(crate) fn run(args: &StatusArgs, flags: Flags, env: &Environment) -> Result<
             (Err(_), Some(exit)) => return Err(Failure::new(exit, "interrupted")),
             (looked, _) => looked?,
         };
-        let up = sight.plan(Direction::Upload, session.choices);
+        let mut up = sight.plan(Direction::Upload, session.choices);
+        up.limit_deletions(session.max_delete);
         let down = sight.plan(Direction::Download, session.choices);
         let meant = session.choices.any_links;
         let exit = check(args.check, &up, &down, meant);
@@ -123,7 +124,11 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
     let deleted_here: Vec<_> = up.deleted_here().map(|kept| kept.path.clone()).collect();
     if !deleted_here.is_empty() {
         out.push('\n');
-        render::deleted_here(&mut out, &deleted_here, page);
+        render::deleted_here(&mut out, &deleted_here, up.records_deletions, page);
+    }
+    if !down.left_out.is_empty() {
+        out.push('\n');
+        render::left_out(&mut out, &down.left_out, page);
     }
     render::keys(&mut out, &up.keys, page);
     render::regenerable(&mut out, &up.regenerable, page);
@@ -220,6 +225,8 @@ fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_mean
     let parts = [
         (moves(up), "to upload"),
         (u64::from(up.owed), "sent and not published: upload again"),
+        (up.new_deletions().len() as u64, "deleted here, to be recorded"),
+        (up.restored.len() as u64, "recorded as deleted and here again"),
         (moves(down), "to download"),
         (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
         (union(up, down).len() as u64, "cannot be synced"),
@@ -253,6 +260,7 @@ fn lines(up: &Plan, down: &Plan) -> Vec<Value> {
     lines.extend(up.vanished.iter().map(json::vanished));
     lines.extend(up.skipped.iter().map(json::skipped));
     lines.extend(up.outside_links.iter().map(json::outside_link));
+    lines.extend(down.left_out.iter().map(json::left_out));
     lines.extend(up.keys.iter().map(|(key, _)| json::keys(key)));
     lines.extend(up.regenerable.iter().map(json::regenerable));
     lines.extend(up.others.iter().map(json::other_directory));
@@ -271,7 +279,7 @@ fn summary(sight: &Sight, up: &Plan, down: &Plan, exit: Exit, elapsed_ms: u64) -
         "generation": (sight.state.generation > 0).then_some(sight.state.generation),
         "upload": json::would(up), "download": json::would(down), "unchanged": up.same.len() - up.updates.len(), "unchanged_bytes": up.same_bytes,
         "ignored": ignored, "ignored_bytes": ignored_bytes,
-        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "deleted_here": up.deleted_here().count(), "other_directories": up.others.len(), "keys": up.keys.len(), "vanished": up.vanished.len(),
+        "ignored_in_bucket": there, "ignored_in_bucket_bytes": there_bytes, "skipped": up.skipped.len(), "outside_links": up.outside_links.len(), "deleted_here": up.deleted_here().count(), "deleted_kept": down.left_out.len(), "other_directories": up.others.len(), "keys": up.keys.len(), "vanished": up.vanished.len(),
         "elsewhere": down.nothing_there.as_ref().map(|nothing| &nothing.elsewhere),
         "objects": sight.view.objects, "object_bytes": sight.view.bytes,
         "last_run": sight.state.last.as_ref().map(run), "last_upload": sight.last_upload.as_ref().map(upload),

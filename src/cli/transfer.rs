@@ -62,6 +62,7 @@ impl Transfer<'_> {
             sight.learn_copies(self.direction, session.choices).await?;
         }
         let mut plan = sight.plan(self.direction, session.choices);
+        plan.limit_deletions(session.max_delete);
         session.bars.clear();
         if common.json {
             json::plan(&plan).iter().try_for_each(|line| output::line(&line.to_string()))?;

@@ -44,6 +44,12 @@ impl<'a> Proposal<'a> {
         self.plan.send_keys();
     }
 
+    /// Records deletions of this directory only where they are not more than `most`, the limit of what `upload --delete` may delete; without
+    /// this, half of the bucket's paths in scope.
+    pub fn limit_deletions(&mut self, most: MaxDelete) {
+        self.plan.limit_deletions(most);
+    }
+
     /// The plan alone, which can be shown and cannot run.
     #[must_use]
     pub fn into_plan(self) -> Plan {

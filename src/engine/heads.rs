@@ -11,8 +11,9 @@ use super::manifests::fetch;
 use super::{Ask, Ends, Error};
 use crate::entry::{Entry, Tree, find};
 use crate::local::state::State;
-use crate::manifest::{self, Header, Manifest, Name};
+use crate::manifest::{self, Deleted, Header, Manifest, Name};
 use crate::path::RelPath;
+use crate::plan::as_one;
 use crate::view::Listing;
 
 /// The listed manifests with their parents, sorted.
@@ -23,11 +24,13 @@ pub(super) struct Merged {
     pub(super) tree: Tree,
     /// What was given differently and is not settled, sorted.
     pub(super) open: Vec<RelPath>,
+    /// What was deleted where it was uploaded from.
+    pub(super) deleted: Vec<Deleted>,
 }
 
 impl From<Manifest> for Merged {
     fn from(manifest: Manifest) -> Merged {
-        Merged { open: open_in(&manifest.header), tree: manifest.entries }
+        Merged { open: open_in(&manifest.header), deleted: manifest.header.deleted, tree: manifest.entries }
     }
 }
 
@@ -70,7 +73,7 @@ pub(super) async fn merge(
         &all
     };
     let heads = found.into_iter().map(|(name, manifest)| (name, manifest.into())).collect();
-    let (merged, _) = as_one(ends, &state.known, heads, &|path, entry| is_listed(objects, path, entry)).await?;
+    let (merged, _) = read_as_one(ends, &state.known, heads, &|path, entry| is_listed(objects, path, entry)).await?;
     Ok(merged)
 }
 
@@ -83,9 +86,9 @@ type IsListed<'a> = &'a (dyn Fn(&RelPath, &Entry) -> bool + Sync);
 
 /// The newest with the next, what comes of it with the one after that: each time by what those two come from. What all come from together
 /// may be older than what two of them agree on. Also whether it is known what they come from.
-async fn as_one(ends: &Ends, known: &Known, mut versions: Vec<(Name, Merged)>, listed: IsListed<'_>) -> Result<(Merged, bool), Error> {
+async fn read_as_one(ends: &Ends, known: &Known, mut versions: Vec<(Name, Merged)>, listed: IsListed<'_>) -> Result<(Merged, bool), Error> {
     versions.sort_by(|a, b| a.0.cmp(&b.0));
-    let (mut merged, mut is_sure) = (Merged { tree: Tree::new(), open: Vec::new() }, true);
+    let (mut merged, mut is_sure) = (Merged { tree: Tree::new(), open: Vec::new(), deleted: Vec::new() }, true);
     let Some((newest, first)) = versions.pop() else { return Ok((merged, is_sure)) };
     merged = first;
     let mut followed = at_and_before(known, &newest);
@@ -136,7 +139,7 @@ fn ancestor<'a>(
         if found.is_empty() {
             return Ok(Before::Nothing);
         }
-        let (merged, is_sure) = as_one(ends, known, found, &|_, _| false).await?;
+        let (merged, is_sure) = read_as_one(ends, known, found, &|_, _| false).await?;
         Ok(if is_sure { Before::Known(merged) } else { Before::Unknown })
     }
     .boxed()
@@ -201,6 +204,7 @@ fn two_as_one(one: (Name, Merged), other: (Name, Merged), ancestor: Option<&Merg
             _ => _ = open.insert(path),
         }
     }
+    let deleted = as_one(&one.deleted, &other.deleted, ancestor.map(|before| &before.deleted[..]).unwrap_or_default());
     let trees = vec![(name, one.tree), (other_name, other.tree)];
     let (mut tree, differ) = manifest::merge(trees, ancestor.map(|before| &before.tree), listed);
     open.extend(differ);
@@ -212,7 +216,7 @@ fn two_as_one(one: (Name, Merged), other: (Name, Merged), ancestor: Option<&Merg
             open.insert(path);
         }
     }
-    Merged { tree, open: open.into_iter().collect() }
+    Merged { tree, open: open.into_iter().collect(), deleted }
 }
 
 /// Of a file, the permission bits: what the bucket lists says what it holds.
@@ -274,7 +278,7 @@ mod tests {
     fn what_one_has_settled_is_settled_and_what_it_never_knew_is_open() {
         let path = |p: &str| RelPath::new(p).unwrap();
         let link = |to: &str| vec![(path("l"), Arc::new(Entry { kind: Kind::Link(to.into()), mode: None }))];
-        let merged = |to: &str, open: bool| Merged { tree: link(to), open: if open { vec![path("l")] } else { vec![] } };
+        let merged = |to: &str, open: bool| Merged { tree: link(to), open: if open { vec![path("l")] } else { vec![] }, deleted: vec![] };
         let check = |one: (&str, bool), two: (&str, bool), before: Option<(&str, bool)>, expected: (&str, bool)| {
             let before = before.map(|(to, open)| merged(to, open));
             let got = two_as_one((name(3), merged(two.0, two.1)), (name(2), merged(one.0, one.1)), before.as_ref(), &|_, _| false);

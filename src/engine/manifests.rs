@@ -76,6 +76,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
             let (published_sets, published_dirs) = (sets::of_heads(&found, objects), dirs::of_heads(&found));
             let merged = merge(ends, ask, state, found, objects).await?;
             torn = merged.open;
+            let deleted = merged.deleted;
             if let Some(header) = header {
                 // Only a manifest of the base's generation or later tells what was removed.
                 let later = !rolled_back && generation >= state.generation;
@@ -83,7 +84,7 @@ pub(super) async fn fold(ends: &Ends, ask: &Ask, state: &mut State, objects: &Li
                 // What is open between several heads is remembered with the newest.
                 let dirs = published_dirs;
                 let torn = torn.iter().map(|path| path.as_str().to_owned()).collect();
-                state.newest = Some(Header { torn, sets: published_sets, dirs, ..header });
+                state.newest = Some(Header { torn, sets: published_sets, dirs, deleted, ..header });
             }
             state.heads.clone_from(&read);
             state.generation = state.generation.max(generation);

@@ -11,6 +11,7 @@ mod approve;
 mod arrived;
 mod arriving;
 mod clean;
+mod deletions;
 mod dirs;
 mod doubt;
 mod errands;

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::heads::ancestors;
 use super::run::Work;
 use super::send::random_bits;
-use super::{Error, blocking, dirs, sets};
+use super::{Error, blocking, deletions, dirs, sets};
 use crate::digest::{Md5, digest_one};
 use crate::entry::{Entry, InOrder, Kind, Local, Tree, below, find, with_something_below};
 use crate::local::lock::{host_name, now};
@@ -46,6 +46,7 @@ pub(super) async fn publish(work: &Work<'_>, mount_id: &str) -> Result<Made, Err
         torn: still_torn(work, &tree),
         sets: sets::after(work, &tree),
         dirs: dirs::after(work, &tree),
+        deleted: deletions::after(work, &tree, mount_id),
         files,
         bytes,
     };

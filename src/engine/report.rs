@@ -6,7 +6,7 @@ use super::Error;
 use crate::event::Verb;
 use crate::local::place::PlaceError;
 use crate::path::RelPath;
-use crate::plan::{Direction, Kept, KeyFile, NothingThere, OtherDirectory, OutsideLink, Plan};
+use crate::plan::{Direction, Kept, KeyFile, LeftOut, NothingThere, OtherDirectory, OutsideLink, Plan};
 use crate::problem::{Problem, Skipped};
 
 /// Disjoint counts of items.
@@ -94,20 +94,23 @@ pub struct Complete {
     pub(super) generation: Option<u64>,
     pub(super) outside_links: u64,
     pub(super) ignored: u64,
+    pub(super) deleted_kept: u64,
 }
 
 impl Complete {
     /// The counts of the last line: `files=N bytes=N strong=N etag=N size=N skipped=N protected=N generation=N`. `strong`: proven by a
     /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone. `outside_links=N` follows where links point
-    /// outside the directory, `ignored=N` where patterns left out files of the source.
+    /// outside the directory, `ignored=N` where patterns left out files of the source, `deleted_kept=N` where a download left in the bucket what
+    /// was deleted where it was uploaded from.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links, ignored } = self;
+        let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links, ignored, deleted_kept } = self;
         let generation = generation.unwrap_or(0);
         let outside = if *outside_links > 0 { format!(" outside_links={outside_links}") } else { String::new() };
         let ignored = if *ignored > 0 { format!(" ignored={ignored}") } else { String::new() };
+        let kept = if *deleted_kept > 0 { format!(" deleted_kept={deleted_kept}") } else { String::new() };
         format!(
-            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}{outside}{ignored}"
+            "files={files} bytes={bytes} strong={strong} etag={etag} size={size} skipped={skipped} protected={protected} generation={generation}{outside}{ignored}{kept}"
         )
     }
 }
@@ -186,6 +189,10 @@ pub struct Report {
     pub outside_links: Vec<OutsideLink>,
     /// Of an upload: what was deleted here and stays in the bucket.
     pub deleted_here: Vec<RelPath>,
+    /// It is recorded: fresh downloads leave it out.
+    pub records_deletions: bool,
+    /// Of a download: deleted where it was uploaded from, and left in the bucket.
+    pub left_out: Vec<LeftOut>,
     /// New files that may hold keys: they wait until a person says that they travel.
     pub keys: Vec<KeyFile>,
     /// Directories of the bucket that belong to other lsync directories.
@@ -229,6 +236,8 @@ impl Report {
             skipped: plan.skipped.clone(),
             outside_links: plan.outside_links.clone(),
             deleted_here: plan.deleted_here().map(|kept| kept.path.clone()).collect(),
+            records_deletions: plan.records_deletions,
+            left_out: plan.left_out.clone(),
             keys: plan.keys.iter().map(|(key, _)| key.clone()).collect(),
             others: plan.others.clone(),
             nothing_there: plan.nothing_there.clone(),

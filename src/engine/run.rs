@@ -236,7 +236,8 @@ impl Work<'_> {
             self.end(e.into());
         }
         let mut published = None;
-        if self.changed_bucket() || self.plan.owed {
+        let tells = self.plan.tells_of_deletions() && self.report.ended_by.is_none();
+        if self.changed_bucket() || self.plan.owed || tells {
             self.ends.phase(Phase::Publish);
             match publish(&self, &mount_id).await {
                 Ok(made) => published = Some(made),

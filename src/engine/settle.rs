@@ -35,6 +35,7 @@ pub(super) fn complete(report: &Report, proofs: Proofs) -> Option<Complete> {
         generation: report.generation,
         outside_links: report.outside_links.len() as u64,
         ignored: report.counts.ignored,
+        deleted_kept: report.left_out.len() as u64,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::approve::Proposal;
 use super::look::Sight;
-use super::{leading_out, sets};
+use super::{deletions, leading_out, sets};
 use crate::entry::{Entry, Local, find};
 use crate::filter::Scope;
 use crate::path::RelPath;
@@ -20,6 +20,7 @@ impl Sight {
             !self.manifest_unreadable
                 && find(&self.state.entries, path.as_str()).is_some_and(|known| known.removed && known.published.is_none())
         };
+        let deleted = self.deleted_elsewhere(choices);
         let input = Input {
             local: &self.local,
             bucket: &self.view.entries,
@@ -33,6 +34,7 @@ impl Sight {
             skipped: &self.skipped,
             hollow: &self.hollow,
             torn: &self.torn,
+            deleted: &deleted,
             sets: &self.claims,
             umask: self.umask,
         };
@@ -40,6 +42,7 @@ impl Sight {
         plan.without_copies = plan.loses_objects() && cannot_copy(self.store.as_ref().and_then(Profile::keeps_copies));
         plan.owed |= direction == Direction::Upload && sets::are_owed(self, &plan);
         plan.dir_modes = self.dir_modes(direction);
+        deletions::add(self, &mut plan);
         plan.outside_links = leading_out::of_source(self, direction);
         if direction == Direction::Upload {
             plan.hold_keys(&self.keys);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::clash::{self, Verdict};
+use super::deleted;
 use super::found;
 use super::input::{Input, Spoilt};
-use super::{Choices, Class, Direction, Found, Kept, Plan, Removal, Transfer, Update, Way, link_leaves_mount, sets, why_kept};
+use super::{Choices, Class, Direction, Found, Kept, LeftOut, Plan, Removal, Transfer, Update, Way, link_leaves_mount, sets, why_kept};
 use crate::diff::{Since, Standing, Triple, merge, mode_after, mode_to_carry, same_size_and_time, standing};
 use crate::entry::{Entry, Kind, Local, below, find};
 use crate::path::RelPath;
@@ -35,6 +36,7 @@ pub fn build(direction: Direction, choices: Choices, input: &Input<'_>) -> Plan 
     builder.rows();
     builder.vanished();
     builder.emptied();
+    deleted::add_left_empty(&mut builder.plan, input, &builder.spoilt);
     builder.plan.transfers.sort_by(|a, b| a.path.cmp(&b.path));
     sets::bind(&mut builder.plan, input, &builder.spoilt, choices.overwrite);
     builder.plan
@@ -175,6 +177,14 @@ impl Builder<'_, '_> {
     fn only_at_source(&mut self, at: &Seen<'_>, since: Since) {
         let source = self.source(at);
         let class = if since == Since::New { Class::New } else { Class::SentAgain };
+        if class == Class::New
+            && !self.upload()
+            && let Some(deleted) = find(self.input.deleted, at.path.as_str())
+        {
+            let bytes = source.map_or(0, |entry| entry.bytes());
+            self.plan.left_out.push(LeftOut { path: at.path.clone(), bytes, host: deleted.host.clone() });
+            return;
+        }
         if source.is_some_and(|e| e.kind == Kind::Dir) {
             if self.destination_has_below(at.path) {
                 // Empty here and not there: no clash, and nothing to do while the other side keeps what it has.
@@ -383,6 +393,7 @@ mod tests {
     use super::*;
     use crate::digest::{Digests, ETag, digest_one};
     use crate::entry::{File, Stamp};
+    use crate::manifest::Deleted;
 
     /// A side as text: `path=a5` a file with content `a` and size 5 (`?5`: digest unknown), `path>t` a link, `path/` an empty
     /// directory; `:644` behind a file is its mode.
@@ -417,6 +428,8 @@ mod tests {
         vanished: &'static [&'static str],
         problems: Vec<Problem>,
         other_mount: bool,
+        /// Deleted where it was uploaded from; after a space the directory that is left.
+        deleted: &'static [&'static str],
         sets: Vec<Claim>,
     }
 
@@ -441,6 +454,12 @@ mod tests {
                 .collect();
             let base = side(base);
             let base: Vec<_> = base.iter().map(|(p, e)| (p.clone(), e)).collect();
+            let deleted = |text: &str| {
+                let (path, dir) = text.split_once(' ').map_or((text, None), |(path, dir)| (path, Some(dir.to_owned())));
+                let (host, mount) = (String::from("h"), String::from("m"));
+                (RelPath::new(path).unwrap(), Deleted { path: path.into(), was: "e".into(), host, mount, dir })
+            };
+            let deleted: Vec<(RelPath, Deleted)> = self.deleted.iter().map(|text| deleted(text)).collect();
             let input = Input {
                 local: &local,
                 bucket: &bucket,
@@ -454,6 +473,7 @@ mod tests {
                 skipped: &[],
                 hollow: &[],
                 torn: &[],
+                deleted: &deleted.iter().map(|(path, deleted)| (path.clone(), deleted)).collect::<Vec<_>>(),
                 sets: &self.sets,
                 umask: 0o022,
             };
@@ -461,7 +481,7 @@ mod tests {
         }
 
         /// The plan as one line: `+` transfers with their class's first letters, `-` removals, `<` leftovers, `~` updates, `p` protected, `!` conflicts,
-        /// `?` unknown, `=` same, `k` kept.
+        /// `?` unknown, `=` same, `k` kept, `x` problems, `o` left out.
         #[track_caller]
         fn check(&self, direction: Direction, local: &str, bucket: &str, base: &str, expected: &str) {
             let plan = self.plan(direction, local, bucket, base);
@@ -474,6 +494,7 @@ mod tests {
             }
             words.extend(plan.same.iter().map(|p| format!("={p}")));
             words.extend(plan.problems.iter().map(|p| format!("x{}", p.name)));
+            words.extend(plan.left_out.iter().map(|left| format!("o{}", left.path)));
             assert_eq!(words.join(" "), expected, "{direction:?} L[{local}] R[{bucket}] B[{base}]");
         }
     }
@@ -565,6 +586,25 @@ mod tests {
         Case { other_mount: true, ..with(true, true) }.check(Upload, "", "f=b1", "f=a1", "kf");
         Case { removed: &["f"], ..with(true, true) }.check(Download, "f=b1 g=a1", "g=a1", "f=a1", "-f:lost =g");
         with(false, true).check(Upload, "g=a1", "f=b1 g=a1", "f=a1", "kf =g");
+    }
+
+    #[test]
+    fn what_was_deleted_where_it_was_uploaded_from_stays_in_the_bucket() {
+        let gone = Case { deleted: &["f"], ..Case::default() };
+        gone.check(Download, "g=a1", "f=a1 g=a1", "", "=g of");
+        // This mount had it, or has another version of it: the rows are the ordinary ones.
+        gone.check(Download, "", "f=a1", "f=a1", "+f:SentAgain");
+        gone.check(Download, "f=a1", "f=a1", "", "=f");
+        gone.check(Download, "f=b1", "f=a1", "", "!f");
+        gone.check(Upload, "g=a1", "f=a1 g=a1", "", "kf =g");
+        gone.check(Upload, "f=b1", "f=a1", "f=a1", "+f:Changed");
+        Case { deleted: &["f"], ..with(true, true) }.check(Download, "", "f=a1", "", "of");
+        // The directory that it left empty is made, where nothing else makes it.
+        let refs = Case { deleted: &["d/refs/f d/refs", "d/refs/g d/refs"], ..Case::default() };
+        refs.check(Download, "", "d/refs/f=a1 d/refs/g=a1", "", "+d/refs:New od/refs/f od/refs/g");
+        refs.check(Download, "", "d/refs/f=a1 d/refs/g=a1 d/refs/h=a1", "", "+d/refs/h:New od/refs/f od/refs/g");
+        refs.check(Download, "d/refs/", "d/refs/f=a1 d/refs/g=a1", "", "od/refs/f od/refs/g");
+        refs.check(Download, "d/refs/x=a1", "d/refs/f=a1", "", "kd/refs/x od/refs/f");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use super::sets::Claim;
 use crate::digest::ETag;
 use crate::entry::{Entry, Local};
+use crate::manifest::Deleted;
 use crate::path::RelPath;
 use crate::problem::{Problem, Skipped};
 use crate::view::Remote;
@@ -36,6 +37,8 @@ pub struct Input<'a> {
     pub hollow: &'a [RelPath],
     /// Paths that several heads of the published manifests give differently, sorted.
     pub torn: &'a [RelPath],
+    /// What was deleted where it was uploaded from and is as it was then, by path: a download leaves it out where this mount never had it.
+    pub deleted: &'a [(RelPath, &'a Deleted)],
     /// What the manifests say of files that belong together.
     pub sets: &'a [Claim],
     /// The umask, which tells what permission bits a download gives an object that has none.
@@ -148,6 +151,7 @@ mod tests {
             skipped: &skipped,
             hollow: &[path("e/hollow")],
             torn: &[],
+            deleted: &[],
             sets: &[],
             umask: 0,
         };

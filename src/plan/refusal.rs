@@ -1,5 +1,8 @@
 //! Why a whole plan is refused before it starts. Only the words: the plan decides.
 
+use super::{Direction, Plan};
+use crate::problem::Side;
+
 /// Most paths that one run may delete.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxDelete {
@@ -7,6 +10,17 @@ pub enum MaxDelete {
     Paths(u64),
     /// This share of the destination's paths in scope, in percent.
     Percent(f64),
+}
+
+impl MaxDelete {
+    /// True when so many deletions are more than it allows; `of`: the destination's paths in scope.
+    #[must_use]
+    pub fn is_exceeded(self, deletes: u64, of: u64) -> bool {
+        match self {
+            MaxDelete::Paths(most) => deletes > most,
+            MaxDelete::Percent(most) => deletes as f64 * 100.0 > most * of as f64,
+        }
+    }
 }
 
 /// Why a whole plan is refused before it starts.
@@ -36,4 +50,40 @@ pub enum Refusal {
     /// Deletions by an emptied bucket.
     #[error("the bucket has no entry at all, and a source without any entry deletes nothing")]
     EmptyBucket,
+}
+
+impl Plan {
+    /// True for a source without any entry where the destination, or the memory, has some: perhaps it is not mounted, or another one.
+    /// What does not travel (ignored, holding keys, sockets) is no entry; what cannot be read is.
+    #[must_use]
+    pub fn source_is_void(&self) -> bool {
+        let known = match self.direction {
+            Direction::Upload => self.destination_entries + self.remembered_entries,
+            Direction::Download => self.destination_entries,
+        };
+        let unread = self.direction == Direction::Upload && self.problems.iter().any(|problem| problem.side == Side::Local);
+        let proven = self.source_has_more || unread;
+        // Whoever asks for deletions must hear that the source is not what it was, also when nothing is proven to have been removed.
+        self.source_entries == 0 && known > 0 && (self.may_delete || !proven)
+    }
+
+    /// Whether the whole plan must not start.
+    pub fn check(&self, max_delete: MaxDelete) -> Result<(), Refusal> {
+        let (deletes, of) = (self.removals.len() as u64, self.destination_entries);
+        if self.source_is_void() {
+            match self.direction {
+                Direction::Upload => return Err(Refusal::EmptyMount { bucket: of, remembered: self.remembered_entries }),
+                Direction::Download if self.may_delete => return Err(Refusal::EmptyBucket),
+                Direction::Download => {}
+            }
+        }
+        if deletes == 0 || !max_delete.is_exceeded(deletes, of) {
+            return Ok(());
+        }
+        let limit = match max_delete {
+            MaxDelete::Paths(most) => most.to_string(),
+            MaxDelete::Percent(most) => format!("{most}%"),
+        };
+        Err(Refusal::TooManyDeletes { deletes, of, limit })
+    }
 }

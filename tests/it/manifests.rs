@@ -59,11 +59,20 @@ fn two_text(two: &Two) -> Header {
 fn a_run_that_changed_nothing_publishes_nothing() {
     let two = Two::agreed(&[("x", "x"), ("y", "y")]);
     two.s3.put("foreign", "f");
-    two.a.write("foreign", "f").mtime("x", 1).remove("y");
-    for args in ["upload --yes", "upload --dry-run --delete", "download --yes", "status"] {
+    two.a.write("foreign", "f").mtime("x", 1);
+    let check = |args: &str, manifests: usize| {
         two.a(args).expect(0);
-        assert_eq!(two.manifests().len(), 1, "{args}");
+        assert_eq!(two.manifests().len(), manifests, "{args}");
+    };
+    for args in ["upload --yes", "upload --dry-run --delete", "download --yes", "status"] {
+        check(args, 1);
     }
+    // What was deleted here is told once, and once that it is here again.
+    two.a.remove("y");
+    for (args, manifests) in [("upload -n", 1), ("upload --yes", 2), ("upload --yes", 2), ("download --yes", 2), ("upload --yes", 3)] {
+        check(args, manifests);
+    }
+    check("upload --yes", 3);
     assert!(two.a.has("y"), "the download brought it again");
 }
 

@@ -64,6 +64,9 @@ pub(crate) struct Moving {
     /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
+    /// download: also bring what was deleted where it was uploaded from and is still in the bucket
+    #[arg(long, help_heading = "What travels")]
+    pub with_deleted: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time
     #[arg(long, value_name = "HOW", value_enum, help_heading = "What travels")]
     pub compare: Option<Compare>,
@@ -114,6 +117,7 @@ impl Flags {
             delete: before.delete || a.delete,
             max_delete: a.max_delete.or(before.max_delete),
             overwrite: before.overwrite || a.overwrite,
+            with_deleted: before.with_deleted || a.with_deleted,
             compare: a.compare.or(before.compare),
             include: [before.include, a.include].concat(),
             exclude: [before.exclude, a.exclude].concat(),

@@ -9,7 +9,7 @@ use lsync::plan::{self, Direction, Kept};
 use lsync::problem::Problem;
 
 use super::super::text::{bytes, count, duration, files, fit, items, wrap};
-use super::{NAMED, Page, deleted_here, problems, ways_of_keys};
+use super::{NAMED, Page, deleted_here, left_out, problems, ways_of_keys};
 
 /// What a report does not know.
 pub(crate) struct After<'a> {
@@ -50,7 +50,11 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     protected(&mut out, report, &about.page);
     if !report.deleted_here.is_empty() {
         apart(&mut out);
-        deleted_here(&mut out, &report.deleted_here, &about.page);
+        deleted_here(&mut out, &report.deleted_here, report.records_deletions && report.ended_by.is_none(), &about.page);
+    }
+    if !report.left_out.is_empty() {
+        apart(&mut out);
+        left_out(&mut out, &report.left_out, &about.page);
     }
     if about.took.is_none() {
         vanished(&mut out, report, &about.page);
@@ -236,6 +240,8 @@ mod tests {
             skipped: plan.skipped,
             outside_links: plan.outside_links,
             deleted_here: Vec::new(),
+            records_deletions: false,
+            left_out: Vec::new(),
             keys: Vec::new(),
             others: Vec::new(),
             nothing_there: None,

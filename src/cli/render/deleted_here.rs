@@ -1,23 +1,44 @@
-//! Files that were deleted here and that the bucket still has: they come back with the next download on another machine.
+//! Files that were deleted in one directory and that the bucket still has: whether the next download on another machine brings them.
 
 use std::fmt::Write;
 
-use lsync::path::RelPath;
+use lsync::path::{RelPath, Shown};
+use lsync::plan::LeftOut;
 
 use super::super::text::{files, wrap};
 use super::{Page, names};
 
-/// What to know about them, and the command that ends it.
-pub(crate) fn deleted_here(out: &mut String, paths: &[RelPath], page: &Page) {
+/// What to know about those that were deleted here, and the command that ends it. `is_recorded`: fresh downloads leave them out.
+pub(crate) fn deleted_here(out: &mut String, paths: &[RelPath], is_recorded: bool, page: &Page) {
     if paths.is_empty() {
         return;
     }
     let (n, one) = (files(paths.len() as u64), paths.len() == 1);
-    let (is, brings) = if one { ("is", "it") } else { ("are", "them") };
+    let (is, them) = if one { ("is", "it") } else { ("are", "them") };
+    let names = names(paths);
+    let text = match is_recorded {
+        true => format!(
+            "{n} that you deleted here {is} still in the bucket: {names}. Downloads on other machines leave {them} out. \
+             `lsync upload --delete` deletes {them} there."
+        ),
+        false => format!(
+            "{n} that you deleted here {is} still in the bucket, and a download on another machine brings {them} back: {names}. \
+             `lsync upload --delete` deletes {them} there."
+        ),
+    };
+    let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
+}
+
+/// What a download leaves in the bucket, who deleted it, and what brings it.
+pub(crate) fn left_out(out: &mut String, left: &[LeftOut], page: &Page) {
+    let Some(first) = left.first() else { return };
+    let (n, one) = (files(left.len() as u64), left.len() == 1);
+    let (is, was, them) = if one { ("is", "was", "it") } else { ("are", "were", "them") };
+    let who = if left.iter().all(|other| other.host == first.host) { Shown(&first.host).to_string() } else { "other machines".into() };
+    let paths: Vec<RelPath> = left.iter().map(|left| left.path.clone()).collect();
     let text = format!(
-        "{n} that you deleted here {is} still in the bucket, and a download on another machine brings {brings} back: {}. \
-         `lsync upload --delete` deletes {brings} there.",
-        names(paths)
+        "{n} that {was} deleted on {who} {is} still in the bucket and {was} left out: {}. `lsync download --with-deleted` brings {them}.",
+        names(&paths)
     );
     let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
 }

@@ -91,6 +91,8 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     let all = sum(&plan.kept);
     let others = (all.0 - deleted_here.0, all.1.map(|bytes| bytes - deleted_here.1));
     row("deleted here", Warn, (deleted_here.0, Some(deleted_here.1)), "still in the bucket; --delete deletes them there too".into());
+    let left_out = plan.left_out.iter().fold((0, 0), |(n, bytes), left| (n + 1, bytes + left.bytes));
+    row("left out", Plain, (left_out.0, Some(left_out.1)), "deleted where they came from; --with-deleted brings them".into());
     row("only there", Plain, others, format!("in the {destination} only: {only}"));
     let reverse = plan.direction.reverse().verb();
     row("protected", Warn, sum(&plan.protected), format!("newer in the {destination}: see `lsync {reverse}`"));

@@ -178,7 +178,13 @@ impl Stage<'_> {
         if report.direction == Direction::Download {
             // A store that answers with an earlier moment's listing has given that moment's files.
             let lags = hits.iter().any(|hit| hit.hazard == Hazard::Lagging);
-            let moments = (0..=if lags { LONGEST_LAG } else { 0 }).map(|ago| holds(&files, &self.objects(ago)));
+            // What was deleted where it came from stays in the bucket; whether that is true shows where both trees are compared.
+            let wanted = |ago| {
+                let mut objects = self.objects(ago);
+                report.left_out.iter().for_each(|left| drop(objects.remove(left.path.as_str())));
+                objects
+            };
+            let moments = (0..=if lags { LONGEST_LAG } else { 0 }).map(|ago| holds(&files, &wanted(ago)));
             return moments.reduce(Judged::or).unwrap_or(Ok(()));
         }
         holds(&self.objects(0), &files)?;

@@ -2,19 +2,24 @@
 
 use lsync::sandbox::{Action, Oddity, Rule};
 
-use crate::support::cmd::Ran;
+use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::Mount;
 use crate::support::two::Two;
 
-/// "`upload --delete` removes R only if R equals B, the mount is the one that B names".
-/// What is deleted here and left in the bucket comes back on the next machine: whoever deletes the files of an old experiment, or of git,
-/// must hear of it.
+/// `lsync LINE` on a third mount.
+#[track_caller]
+fn on_mount(two: &Two, mount: &Mount, line: &str) -> Ran {
+    Cmd::lsync(mount).on(&two.s3.store).args(line).run()
+}
+
+/// What is deleted here and left in the bucket would come back on the next machine: whoever deletes the files of an old experiment, or of
+/// git, must not find them there again, and everybody is told.
 #[test]
-fn what_is_deleted_here_and_stays_in_the_bucket_is_told_with_what_ends_it() {
-    let two = Two::agreed(&[("refs/main", "old"), ("x", "1")]);
-    two.a.remove("refs").write("packed", "new");
-    let says = "1 file that you deleted here is still in the bucket, and a download on another machine brings it back: refs/main. `lsync upload \
-                --delete` deletes it there.";
+fn what_is_deleted_here_and_stays_in_the_bucket_is_left_out_of_fresh_downloads_and_told() {
+    let two = Two::agreed(&[("refs/main", "old"), ("x", "1"), ("y", "2")]);
+    two.a.remove("refs").dir("refs").write("packed", "new");
+    let says = "1 file that you deleted here is still in the bucket: refs/main. Downloads on other machines leave it out. `lsync upload --delete` \
+                deletes it there.";
     for line in ["upload -n", "status"] {
         let ran = two.a(line).expect(0);
         assert!(ran.says("deleted here"), "{line}: {}", ran.stdout);
@@ -23,10 +28,107 @@ fn what_is_deleted_here_and_stays_in_the_bucket_is_told_with_what_ends_it() {
     assert!(ran.says(says), "{}", ran.stderr);
     assert!(two.a("status").expect(0).says(says));
     assert_eq!(two.a("status --json").expect(0).summary()["deleted_here"], 1);
+    assert_eq!(two.s3.keys(), ["packed", "refs/main", "x", "y"], "nothing is deleted");
+
+    let fresh = Mount::new();
+    let on = |line: &str| on_mount(&two, &fresh, line);
+    let out = "1 file that was deleted on";
+    assert!(on("status").expect(0).says(out));
+    let ran = on("download --yes").expect(0);
+    assert!(ran.says(out) && ran.says("refs/main. `lsync download --with-deleted` brings it."), "{}", ran.stderr);
+    assert!(ran.stdout.contains("complete: files=4 ") && ran.stdout.contains(" deleted_kept=1"), "{}", ran.stdout);
+    assert!(fresh.path("refs").is_dir() && !fresh.has("refs/main"), "as it was uploaded");
+    let ran = on("download --yes --json").expect(0);
+    assert_eq!((&ran.summary()["deleted_kept"], &ran.summary()["downloaded"]), (&1.into(), &0.into()));
+    assert_eq!(on("status --check --json").expect(0).summary()["deleted_kept"], 1);
+    // An upload from there changes nothing about it.
+    fresh.write("z", "z");
+    on("upload --yes").expect(0);
+    let another = Mount::new();
+    on_mount(&two, &another, "download --yes").expect(0);
+    assert!(another.has("z") && !another.has("refs/main"));
+    // Whoever wants it gets it.
+    on("download --yes refs/main").expect(0);
+    assert_eq!(fresh.text("refs/main"), "old");
+    on_mount(&two, &another, "download --yes --with-deleted").expect(0);
+    assert_eq!(another.text("refs/main"), "old");
     let ran = two.a("upload --yes --delete --json").expect(0);
     assert_eq!((&ran.summary()["deleted_here"], &ran.summary()["deleted"]), (&0.into(), &1.into()));
 }
 
+/// A recorded deletion is nobody's proof: it deletes nothing, on no machine and in no direction.
+#[test]
+fn a_recorded_deletion_deletes_nothing_anywhere() {
+    let two = Two::agreed(&[("f", "f"), ("x", "1"), ("y", "2")]);
+    two.a.remove("f");
+    two.a("upload --yes").expect(0);
+    two.b("download --yes --delete --max-delete 100%").expect(0);
+    assert!(two.b.has("f"));
+    two.b.write("new", "n");
+    two.b("upload --yes --delete --max-delete 100%").expect(0);
+    assert_eq!(two.s3.keys(), ["f", "new", "x", "y"]);
+    let fresh = Mount::new();
+    on_mount(&two, &fresh, "download --yes --delete").expect(0);
+    assert!(fresh.has("new") && !fresh.has("f"));
+    on_mount(&two, &fresh, "upload --yes --delete --max-delete 100%").expect(0);
+    assert_eq!(two.s3.keys(), ["f", "new", "x", "y"]);
+}
+
+/// Each row: what is done after the deletion was recorded, and whether a fresh download brings the file.
+#[test]
+fn a_recorded_deletion_ends_where_somebody_wants_the_file_again() {
+    let check = |what: &str, done: &dyn Fn(&Two), comes: Option<&str>| {
+        let two = Two::agreed(&[("f", "f"), ("x", "1"), ("y", "2")]);
+        two.a.remove("f");
+        two.a("upload --yes").expect(0);
+        done(&two);
+        let fresh = Mount::new();
+        on_mount(&two, &fresh, "download --yes").expect(0);
+        assert_eq!(fresh.has("f").then(|| fresh.text("f")).as_deref(), comes, "{what}");
+    };
+    check("nothing", &|_| {}, None);
+    check("an upload of a copy that was there before", &|two| _ = two.b("upload --yes").expect(0), None);
+    check("that copy by name", &|two| _ = two.b("upload --yes f").expect(0), Some("f"));
+    check(
+        "it is back where it was deleted",
+        &|two| {
+            two.a("download --yes").expect(0);
+            two.a("upload --yes").expect(0);
+        },
+        Some("f"),
+    );
+    check(
+        "another version is uploaded",
+        &|two| {
+            two.b.write("f", "new");
+            two.b("upload --yes").expect(0);
+        },
+        Some("new"),
+    );
+    check("another tool puts another version", &|two| _ = two.s3.put("f", "foreign"), Some("foreign"));
+}
+
+/// "`--max-delete`": beyond it somebody may have lost more than they know.
+#[test]
+fn too_many_deletions_are_not_recorded() {
+    let two = Two::agreed(&[("a", "a"), ("b", "b"), ("c", "c"), ("d", "d")]);
+    two.a.remove("a").remove("b").remove("c");
+    let ran = two.a("upload --yes").expect(0);
+    assert!(
+        ran.says("3 files that you deleted here are still in the bucket, and a download on another machine brings them back"),
+        "{}",
+        ran.stderr
+    );
+    let fresh = Mount::new();
+    on_mount(&two, &fresh, "download --yes").expect(0);
+    assert!(fresh.has("a") && fresh.has("b") && fresh.has("c"));
+    two.a("upload --yes --max-delete 75%").expect(0);
+    let fresh = Mount::new();
+    on_mount(&two, &fresh, "download --yes").expect(0);
+    assert_eq!(fresh.tree(), two.a.tree());
+}
+
+/// "`upload --delete` removes R only if R equals B, the mount is the one that B names".
 #[test]
 fn upload_deletes_what_is_as_both_agreed_and_nothing_else() {
     let two = Two::agreed(&[("gone", "g"), ("changed", "c"), ("stays", "s")]);

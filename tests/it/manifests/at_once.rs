@@ -56,6 +56,27 @@ fn two_instances_that_published_at_once_lose_nothing_of_either() {
     assert_eq!(two.b("download --yes --delete --json").expect(0).counts(), "downloaded=1 unchanged=6");
 }
 
+/// What one deleted and kept in the bucket is left out of fresh downloads, also when another published at the same time.
+#[test]
+fn a_recorded_deletion_survives_a_publication_at_the_same_time() {
+    let two = Two::agreed(&[("f", "f"), ("x", "1"), ("y", "2")]);
+    two.a.remove("f").link("l", "x");
+    two.a("upload --yes").expect(0);
+    let of_a = two.manifests().pop().expect("it published");
+    two.b.write("z", "z");
+    without(&two, &of_a, || two.b("upload --yes").expect(0));
+    let downloads = || {
+        let fresh = Mount::new();
+        let ran = Cmd::lsync(&fresh).on(&two.s3.store).args("download --yes").run().expect(0);
+        assert!(ran.says("was deleted on") && fresh.has("z") && fresh.has("l"), "{}", ran.stderr);
+        fresh.has("f")
+    };
+    assert!(!downloads(), "two heads");
+    two.b.write("z", "next");
+    two.b("upload --yes").expect(0);
+    assert!(!downloads(), "one head");
+}
+
 /// What one of two instances removed while the other published is removed, and has not vanished.
 #[test]
 fn what_one_of_two_instances_removed_or_changed_alone_is_no_conflict() {

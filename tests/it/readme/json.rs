@@ -98,6 +98,11 @@ fn the_lines_are_those_that_are_written() {
     other.share();
     seen.take(&Cmd::lsync(&other.b).args("undo --yes"), 0);
     seen.take(&Cmd::lsync(&other.b).args("log"), 0);
+    // What was deleted where it came from is left out.
+    let gone = Two::agreed(&[("a", "a"), ("b", "b"), ("c", "c")]);
+    gone.a.remove("a");
+    gone.a("upload --yes").expect(0);
+    seen.take(&Cmd::lsync(&Mount::new()).on(&gone.s3.store).args("download --dry-run"), 0);
     // Another directory has its place in the same bucket.
     other.b("upload --yes --prefix theirs").expect(0);
     other.a.write(".env", "PORT=80").write("env/pyvenv.cfg", "");

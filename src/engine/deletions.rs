@@ -1,0 +1,71 @@
+//! What was deleted here and is kept in the bucket: what a plan says of it, and what a run publishes. Decides nothing.
+
+use super::look::Sight;
+use super::run::Work;
+use crate::entry::{Tree, find};
+use crate::local::lock::host_name;
+use crate::manifest::Deleted;
+use crate::path::RelPath;
+use crate::plan::{After, Choices, Direction, Here, MaxDelete, Plan, stands};
+
+impl Sight {
+    /// What the manifests tell of.
+    fn told_deletions(&self) -> &[Deleted] {
+        self.state.newest.as_ref().map(|header| &header.deleted[..]).unwrap_or_default()
+    }
+
+    /// What a download leaves in the bucket: deleted where it was uploaded from, as it was then, and not asked for.
+    pub(super) fn deleted_elsewhere(&self, choices: Choices) -> Vec<(RelPath, &Deleted)> {
+        if choices.deleted || self.manifest_unreadable {
+            return Vec::new();
+        }
+        let all = self.told_deletions().iter().filter_map(|deleted| Some((RelPath::new(&deleted.path).ok()?, deleted)));
+        let is_as_it_was =
+            |path: &RelPath, deleted: &Deleted| self.bucket(path.as_str()).is_some_and(|there| stands(deleted, &there.entry));
+        let mut left: Vec<_> = all.filter(|(path, deleted)| !self.is_named(path) && is_as_it_was(path, deleted)).collect();
+        left.sort_by(|a, b| a.0.cmp(&b.0));
+        left
+    }
+
+    /// True for a path that the user gave, and not one above it.
+    fn is_named(&self, path: &RelPath) -> bool {
+        self.ask.named.contains(path) || self.paths.contains(path)
+    }
+}
+
+/// Adds to an upload's plan what it records as deleted and what is there again.
+pub(super) fn add(sight: &Sight, plan: &mut Plan) {
+    if plan.direction != Direction::Upload || sight.manifest_unreadable {
+        return;
+    }
+    let (host, told) = (host_name(), sight.told_deletions());
+    let here = Here { host: &host, mount: &sight.state.mount, local: &sight.local };
+    let published = |path: &RelPath| find(&sight.state.entries, path.as_str()).and_then(|known| known.published.as_deref());
+    let (mut new, mut is_proven) = (Vec::new(), sight.base_is_of_this_mount);
+    for path in plan.deleted_here().map(|kept| &kept.path) {
+        let listed = sight.bucket(path.as_str()).and_then(|there| here.deleted(path, &there.entry));
+        let Some(deleted) = listed.filter(|deleted| published(path).is_some_and(|entry| stands(deleted, entry))) else {
+            is_proven = false;
+            continue;
+        };
+        if !told.iter().any(|told| told.path == deleted.path && told.was == deleted.was) {
+            new.push(deleted);
+        }
+    }
+    let is_back = |deleted: &&Deleted| {
+        let Some(path) = RelPath::new(&deleted.path).ok() else { return false };
+        let wanted = deleted.mount == here.mount || sight.is_named(&path);
+        wanted && plan.same.binary_search(&path).is_ok() && published(&path).is_some_and(|entry| stands(deleted, entry))
+    };
+    plan.restored = told.iter().filter(is_back).filter_map(|deleted| RelPath::new(&deleted.path).ok()).collect();
+    plan.deletions = is_proven.then_some(new);
+    plan.limit_deletions(MaxDelete::Percent(50.0));
+}
+
+/// What this run publishes with `tree`.
+pub(super) fn after(work: &Work<'_>, tree: &Tree, mount: &str) -> Vec<Deleted> {
+    let (sight, host) = (work.sight, host_name());
+    let here = Here { host: &host, mount, local: &sight.local };
+    let after = After { tree, moved: &|path| work.done.contains_key(path), named: &|path| sight.is_named(path) };
+    after.published(sight.told_deletions(), work.plan.new_deletions(), &here)
+}
