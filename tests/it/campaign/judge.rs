@@ -321,7 +321,8 @@ fn gives_a_reason(report: &Report) -> Judged {
         || !report.failures.is_empty()
         || !report.problems.is_empty()
         || !report.conflicts.is_empty()
-        || !report.unknown.is_empty();
+        || !report.unknown.is_empty()
+        || report.nothing_there.is_some();
     if named { Ok(()) } else { Err(format!("it is incomplete and says no reason: {report:?}")) }
 }
 
