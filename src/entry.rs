@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::digest::{Digests, ETag, Md5, Parts};
 use crate::path::{RelPath, is_at_or_below};
 
-/// A point in time, in nanoseconds since 1970-01-01 UTC; negative before it.
-pub type Nanos = i64;
+pub mod time;
+
+pub use time::Nanos;
 
 /// One thing at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// False when the modification time lies outside of what nanoseconds since 1970 can say in 64 bits: before 1678, or after April 2262.
+    /// False when the modification time lies further away than [`time::time`] can say: tens of thousands of years.
     #[must_use]
     pub fn has_mtime(&self) -> bool {
         !matches!(self.mtime, Nanos::MIN | Nanos::MAX)

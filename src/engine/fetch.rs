@@ -16,6 +16,7 @@ use super::report::{FailureKind, Proof, chain};
 use super::send::{NotSent, guard_as_answered};
 use super::{Ends, Error, blocking};
 use crate::digest::{Digests, ETag, Parts, SINGLE_REQUEST_MAX, candidate_part_bytes, part_bytes_for};
+use crate::entry::time::seconds_and_nanos;
 use crate::entry::{Entry, File, Kind, Nanos, Stamp};
 use crate::event::Event;
 use crate::local::part::PartsOf;
@@ -119,6 +120,11 @@ impl Fetcher<'_> {
         let source = asked.source;
         let Brought { digests, proof, stamp, kept, copied } =
             if source.size <= IN_MEMORY_MAX { self.whole(asked, etag).await? } else { Box::pin(self.large(asked, etag)).await? };
+        if let Some(wanted) = source.mtime.filter(|wanted| is_another_day(*wanted, stamp.mtime)) {
+            let (path, wanted) = (&asked.transfer.path, seconds_and_nanos(wanted).0);
+            let what = "its modification time does not fit into this filesystem, which has set another one";
+            self.ends.tell(Event::Warning(format!("{path}: {what} ({wanted} s after 1970 is the right one)")));
+        }
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })
     }
@@ -261,6 +267,11 @@ pub(super) fn parts_of_object(ends: &Ends, path: &RelPath, source: &File, etag: 
 
 /// What a failed change of the tree means for the item.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
+/// True for times that lie further apart than time zones and coarse clocks explain.
+fn is_another_day(wanted: Nanos, set: Nanos) -> bool {
+    seconds_and_nanos(wanted).0.abs_diff(seconds_and_nanos(set).0) > 26 * 3600
+}
+
 pub(super) fn not_placed(error: PlaceError) -> NotSent {
     NotSent::Item(FailureKind::of(&error), chain(&error))
 }

@@ -11,6 +11,7 @@ use super::lanes::Lanes;
 use super::{Ask, Ends, Error, Sight, blocking};
 use crate::diff::{Standing, Triple, Want, may_ask_metadata, merge, same_size_and_time, standing, travelling, wanted};
 use crate::digest::{Digests, ETag, Md5, Parts, Stream};
+use crate::entry::time::{seconds_and_nanos, time};
 use crate::entry::{Entry, File, Kind, Local, Nanos, Stamp};
 use crate::event::{Event, Phase};
 use crate::local::hash::{Hashed, ReadError, Watch, hash_file};
@@ -226,15 +227,20 @@ fn read_mtime(text: &str) -> Option<Nanos> {
         return None;
     }
     let nanos: i64 = format!("{fraction:0<9.9}").parse().ok()?;
-    let total = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)?;
-    Some(if negative { -total } else { total })
+    let seconds: i64 = seconds.parse().ok()?;
+    let read = if negative { time(-seconds, -nanos) } else { time(seconds, nanos) };
+    (!matches!(read, Nanos::MIN | Nanos::MAX)).then_some(read)
 }
 
 /// rclone's form with exactly nine fractional digits, which s3fs reads right too.
 pub(super) fn write_mtime(mtime: Nanos) -> String {
+    let (seconds, nanos) = match seconds_and_nanos(mtime) {
+        // The fraction counts away from 1970 too.
+        (seconds, nanos) if seconds < 0 && nanos > 0 => (seconds + 1, 1_000_000_000 - nanos),
+        all => all,
+    };
     let sign = if mtime < 0 { "-" } else { "" };
-    let magnitude = mtime.unsigned_abs();
-    format!("{sign}{}.{:09}", magnitude / 1_000_000_000, magnitude % 1_000_000_000)
+    format!("{sign}{}.{nanos:09}", seconds.unsigned_abs())
 }
 
 /// Hashes the local files whose digests a decision needs.
@@ -391,9 +397,12 @@ mod tests {
     fn mtimes_travel_in_rclones_form() {
         assert_eq!(write_mtime(1_354_040_105_123_456_789), "1354040105.123456789");
         assert_eq!(write_mtime(5), "0.000000005");
-        for nanos in [0, 5, -5, 1_354_040_105_123_456_789, -1_500_000_000] {
+        assert_eq!(write_mtime(time(10_413_792_000, 0)), "10413792000.000000000");
+        assert_eq!(write_mtime(-1_500_000_000), "-1.500000000");
+        for nanos in [0, 5, -5, 1_354_040_105_123_456_789, -1_500_000_000, time(10_413_792_000, 0), time(-30_610_224_000, 0)] {
             assert_eq!(read_mtime(&write_mtime(nanos)), Some(nanos));
         }
+        assert_eq!(read_mtime("10413792000.75"), Some(time(10_413_792_000, 0)));
         assert_eq!(read_mtime("1354040105"), Some(1_354_040_105_000_000_000));
         assert_eq!(read_mtime("1.5"), Some(1_500_000_000));
         for bad in ["", ".5", "x", "1.x", "1e9", "99999999999999999999"] {

@@ -17,6 +17,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::mount::Stamp;
+use crate::entry::time::time;
 
 /// Permission bits of everything below `.lsync/` that is a directory.
 pub(crate) const PRIVATE: u32 = 0o700;
@@ -235,14 +236,14 @@ impl AsFd for Dir {
 
 impl Status {
     fn of(stat: &fs::Stat) -> Status {
-        let nanos = |seconds: i64, nanos: u64| seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanos);
+        let time = |seconds: i64, nanos: u64| time(seconds, i64::try_from(nanos).unwrap_or(0));
         Status {
             kind: FileType::from_raw_mode(stat.st_mode),
             mode: stat.st_mode & 0o777,
             stamp: Stamp {
                 size: u64::try_from(stat.st_size).unwrap_or(0),
-                mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
-                ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+                mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+                ctime: time(stat.st_ctime, stat.st_ctime_nsec),
                 inode: stat.st_ino,
             },
             device: stat.st_dev,

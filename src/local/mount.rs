@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 use super::beneath::{Dir, PRIVATE, in_the_way};
 use super::touched::Touched;
 use super::witness::{Witness, Witnesses, Writers};
+use crate::entry::time::time;
 use crate::path::{BadPath, RESERVED, RelPath, Shown};
 
 pub use crate::entry::Stamp;
@@ -77,11 +78,10 @@ pub enum Looked {
 impl Stamp {
     /// The stamp of an open file or of a `lstat`.
     pub(crate) fn of(metadata: &std::fs::Metadata) -> Stamp {
-        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
         Stamp {
             size: metadata.len(),
-            mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
-            ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            mtime: time(metadata.mtime(), metadata.mtime_nsec()),
+            ctime: time(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
         }
     }

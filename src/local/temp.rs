@@ -19,6 +19,7 @@ use super::place::PlaceError;
 use super::umask::umask;
 use crate::digest::{Md5, Stream};
 use crate::entry::Nanos;
+use crate::entry::time::seconds_and_nanos;
 
 /// Files from this size on get their length at once, so that ranges may be written in any order.
 const SPARSE_FROM: u64 = 1 << 20;
@@ -253,8 +254,8 @@ impl Drop for Temp {
 
 /// Sets the modification time of an open file, and its access time to now.
 pub(super) fn set_mtime(file: &File, mtime: Nanos) -> io::Result<()> {
-    let second: Nanos = 1_000_000_000;
-    let last_modification = Timespec { tv_sec: mtime.div_euclid(second), tv_nsec: mtime.rem_euclid(second) };
+    let (tv_sec, tv_nsec) = seconds_and_nanos(mtime);
+    let last_modification = Timespec { tv_sec, tv_nsec };
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     match futimens(file, &Timestamps { last_access, last_modification }) {
         // Some file systems let nobody but themselves set access times.

@@ -220,8 +220,8 @@ impl<'a, 'w> Walker<'a, 'w> {
         }
         match status.kind {
             FileType::RegularFile if !status.stamp.has_mtime() => {
-                let way = "set one that can be kept with `touch`, and run this again";
-                self.problem(&path, false, format!("its modification time is not between the years 1678 and 2262; {way}"));
+                let why = "its modification time is tens of thousands of years away; set another one with `touch`, and run this again";
+                self.problem(&path, false, why.into());
             }
             FileType::RegularFile => {
                 let entry = file(status, recalled);
