@@ -265,13 +265,13 @@ pub(super) fn parts_of_object(ends: &Ends, path: &RelPath, source: &File, etag: 
     (source.size > SINGLE_REQUEST_MAX).then(|| PartsOf::new(remote, path, (etag, source.size, last_modified), range_bytes(source)))
 }
 
-/// What a failed change of the tree means for the item.
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
 /// True for times that lie further apart than time zones and coarse clocks explain.
 fn is_another_day(wanted: Nanos, set: Nanos) -> bool {
     seconds_and_nanos(wanted).0.abs_diff(seconds_and_nanos(set).0) > 26 * 3600
 }
 
+/// What a failed change of the tree means for the item.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err takes")]
 pub(super) fn not_placed(error: PlaceError) -> NotSent {
     NotSent::Item(FailureKind::of(&error), chain(&error))
 }

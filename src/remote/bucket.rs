@@ -2,8 +2,8 @@
 //! Sends nothing by itself; the requests are in the files beside this one.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -18,6 +18,7 @@ use aws_smithy_types::date_time::Format;
 
 use super::calm::Calm;
 use super::rate::Rate;
+use super::refreshing::Refreshing;
 use super::tries::Tries;
 use crate::path::{Prefix, Shown};
 use crate::profile::{Profile, Support};
@@ -57,6 +58,8 @@ pub(super) struct Learnt {
     pub(super) calm: Calm,
     /// How fast bodies may go.
     pub(super) rate: Arc<Rate>,
+    /// Where the credentials come from, if that can be asked again.
+    pub(super) credentials: OnceLock<Arc<Refreshing>>,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -74,6 +77,7 @@ impl Learnt {
             etags_are_no_md5: AtomicBool::new(false),
             calm: Calm::default(),
             rate: Arc::default(),
+            credentials: OnceLock::new(),
         })
     }
 

@@ -94,6 +94,16 @@ impl Failed {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether other credentials may help: the store refuses the token or the id, whatever is asked for. An answer to a HEAD gives no code.
+    pub(super) fn is_about_old_credentials(&self) -> bool {
+        match self.code.as_deref() {
+            Some(code) => {
+                matches!(code, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken" | "InvalidAccessKeyId")
+            }
+            None => matches!(self.status, Some(400 | 401)),
+        }
+    }
+
     /// The store says that it does not know this kind of request at all, whatever the object.
     pub(super) fn is_not_known(&self) -> bool {
         match self.code.as_deref() {

@@ -10,7 +10,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    AppName, BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    AppName, BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -21,6 +21,8 @@ use super::connector::{self, http_client};
 use super::demanded::Demanded;
 use super::dial::{Dial, is_loopback};
 use super::error::{Error, Kind};
+use super::process::Process;
+use super::refreshing::{Provider, Refreshing, Source};
 use crate::config::{Addressing, Credentials, Store};
 use crate::path::Shown;
 
@@ -69,12 +71,10 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
     let dial = Dial::new(network, tls).map_err(|message| wrong(message, None))?;
     let learnt = Learnt::new();
     let http = http_client(dial, Arc::clone(&learnt.rate));
-    let credentials = credentials(store, &http).await.ok_or_else(|| wrong("no source of AWS credentials is configured".into(), None))?;
     let mut config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(http.clone())
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-        .credentials_provider(credentials)
         .region(Region::new(store.region.clone()))
         .force_path_style(store.gateway.addressing == Addressing::Path)
         .disable_s3_express_session_auth(true)
@@ -87,6 +87,17 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().read_timeout(connector::ANSWER).build())
         .interceptor(Watch(Arc::clone(&learnt)));
+    config = match &store.credentials {
+        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
+            let token = session_token.as_ref().map(|token| token.expose().to_owned());
+            config.credentials_provider(Keys::new(access_key_id.as_str(), secret_access_key.expose(), token, None, "lsync"))
+        }
+        Credentials::Standard { profile } => {
+            let refreshing = Refreshing::new(source(profile.clone(), store.region.clone(), http));
+            let _ = learnt.credentials.set(Arc::clone(&refreshing));
+            config.credentials_provider(Provider(refreshing)).identity_cache(IdentityCache::no_cache())
+        }
+    };
     if let Some(demanded) = Demanded::by(&store.gateway) {
         config = config.interceptor(demanded);
     }
@@ -96,25 +107,24 @@ pub async fn connect(store: &Store, network: &Network) -> Result<Bucket, Error> 
     Ok(Bucket::new(client, store.bucket.clone(), store.prefix.clone(), Shown(&shown).to_string(), learnt))
 }
 
-async fn credentials(store: &Store, http: &SharedHttpClient) -> Option<SharedCredentialsProvider> {
-    match &store.credentials {
-        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
-            let token = session_token.as_ref().map(|token| token.expose().to_owned());
-            let keys = Keys::new(access_key_id.as_str(), secret_access_key.expose(), token, None, "lsync");
-            Some(SharedCredentialsProvider::new(keys))
-        }
-        Credentials::Standard { profile } => {
-            // The region is given, so that the loader does not ask the metadata service for it.
+/// The standard chain. The region is given, so that the loader does not ask the metadata service for it.
+fn source(profile: Option<String>, region: String, http: SharedHttpClient) -> Source {
+    Box::new(move || {
+        let (profile, region, http) = (profile.clone(), region.clone(), http.clone());
+        Box::pin(async move {
+            if let Some(process) = Process::of_profile(profile.as_deref()).await {
+                return Some(SharedCredentialsProvider::new(process));
+            }
             let mut loader = aws_config::defaults(BehaviorVersion::latest())
-                .http_client(http.clone())
+                .http_client(http)
                 .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-                .region(Region::new(store.region.clone()));
+                .region(Region::new(region));
             if let Some(profile) = profile {
                 loader = loader.profile_name(profile);
             }
             loader.load().await.credentials_provider()
-        }
-    }
+        })
+    })
 }
 
 /// The SDK gives names of other forms a meaning of their own (ARNs, S3 Express), and a `/` would reach another bucket.

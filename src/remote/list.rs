@@ -133,7 +133,7 @@ impl Bucket {
                 }
                 // Without a code, as something that is no store may say it.
                 Err(failed) if failed.kind == Kind::NotFound => return Err(tries.error(Failed { kind: Kind::NoBucket, ..failed })),
-                Err(failed) if matches!(from, From::After(_)) && failed.kind != Kind::Throttled && !self.learnt().begins_after() => {
+                Err(failed) if matches!(from, From::After(_)) && !is_of_the_moment(&failed) && !self.learnt().begins_after() => {
                     return Err(tries.error(failed));
                 }
                 Err(failed) => tries.again(failed).await?,
@@ -146,7 +146,8 @@ impl Bucket {
         tries.send(self.client().head_bucket().bucket(self.name()).send()).await.map(drop)
     }
 
-    /// The names of directories at one level that come after a key, as far as one answer tells them. Only [`Kind::Throttled`] is tried again.
+    /// The names of directories at one level that come after a key, as far as one answer tells them. What says nothing about such a
+    /// request is tried again.
     pub(super) async fn names(&self, directory: &str, after: &str) -> Result<Vec<String>, Error> {
         let mut tries = self.tries("list", directory);
         let prefix = self.whole_key(directory);
@@ -155,7 +156,7 @@ impl Bucket {
             let request = self.list_request(&prefix).delimiter("/").set_start_after(after);
             match tries.send(request.customize().config_override(patient()).interceptor(Whole).send()).await {
                 Ok(answer) => break answer,
-                Err(failed) if failed.kind == Kind::Throttled => tries.again(failed).await?,
+                Err(failed) if is_of_the_moment(&failed) => tries.again(failed).await?,
                 Err(failed) => return Err(tries.error(failed)),
             }
         };
@@ -278,6 +279,11 @@ impl Intercept for Whole {
         let whole = body.trim_ascii_end().ends_with(b"ListBucketResult>");
         if context.output_or_error().is_ok() && !whole { Err(CutOff.into()) } else { Ok(()) }
     }
+}
+
+/// True for a refusal that tells nothing about the request itself.
+fn is_of_the_moment(failed: &Failed) -> bool {
+    failed.kind == Kind::Throttled || failed.is_about_old_credentials()
 }
 
 #[cfg(test)]

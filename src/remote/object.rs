@@ -213,7 +213,7 @@ impl Bucket {
     /// [`Bucket::put`] as one request, whatever it answers: for probes.
     pub(super) async fn put_once(&self, put: &Put) -> Result<Option<String>, Failed> {
         let (metadata, nonce) = with_nonce(put.about.metadata.clone());
-        let write = Write {
+        let mut write = Write {
             tries: self.tries("put", &put.key),
             bucket: self,
             key: &put.key,
@@ -223,7 +223,12 @@ impl Bucket {
             enforce: put.enforce,
             ambiguous: false,
         };
-        self.try_put(&write, put, metadata).await
+        loop {
+            match self.try_put(&write, put, metadata.clone()).await {
+                Err(failed) if write.tries.renews(&failed) => {}
+                answer => return answer,
+            }
+        }
     }
 
     async fn try_put(&self, write: &Write<'_>, put: &Put, metadata: HashMap<String, String>) -> Result<Option<String>, Failed> {

@@ -23,12 +23,18 @@ impl Bucket {
         range: Option<Range<u64>>,
         sink: &mut (dyn FnMut(Bytes) -> bool + Send),
     ) -> Result<Head, Error> {
-        let tries = self.tries("get", key);
+        let mut tries = self.tries("get", key);
         if range.as_ref().is_some_and(Range::is_empty) {
             return self.get_nothing(&tries, key, etag).await;
         }
         let wanted = Wanted { etag, range };
-        self.try_get(&tries, key, &wanted, sink).await.map_err(|failed| tries.error(failed))
+        loop {
+            match self.try_get(&tries, key, &wanted, sink).await {
+                // Nothing of the body has come.
+                Err(failed) if tries.renews(&failed) => {}
+                answer => return answer.map_err(|failed| tries.error(failed)),
+            }
+        }
     }
 
     /// An empty range cannot be asked for; a HEAD tells as much.

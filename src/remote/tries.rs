@@ -6,6 +6,7 @@
 //! throttles, fewer requests are under way (`calm`).
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -23,6 +24,8 @@ const BUDGET: Duration = Duration::from_secs(120);
 /// ... unless there were fewer than this: one try of a large part on a slow line may use up the time.
 const FEWEST: u32 = 3;
 const MOST: u32 = 10;
+/// How often one operation is tried again because its credentials were refused.
+const RENEWALS: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -34,12 +37,16 @@ pub(super) struct Tries<'a> {
     endpoint: String,
     started: Instant,
     failed: u32,
+    /// The number of the credentials when the last request began.
+    credentials: AtomicU64,
+    /// How often it was tried again because of them.
+    renewed: u32,
 }
 
 impl<'a> Tries<'a> {
     /// `doing` is what an error will say was tried.
     pub(super) fn new(learnt: &'a Learnt, doing: String) -> Tries<'a> {
-        Tries { learnt, doing, endpoint: String::new(), started: Instant::now(), failed: 0 }
+        Tries { learnt, doing, endpoint: String::new(), started: Instant::now(), failed: 0, credentials: AtomicU64::new(0), renewed: 0 }
     }
 
     /// Names the endpoint in errors that may be due to it.
@@ -58,6 +65,9 @@ impl<'a> Tries<'a> {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let _pass = self.learnt.calm.enter().await;
+        if let Some(credentials) = self.learnt.credentials.get() {
+            self.credentials.store(credentials.number(), Ordering::Relaxed);
+        }
         let answer = tokio::select! {
             biased;
             answer = request => answer.map_err(|error| classify(&error)),
@@ -81,9 +91,12 @@ impl<'a> Tries<'a> {
     /// Waits until the next try may begin; or says, as an error, that there is none.
     pub(super) async fn again(&mut self, failed: Failed) -> Result<(), Error> {
         self.failed += 1;
+        if self.renews(&failed) {
+            return Ok(());
+        }
         let wait = match failed.heals {
             Heals::Never => None,
-            Heals::Once => (self.failed == 1).then_some(Duration::ZERO),
+            Heals::Once => (self.failed - self.renewed == 1).then_some(Duration::ZERO),
             Heals::Later => {
                 let wait = wait_before(self.failed, failed.wait, random());
                 allows(self.learnt.answered(), self.failed, self.started.elapsed() + wait).then_some(wait)
@@ -96,6 +109,15 @@ impl<'a> Tries<'a> {
             }
             None => Err(self.error(failed)),
         }
+    }
+
+    /// Whether the next try goes out with other credentials than those that were refused. What was signed just before others came is tried
+    /// with these first.
+    pub(super) fn renews(&mut self, failed: &Failed) -> bool {
+        let Some(credentials) = self.learnt.credentials.get().filter(|_| failed.is_about_old_credentials()) else { return false };
+        credentials.refused(self.credentials.load(Ordering::Relaxed));
+        self.renewed += 1;
+        self.renewed <= RENEWALS
     }
 
     /// The failure as the operation's error.

@@ -72,6 +72,8 @@ impl Door {
         let (action, hit) = self.faults.next(operation, if key.is_empty() { &prefix } else { &key }).unzip();
         let action =
             if self.lacks_what_is_demanded(operation, request.headers()) { Some(Action::Status(403, "AccessDenied")) } else { action };
+        let token = request.headers().get("x-amz-security-token").and_then(|token| token.to_str().ok());
+        let action = if self.faults.token().has_expired(token) { Some(Action::Status(400, "ExpiredToken")) } else { action };
         self.log.note(operation, key);
         self.events.tell(operation, Moment::Asked);
         let has_body = *request.method() != Method::HEAD;

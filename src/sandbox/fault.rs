@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::lock;
 use super::storm::{Hit, Raging, Storm};
+use super::token::Token;
 
 /// What happens to a request that a [`Rule`] hits. A place in a body counts from the beginning again where the body is shorter; an empty one
 /// is left as it is.
@@ -166,12 +167,19 @@ pub struct Faults {
     profile: Mutex<Profile>,
     released: watch::Sender<u64>,
     storm: Mutex<Option<Raging>>,
+    token: Token,
 }
 
 impl Faults {
     /// Adds a rule behind the others. The first that matches and skips no more decides.
     pub fn push(&self, rule: Rule) {
         lock(&self.rules).push_back(rule);
+    }
+
+    /// The session token that requests must have.
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// Lets go on what is held now.

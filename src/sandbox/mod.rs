@@ -29,6 +29,7 @@ mod store;
 mod storm;
 #[cfg(test)]
 mod tests;
+mod token;
 mod uploads;
 mod wire;
 
@@ -50,6 +51,7 @@ pub use history::Version;
 pub use peek::Stored;
 pub use requests::{Recorded, RequestLog};
 pub use storm::{Hazard, Hit, Storm};
+pub use token::Token;
 
 /// How to start a [`Server`].
 #[derive(Clone)]

@@ -111,6 +111,27 @@ fn an_endpoint_that_cannot_be_reached_is_said_within_15_seconds() {
     assert!(!mount.has(".lsync"));
 }
 
+/// Whatever it has started ends with it: nobody waits for it any more.
+#[test]
+fn a_source_of_credentials_that_hangs_leaves_no_process() {
+    let (mount, s3) = (Mount::with(&[("a", "1")]), S3::start());
+    let (profile, hangs, begun) = (mount.home().join("aws-config"), mount.home().join("hangs"), mount.home().join("begun"));
+    // Neither the script, nor what it waits for, nor what that has started.
+    std::fs::write(&hangs, format!("echo $$ >> {0}\n(sleep 600 & echo $! >> {0}; wait)\n", begun.display())).expect("written");
+    std::fs::write(&profile, format!("[profile slow]\nregion = us-east-2\ncredential_process = sh {}\n", hangs.display()))
+        .expect("written");
+    let cmd = Cmd::lsync(&mount).args("status").env("LSYNC_PROFILE", "slow").env("LSYNC_BUCKET", &s3.store.bucket);
+    cmd.env("AWS_CONFIG_FILE", profile).env("LSYNC_ENDPOINT_URL", &s3.store.endpoint).run().expect(7);
+    let begun = std::fs::read_to_string(begun).expect("it ran");
+    assert!(begun.lines().count() >= 2, "{begun}");
+    let lives = |id: &&str| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // One that has ended may wait for init to hear of it.
+        !stat.is_empty() && !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    };
+    crate::support::wait::until("everything has ended", || !begun.lines().any(|id| lives(&id)));
+}
+
 /// The store is there and was not asked: the message does not send anybody to look at the network.
 #[test]
 fn a_source_of_credentials_that_does_not_answer_is_named() {

@@ -59,6 +59,7 @@ mod sets;
 mod setup;
 mod support;
 mod tidy;
+mod tokens;
 mod trash;
 mod undo;
 mod verify;

@@ -5,6 +5,7 @@
 //! `campaign.json` goes; a slice runs without them. `LSYNC_TEST_CAMPAIGN_BINARY` says which seeds the real binary meets, in real time.
 
 mod bench;
+mod expired;
 mod judge;
 mod overwritten;
 mod program;

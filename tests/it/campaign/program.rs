@@ -21,7 +21,12 @@ const AT_ONCE: usize = 8;
 
 #[test]
 fn the_binary_says_complete_only_when_it_is() {
-    let seeds = super::seeds("LSYNC_TEST_CAMPAIGN_BINARY").unwrap_or(SLICE);
+    at_once("LSYNC_TEST_CAMPAIGN_BINARY", SLICE, play);
+}
+
+/// Plays the seeds that a variable asks for, or a slice, some at a time.
+pub(super) fn at_once(variable: &str, slice: Range<u64>, play: fn(u64) -> Result<(), String>) {
+    let seeds = super::seeds(variable).unwrap_or(slice);
     let (next, failures) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -39,7 +44,7 @@ fn the_binary_says_complete_only_when_it_is() {
         }
     });
     let failures = failures.into_inner().expect("no thread panics with it");
-    assert!(failures.is_empty(), "LSYNC_TEST_CAMPAIGN_BINARY=SEED plays one of them again: {failures:#?}");
+    assert!(failures.is_empty(), "{variable}=SEED plays one of them again: {failures:#?}");
 }
 
 /// A storm of which no fault takes long.
@@ -73,7 +78,7 @@ fn play(seed: u64) -> Result<(), String> {
 }
 
 /// Whether a run says that it is complete; an error when line, code and reason do not go together, or when it had to be complete and is not.
-fn ended(ran: &Ran, must_be: bool) -> Result<bool, String> {
+pub(super) fn ended(ran: &Ran, must_be: bool) -> Result<bool, String> {
     let complete = ran.last_line().starts_with("complete: ");
     let reasoned = ran.stderr.contains("error: ") || ran.last_line().strip_prefix("incomplete: ").is_some_and(|reason| !reason.is_empty());
     let fits = if complete { ran.code == 0 } else { ran.code != 0 && reasoned };
@@ -81,7 +86,7 @@ fn ended(ran: &Ran, must_be: bool) -> Result<bool, String> {
 }
 
 /// Both sides hold the same files.
-fn same(s3: &S3, mount: &Mount) -> Result<(), String> {
+pub(super) fn same(s3: &S3, mount: &Mount) -> Result<(), String> {
     let files = mount.tree().into_iter().filter(|node| node.kind == "file");
     let here: BTreeMap<String, Vec<u8>> =
         files.map(|node| (node.path.clone(), std::fs::read(mount.path(&node.path)).expect("a file"))).collect();

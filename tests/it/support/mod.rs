@@ -9,6 +9,7 @@ pub(crate) mod pty;
 pub(crate) mod report;
 pub(crate) mod s3;
 pub(crate) mod seed;
+pub(crate) mod tokens;
 pub(crate) mod tool;
 pub(crate) mod two;
 pub(crate) mod wait;
