@@ -269,7 +269,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// Flags that say nothing without a plan to apply.
-const ASKING: &[&str] = &["dry_run", "yes"];
+const ASKING: &[&str] = &["dry_run", "yes", "take_over"];
 /// Flags of upload, download and status.
 const MOVING: &[&str] =
     &["delete", "max_delete", "overwrite", "with_deleted", "compare", "include", "exclude", "settle", "jobs", "bwlimit"];

@@ -3,9 +3,10 @@
 use std::error::Error;
 
 use lsync::config::BadConfig;
+use lsync::entry::Nanos;
 use lsync::filter::BadPattern;
 use lsync::local::hash::ReadError;
-use lsync::local::lock::{Life, LockError};
+use lsync::local::lock::{Holder, LockError, clock_text, now};
 use lsync::local::mount::{LocalError, NoMount};
 use lsync::local::place::PlaceError;
 use lsync::local::scan::ScanError;
@@ -105,25 +106,28 @@ impl From<NoMount> for Failure {
 }
 
 /// What to do about a lock, by what can be told about its owner.
-fn hint_for(life: Life) -> &'static str {
-    match life {
-        Life::Own | Life::Alive | Life::Dead => "wait until it has ended, then run the command again",
-        Life::Elsewhere => {
-            "that machine or container cannot be seen from here. While it runs, it is heard of every minute; if it is gone, the lock is free 5 minutes \
-             after the last time: run the command again then"
-        }
-    }
+fn hint_for(holder: &Holder, now: Nanos) -> String {
+    let Some(left) = holder.free_in() else { return WAIT.into() };
+    let minutes = match u64::try_from(left / 60_000_000_000).unwrap_or(0) {
+        0 => "in less than a minute".to_owned(),
+        n => format!("in about {} minutes", n + 1),
+    };
+    let free = clock_text(now.saturating_add(left));
+    format!(
+        "that machine or container cannot be seen from here; a run that lives is heard of every minute. If it is gone, the lock is free \
+         {minutes} ({free}), or now with --take-over"
+    )
 }
+
+/// Where it can be seen that the other run lives.
+const WAIT: &str = "wait until it has ended, then run the command again";
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Failure {
         match error {
             LockError::Failed(error) => error.into(),
-            LockError::Held(ref owner) => {
-                let hint = hint_for(owner.life());
-                Failure::of(Exit::Locked, &error).hint(hint)
-            }
-            LockError::Lost => Failure::of(Exit::Locked, &error).hint(hint_for(Life::Alive)),
+            LockError::Held(ref holder) => Failure::of(Exit::Locked, &error).hint(hint_for(holder, now())),
+            LockError::Lost => Failure::of(Exit::Locked, &error).hint(WAIT),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Session {
         }
         let named = named(&mount, &settings, paths)?;
         let bucket = connect(&settings.store, &settings.network).await?;
-        let ends = Ends { mount: Arc::new(mount), bucket, observer: observer(&bars, flags.common.json), stop };
+        let ends = Ends { mount: Arc::new(mount), bucket, observer: observer(&bars, flags.common.json), stop, claim: flags.common.claim() };
         let moving = &flags.moving;
         let ask = Ask {
             patterns: settings.patterns.clone(),

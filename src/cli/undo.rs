@@ -99,14 +99,14 @@ impl Command<'_> {
 
     async fn apply(self) -> Result<Exit, Failure> {
         let Command { mount, plan, trash, common, stop, signal, began, .. } = self;
-        let as_json = common.json;
+        let (as_json, claim) = (common.json, common.claim());
         let undoing = tokio::task::spawn_blocking(move || {
             let told = |step: &Step, ended: &Ended| {
                 if as_json {
                     let _ = output::line(&item(step, ended).to_string());
                 }
             };
-            let undone = engine::undo(&mount, &plan, trash, &told, &stop);
+            let undone = engine::undo(&mount, &plan, trash, &told, &stop, claim);
             undone.map(|undone| (plan, undone))
         });
         let done = undoing.await.map_err(|e| Failure::new(Exit::Failed, format!("a worker ended unexpectedly: {e}")))?;

@@ -61,9 +61,9 @@ pub async fn open_uploads(ends: &Ends) -> Result<Vec<Found>, Error> {
 /// Gives up what dead runs of this mount left open, and tells of everything that was found.
 pub async fn clean(ends: &Ends) -> Result<Vec<Found>, Error> {
     let operation = nonce();
-    let (mount, op) = (ends.mount.clone(), operation.clone());
+    let (mount, op, claim) = (ends.mount.clone(), operation.clone(), ends.claim);
     // A run of another host with this mount cannot be told from a dead one but by its lock.
-    let lock = blocking(move || Lock::take(&mount, &op)).await??;
+    let lock = blocking(move || Lock::take(&mount, &op, claim)).await??;
     let mount = ends.mount.clone();
     blocking(move || mount.still_there()).await??;
     let mut found = open_uploads(ends).await?;

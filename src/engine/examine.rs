@@ -38,9 +38,9 @@ pub async fn examine_store(ends: &Ends) -> (Examined, Kept) {
 }
 
 async fn keep(ends: &Ends, profile: Profile) -> Result<(), Error> {
-    let (mount, bucket, operation) = (ends.mount.clone(), ends.bucket.clone(), nonce());
+    let (mount, bucket, operation, claim) = (ends.mount.clone(), ends.bucket.clone(), nonce(), ends.claim);
     blocking(move || -> Result<(), Error> {
-        let _lock = Lock::take(&mount, &operation)?;
+        let _lock = Lock::take(&mount, &operation, claim)?;
         Ok(store::save(&mount, bucket.endpoint(), bucket.name(), &profile)?)
     })
     .await?

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::send::random_bits;
-use super::{Ends, Error};
+use super::{Ends, Error, Stop};
 use crate::digest::digest_one;
 use crate::entry::Nanos;
-use crate::local::lock::{LockError, Owner, now};
+use crate::local::lock::{Claim, Holder, LockError, Owner, may_take, now};
 use crate::remote::bucket::Bucket;
 use crate::remote::error::Error as RemoteError;
 use crate::remote::list::Listed;
@@ -40,9 +40,9 @@ pub(super) async fn take(ends: &Ends, operation: &str) -> Result<Lease, Error> {
     let key = format!("{FOLDER}{operation}");
     let body = Bytes::from(Owner::this(operation).encode());
     for attempt in 0.. {
-        let holder = match ends.stop.or(alone(&ends.bucket, &key, &body)).await {
+        let holder = match ends.stop.or(alone(ends, &key, &body)).await {
             Some(Ok(None)) => {
-                let renewal = tokio::spawn(renew(ends.bucket.clone(), key.clone(), body));
+                let renewal = tokio::spawn(renew(ends.bucket.clone(), key.clone(), body, ends.stop.clone()));
                 return Ok(Lease { bucket: ends.bucket.clone(), key, renewal });
             }
             Some(Ok(Some(holder))) => Ok(holder),
@@ -62,13 +62,14 @@ pub(super) async fn take(ends: &Ends, operation: &str) -> Result<Lease, Error> {
 }
 
 /// Writes our lease and looks for others; `Some` is the holder of one of them.
-async fn alone(bucket: &Bucket, key: &str, body: &Bytes) -> Result<Option<Owner>, RemoteError> {
+async fn alone(ends: &Ends, key: &str, body: &Bytes) -> Result<Option<Holder>, RemoteError> {
+    let bucket = &ends.bucket;
     write(bucket, key, body).await?;
     let listed = bucket.list(FOLDER, &|_| {}).await?;
     // A store that does not list what it took tells nothing about the others either.
-    let Some(ours) = listed.iter().find(|object| object.key == key) else { return Ok(Some(unknown(now()))) };
+    let Some(ours) = listed.iter().find(|object| object.key == key) else { return Ok(Some(Holder::new(unknown(now()), 0))) };
     for other in listed.iter().filter(|object| object.key != key) {
-        if let Some(holder) = holder(bucket, other, ours.last_modified).await? {
+        if let Some(holder) = holder(bucket, other, ours.last_modified, ends.claim).await? {
             return Ok(Some(holder));
         }
         remove(bucket, &other.key).await;
@@ -76,15 +77,15 @@ async fn alone(bucket: &Bucket, key: &str, body: &Bytes) -> Result<Option<Owner>
     Ok(None)
 }
 
-/// Who holds a lease; `None` when it is dead on this host, or silent.
-async fn holder(bucket: &Bucket, object: &Listed, now: Nanos) -> Result<Option<Owner>, RemoteError> {
+/// Who holds a lease; `None` when it is dead on this host, or silent, or where a run that cannot be seen from here is taken over.
+async fn holder(bucket: &Bucket, object: &Listed, now: Nanos, claim: Claim) -> Result<Option<Holder>, RemoteError> {
     let age = now.saturating_sub(object.last_modified);
     if age > SILENT {
         return Ok(None);
     }
     let Some(bytes) = bucket.get_whole(&object.key, None).await? else { return Ok(None) };
     let owner = Owner::decode(&bytes).unwrap_or_else(|| unknown(object.last_modified));
-    Ok((!owner.is_surely_dead(age)).then_some(owner))
+    Ok((!may_take(owner.life(), age > SILENT, owner.is_surely_dead(age), claim)).then(|| Holder::new(owner, age)))
 }
 
 fn unknown(since: Nanos) -> Owner {
@@ -102,15 +103,24 @@ async fn remove(bucket: &Bucket, key: &str) {
     let _ = bucket.delete(key, &Guard::Any, Enforce::Head).await;
 }
 
-async fn renew(bucket: Bucket, key: String, body: Bytes) {
+async fn renew(bucket: Bucket, key: String, body: Bytes, stop: Stop) {
     loop {
         tokio::time::sleep(RENEW).await;
+        // Who has taken it away has the turn: written anew it would stand in the way.
+        if matches!(bucket.head(&key).await, Ok(None)) {
+            return stop.ask();
+        }
         // One that fails is missed: the next may work.
         let _ = write(&bucket, &key, &body).await;
     }
 }
 
 impl Lease {
+    /// False when another run has taken it away.
+    pub(super) async fn is_held(&self) -> Result<bool, RemoteError> {
+        Ok(self.bucket.head(&self.key).await?.is_some())
+    }
+
     /// Ends the renewal and removes the lease. False when it was gone: this host was silent for more than 5 minutes, and another run may
     /// have written since.
     pub(super) async fn give_back(self) -> Result<bool, Error> {

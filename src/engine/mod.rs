@@ -76,7 +76,7 @@ pub use verify::{Depth, Finding, Tally, Verified, Wrong, verify};
 
 use crate::event::{Event, Observer, Phase};
 use crate::filter::Patterns;
-use crate::local::lock::LockError;
+use crate::local::lock::{Claim, LockError};
 use crate::local::mount::{LocalError, Mount, NoMount};
 use crate::local::place::TrashLimits;
 use crate::local::scan::ScanError;
@@ -96,6 +96,8 @@ pub struct Ends {
     pub observer: Observer,
     /// Asked to stop by a signal.
     pub stop: Stop,
+    /// What may be done about a lock that another run has.
+    pub claim: Claim,
 }
 
 impl Ends {
@@ -245,6 +247,13 @@ pub enum Error {
     /// A signal.
     #[error("stopped")]
     Stopped,
+}
+
+impl Error {
+    /// True when another run has taken this one's place.
+    fn is_lost_turn(&self) -> bool {
+        matches!(self, Error::Lock(LockError::Lost))
+    }
 }
 
 fn near_text(near: &[String]) -> String {

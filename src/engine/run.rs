@@ -33,7 +33,7 @@ use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
 use crate::local::left;
-use crate::local::lock::{Lock, LockError};
+use crate::local::lock::{Guard, Lock};
 use crate::local::state::{self, Clock, Journal, Journalled};
 use crate::local::witness::Witness;
 use crate::path::RelPath;
@@ -91,6 +91,8 @@ pub(super) struct Work<'a> {
     pub(super) uploads: Arc<Uploads>,
     pub(super) rest: Rest,
     pub(super) journal: Option<Arc<Journal>>,
+    /// Of the mount's lock.
+    pub(super) guard: Guard,
     /// Only where the store honours no conditions.
     lease: Option<Lease>,
     pub(super) done: HashMap<RelPath, Done>,
@@ -130,8 +132,10 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
-    let (mount, op) = (ends.mount.clone(), operation.clone());
-    let lock = blocking(move || Lock::take(&mount, &op)).await??;
+    let (mount, op, claim) = (ends.mount.clone(), operation.clone(), ends.claim);
+    let lock = blocking(move || Lock::take(&mount, &op, claim)).await??;
+    let stop = ends.stop.clone();
+    lock.when_lost(move || stop.ask());
     let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
     let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
     let (id, clocks) = blocking(move || -> Result<_, Error> {
@@ -172,6 +176,7 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         operation,
         rest: Rest::new(ask.settle, clocks.sending),
         journal: None,
+        guard: lock.guard().clone(),
         lease: None,
         done: HashMap::new(),
         dir_modes: DirModes::new(),
@@ -236,8 +241,16 @@ impl Work<'_> {
             self.end(e.into());
         }
         let mut published = None;
+        // Whoever has taken over publishes what is there now.
+        let held = self.has_its_turn().await;
+        if let Err(e) = &held
+            && e.is_lost_turn()
+        {
+            self.report.ended_by = None;
+        }
+        let is_held = held.map_err(|e| self.end(e)).is_ok();
         let tells = self.plan.tells_of_deletions() && self.report.ended_by.is_none();
-        if self.changed_bucket() || self.plan.owed || tells {
+        if is_held && (self.changed_bucket() || self.plan.owed || tells) {
             self.ends.phase(Phase::Publish);
             match publish(&self, &mount_id).await {
                 Ok(made) => published = Some(made),
@@ -254,12 +267,10 @@ impl Work<'_> {
         }
         let learnt = self.store_is_new.then(|| self.store.clone());
         let change = Change { mount_id, clocks: self.clocks, learnt, published };
-        let (held, lock) = blocking(move || (lock.still_held(), lock)).await?;
         // Without the lock another run may be saving: what this one has done stays in its journal, which the next run folds in.
-        let remembered = match held {
-            Ok(true) => remember(&self, change).await,
-            Ok(false) => Err(LockError::Lost.into()),
-            Err(e) => Err(e.into()),
+        let remembered = match self.has_its_lock().await {
+            Ok(()) => remember(&self, change).await,
+            lost => lost,
         };
         if let Err(e) = remembered {
             self.end(e);

@@ -7,7 +7,7 @@ use super::send::nonce;
 use super::{Error, Stop, log};
 use crate::event::Ended;
 use crate::local::left;
-use crate::local::lock::Lock;
+use crate::local::lock::{Claim, Lock, LockError};
 use crate::local::mount::{LocalError, Looked, Mount};
 use crate::local::place::{Seen, TrashLimits, Workplace};
 use crate::local::undo::{Item, Left, Operation, Was, operations};
@@ -120,9 +120,20 @@ fn seen(found: Option<Looked>) -> Option<Seen> {
 }
 
 /// Carries it out, under the mount's lock; `told` hears how each step ended. `Err` only when nothing was begun. Blocks: it reads and writes the mount.
-pub fn undo(mount: &Mount, plan: &Undo, trash: TrashLimits, told: &dyn Fn(&Step, &Ended), stop: &Stop) -> Result<Undone, Error> {
+pub fn undo(
+    mount: &Mount,
+    plan: &Undo,
+    trash: TrashLimits,
+    told: &dyn Fn(&Step, &Ended),
+    stop: &Stop,
+    claim: Claim,
+) -> Result<Undone, Error> {
     let id = nonce();
-    let lock = Lock::take(mount, &id)?;
+    let lock = Lock::take(mount, &id, claim)?;
+    // What ends this run early is nobody else's business.
+    let stop = stop.child();
+    let lost = stop.clone();
+    lock.when_lost(move || lost.ask());
     mount.still_there()?;
     left::clear(mount, &id)?;
     let workplace = Workplace::create(mount, &id)?;
@@ -132,7 +143,8 @@ pub fn undo(mount: &Mount, plan: &Undo, trash: TrashLimits, told: &dyn Fn(&Step,
     let (gone, back): (Vec<&Step>, Vec<&Step>) = plan.steps.iter().partition(|step| step.item.was == Was::Nothing);
     for step in gone.into_iter().rev().chain(back) {
         if stop.asked() {
-            undone.ended_by = Some(Error::Stopped);
+            let is_held = lock.guard().still_held().unwrap_or(true);
+            undone.ended_by = Some(if is_held { Error::Stopped } else { LockError::Lost.into() });
             break;
         }
         let outcome = match workplace.restore(mount, &plan.operation.id, &step.item, &step.seen) {

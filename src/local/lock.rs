@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,9 @@ const NAME: &str = "lock";
 const NEW: &str = "lock-new-";
 /// How the names of stale locks begin that are being removed.
 const ASIDE: &str = "lock-stale-";
-const HEARTBEAT: Duration = Duration::from_secs(60);
+/// How often a run looks whether it still has the lock, and how many looks make a heartbeat: a minute.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 12;
 /// Without a heartbeat for this long, by the mount's clock, an owner of another host counts as dead: 5 minutes.
 const SILENT: Nanos = 300 * 1_000_000_000;
 /// How long a lock without a readable record is looked at again: its owner may be about to write it.
@@ -29,31 +32,108 @@ const TORN: Duration = Duration::from_millis(200);
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run has it: exit 11. The host is `unknown` when the owner's record cannot be read.
-    #[error("another run holds the lock: process {} on {} since {}", .0.pid, .0.host, crate::local::lock::clock_text(.0.since))]
-    Held(Owner),
+    /// Another run has it: exit 11.
+    #[error("another run holds the lock: {0}")]
+    Held(Holder),
     /// Another run replaced the lock of this one: exit 11.
-    #[error("another run took the lock away: this host slept, or lost the mount, for longer than 5 minutes")]
+    #[error("another run took the lock away: it was told to (--take-over), or this host slept or lost the mount for longer than 5 minutes")]
     Lost,
     /// The system said no.
     #[error(transparent)]
     Failed(#[from] LocalError),
 }
 
+/// Who has the lock.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Its record. The host is `unknown` when that cannot be read.
+    pub owner: Owner,
+    /// Nanoseconds since it was last heard of, where it cannot be seen from here.
+    pub silent_for: Option<Nanos>,
+}
+
+impl Holder {
+    pub(crate) fn new(owner: Owner, age: Nanos) -> Holder {
+        let silent_for = (owner.life() == Life::Elsewhere).then_some(age.max(0));
+        Holder { owner, silent_for }
+    }
+
+    /// Nanoseconds until its lock is free if it is never heard of again; `None` where it can be seen.
+    #[must_use]
+    pub fn free_in(&self) -> Option<Nanos> {
+        self.silent_for.map(|age| SILENT.saturating_sub(age).max(0))
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Owner { pid, host, since, .. } = &self.owner;
+        write!(f, "process {pid} on {host} since {}", clock_text(*since))?;
+        match self.silent_for {
+            Some(age) => write!(f, ", last heard of {} s ago", age / 1_000_000_000),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a run that wants the lock may do about one that it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// It takes what nobody holds any more.
+    #[default]
+    Free,
+    /// It also takes the lock of a run that cannot be seen from here, because the user says that this one is gone.
+    TakeOver,
+}
+
+/// Whether a lock is taken from its holder: from one that lives on this host never. `left`: it is certainly dead.
+#[must_use]
+pub fn may_take(life: Life, silent: bool, left: bool, claim: Claim) -> bool {
+    match life {
+        Life::Own | Life::Alive => false,
+        Life::Dead | Life::Elsewhere => silent || left || claim == Claim::TakeOver,
+    }
+}
+
 /// The lock, held until dropped (dropping removes the file).
 #[derive(Debug)]
 pub struct Lock {
-    dir: Dir,
     owner: Owner,
+    guard: Guard,
+    lost: Arc<OnceLock<Told>>,
+    _heartbeat: Ticker,
+}
+
+/// What is called when the lock was taken away.
+struct Told(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+/// Tells whether a run still has its lock. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    dir: Arc<Dir>,
     /// Device-independent identity of our file, so that a lock that replaced ours is never removed.
     inode: u64,
-    _heartbeat: Ticker,
+}
+
+impl Guard {
+    /// False when the lock was taken away.
+    pub fn still_held(&self) -> Result<bool, LocalError> {
+        let status = self.dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
+        Ok(status.is_some_and(|status| status.stamp.inode == self.inode))
+    }
 }
 
 impl Lock {
     /// Takes the lock for a run. A holder that is dead on this host is replaced at once; one of another host, or of one that might be
-    /// another, after 5 minutes without a heartbeat. While held, a thread refreshes the heartbeat (the file's mtime) every minute.
-    pub fn take(mount: &Mount, operation: &str) -> Result<Lock, LockError> {
+    /// another, after 5 minutes without a heartbeat, or by [`Claim::TakeOver`]. While held, a thread refreshes the heartbeat (the file's
+    /// mtime) every minute, and looks every 5 seconds whether the lock is still this run's.
+    pub fn take(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
         let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
         let dir = mount.make_internal("")?;
         let owner = Owner::this(operation);
@@ -65,19 +145,45 @@ impl Lock {
                 Err(e) => return Err(failed()(e).into()),
             }
             let Some(found) = Found::look(&dir).map_err(failed())? else { continue };
-            match found.judge(&dir).map_err(failed())? {
+            match found.judge(&dir, claim).map_err(failed())? {
                 Verdict::Stale => found.remove(&dir, operation).map_err(failed())?,
                 Verdict::Held(holder) => return Err(LockError::Held(holder)),
-                Verdict::Torn if begun.elapsed() >= TORN => return Err(LockError::Held(found.unknown())),
+                Verdict::Torn if begun.elapsed() >= TORN && claim == Claim::TakeOver => found.remove(&dir, operation).map_err(failed())?,
+                Verdict::Torn if begun.elapsed() >= TORN => {
+                    let age = found.age(&dir).map_err(failed())?;
+                    return Err(LockError::Held(Holder::new(found.unknown(), age)));
+                }
                 Verdict::Torn => thread::sleep(TORN / 10),
             }
         };
         clear_up(&dir).map_err(failed())?;
         let inode = file.metadata().map(|metadata| Stamp::of(&metadata).inode).map_err(failed())?;
-        // A heartbeat that fails is missed: the next one may work, and the file's mtime tells how long it did not.
-        let beat = move || internal::refresh(&file).unwrap_or(());
-        let _heartbeat = Ticker::start("lsync-lock", HEARTBEAT, beat).map_err(failed())?;
-        Ok(Lock { dir, owner, inode, _heartbeat })
+        let guard = Guard { dir: Arc::new(dir), inode };
+        let lost: Arc<OnceLock<Told>> = Arc::default();
+        let (watched, tell, mut looks) = (guard.clone(), Arc::clone(&lost), 0);
+        let look = move || {
+            looks = (looks + 1) % LOOKS;
+            // A look or a heartbeat that fails is missed: the next one may work, and the file's mtime tells how long it did not.
+            if looks == 0 {
+                internal::refresh(&file).unwrap_or(());
+            }
+            if let (Ok(false), Some(tell)) = (watched.still_held(), tell.get()) {
+                tell.0();
+            }
+        };
+        let _heartbeat = Ticker::start("lsync-lock", LOOK, look).map_err(failed())?;
+        Ok(Lock { owner, guard, lost, _heartbeat })
+    }
+
+    /// Calls this, perhaps several times, soon after the lock was taken away.
+    pub fn when_lost(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.lost.set(Told(Box::new(tell)));
+    }
+
+    /// Tells whether this run still has the lock.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// True when a run that had the lock died: what it left in `.lsync/` waits for the next one that takes it.
@@ -92,19 +198,13 @@ impl Lock {
     pub fn owner(&self) -> &Owner {
         &self.owner
     }
-
-    /// False when the lock was taken away: this host slept or lost the mount for longer than 5 minutes, and another run replaced it.
-    pub fn still_held(&self) -> Result<bool, LocalError> {
-        let status = self.dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
-        Ok(status.is_some_and(|status| status.stamp.inode == self.inode))
-    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.still_held().unwrap_or(false) {
+        if self.guard.still_held().unwrap_or(false) {
             // If this fails, the next run finds a dead owner.
-            let _ = self.dir.remove_file(NAME);
+            let _ = self.guard.dir.remove_file(NAME);
         }
     }
 }
@@ -160,7 +260,7 @@ struct Found {
 }
 
 enum Verdict {
-    Held(Owner),
+    Held(Holder),
     Stale,
     /// No readable record yet.
     Torn,
@@ -179,14 +279,12 @@ impl Found {
         Ok(Some(Found { owner: Owner::decode(&bytes), file, stamp }))
     }
 
-    fn judge(&self, dir: &Dir) -> io::Result<Verdict> {
-        let silent = || Ok::<_, io::Error>(self.age(dir)? > SILENT);
+    fn judge(&self, dir: &Dir, claim: Claim) -> io::Result<Verdict> {
+        let age = self.age(dir)?;
         Ok(match &self.owner {
-            Some(owner) => match owner.life() {
-                Life::Dead | Life::Elsewhere if silent()? || self.is_left(dir)? => Verdict::Stale,
-                Life::Own | Life::Alive | Life::Dead | Life::Elsewhere => Verdict::Held(owner.clone()),
-            },
-            None if silent()? => Verdict::Stale,
+            Some(owner) if may_take(owner.life(), age > SILENT, self.is_left(dir)?, claim) => Verdict::Stale,
+            Some(owner) => Verdict::Held(Holder::new(owner.clone(), age)),
+            None if age > SILENT => Verdict::Stale,
             None => Verdict::Torn,
         })
     }
@@ -266,8 +364,8 @@ mod tests {
     fn replaced(record: &[u8], seconds: u64) {
         let (temp, mount) = mount();
         planted(&mount, record, seconds);
-        let lock = Lock::take(&mount, "op").unwrap();
-        assert!(lock.still_held().unwrap());
+        let lock = Lock::take(&mount, "op", Claim::Free).unwrap();
+        assert!(lock.guard().still_held().unwrap());
         drop(lock);
         let mut left: Vec<_> = std::fs::read_dir(temp.path().join(".lsync")).unwrap().map(|e| e.unwrap().file_name()).collect();
         left.retain(|name| name != "clock");
@@ -278,8 +376,8 @@ mod tests {
     fn held(record: &[u8], seconds: u64, host: &str) {
         let (_temp, mount) = mount();
         let path = planted(&mount, record, seconds);
-        match Lock::take(&mount, "op") {
-            Err(LockError::Held(owner)) => assert_eq!(owner.host, host),
+        match Lock::take(&mount, "op", Claim::Free) {
+            Err(LockError::Held(holder)) => assert_eq!(holder.owner.host, host),
             other => panic!("{other:?}"),
         }
         assert_eq!(std::fs::read(path).unwrap(), record, "it is as it was");
@@ -292,14 +390,57 @@ mod tests {
     #[test]
     fn a_second_run_is_told_who_holds_the_lock_and_the_lock_goes_with_its_holder() {
         let (temp, mount) = mount();
-        let first = Lock::take(&mount, "first").unwrap();
-        let Err(refused) = Lock::take(&mount, "second") else { panic!("two locks") };
+        let first = Lock::take(&mount, "first", Claim::Free).unwrap();
+        let Err(refused) = Lock::take(&mount, "second", Claim::Free) else { panic!("two locks") };
         let pid = std::process::id();
         let since = clock_text(first.owner().since);
         assert_eq!(refused.to_string(), format!("another run holds the lock: process {pid} on {} since {since}", host_name()));
         drop(first);
         assert!(!temp.path().join(".lsync/lock").exists());
-        assert_eq!(Lock::take(&mount, "second").unwrap().owner().operation, "second");
+        assert_eq!(Lock::take(&mount, "second", Claim::Free).unwrap().owner().operation, "second");
+    }
+
+    #[test]
+    fn a_lock_is_taken_from_who_is_gone_and_never_from_who_lives_here() {
+        let check =
+            |life, silent, left, claim, expected: bool| assert_eq!(may_take(life, silent, left, claim), expected, "{life:?} {claim:?}");
+        for claim in [Claim::Free, Claim::TakeOver] {
+            for life in [Life::Own, Life::Alive] {
+                check(life, true, true, claim, false);
+            }
+            check(Life::Dead, false, true, claim, true);
+            check(Life::Dead, true, false, claim, true);
+            check(Life::Elsewhere, true, false, claim, true);
+        }
+        // Perhaps another machine of this name, and one that cannot be seen.
+        for life in [Life::Dead, Life::Elsewhere] {
+            check(life, false, false, Claim::Free, false);
+            check(life, false, false, Claim::TakeOver, true);
+        }
+    }
+
+    #[test]
+    fn a_holder_that_cannot_be_seen_is_told_with_its_age() {
+        let other = Owner { host: "gpu-2".into(), pid: 7, since: 1_700_000_000_000_000_000, ..owner() };
+        let second = 1_000_000_000;
+        let holder = Holder::new(other, 40 * second);
+        assert_eq!(holder.to_string(), "process 7 on gpu-2 since 2023-11-14 22:13:20 UTC, last heard of 40 s ago");
+        assert_eq!(holder.free_in(), Some(260 * second));
+        assert_eq!(Holder::new(owner(), 40 * second).free_in(), None);
+    }
+
+    #[test]
+    fn a_run_hears_that_its_lock_was_taken_over() {
+        let (_temp, mount) = mount();
+        planted(&mount, &Owner { host: "gpu-2".into(), ..owner() }.encode(), 10);
+        assert!(matches!(Lock::take(&mount, "op", Claim::Free), Err(LockError::Held(_))));
+        let lock = Lock::take(&mount, "op", Claim::TakeOver).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        lock.when_lost(move || tell.send(()).unwrap_or(()));
+        planted(&mount, b"another's", 0);
+        std::fs::rename(mount.root().join(".lsync/lock"), mount.root().join(".lsync/aside")).unwrap();
+        assert!(!lock.guard().still_held().unwrap());
+        told.recv_timeout(Duration::from_secs(120)).unwrap();
     }
 
     #[test]
@@ -329,7 +470,7 @@ mod tests {
         assert!(!Lock::is_left_behind(&mount).unwrap(), "there is none");
         planted(&mount, &Owner { pid: u32::MAX, ..owner() }.encode(), 0);
         assert!(Lock::is_left_behind(&mount).unwrap());
-        let lock = Lock::take(&mount, "op").unwrap();
+        let lock = Lock::take(&mount, "op", Claim::Free).unwrap();
         assert!(!Lock::is_left_behind(&mount).unwrap());
         drop(lock);
         planted(&mount, &Owner { host: "gpu-2".into(), ..owner() }.encode(), 100_000);
@@ -352,7 +493,7 @@ mod tests {
         std::fs::write(own("lock-new-dead"), Owner { pid: u32::MAX, ..owner() }.encode()).unwrap();
         std::fs::write(own("lock-stale-dead"), Owner { pid: u32::MAX, ..owner() }.encode()).unwrap();
         std::fs::write(own("lock-new-lives"), owner().encode()).unwrap();
-        drop(Lock::take(&mount, "op").unwrap());
+        drop(Lock::take(&mount, "op", Claim::Free).unwrap());
         let mut left: Vec<_> = std::fs::read_dir(own("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.retain(|name| name != "clock");
         assert_eq!(left, ["lock-new-lives"]);
@@ -383,25 +524,25 @@ mod tests {
                     let (mount, start) = (&mount, &start);
                     scope.spawn(move || {
                         start.wait();
-                        Lock::take(mount, &format!("op-{round}-{i}")).ok()
+                        Lock::take(mount, &format!("op-{round}-{i}"), Claim::Free).ok()
                     })
                 };
                 let threads: Vec<_> = (0..8).map(take).collect();
                 threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
             });
             assert_eq!(locks.len(), 1, "round {round}");
-            assert!(locks[0].still_held().unwrap());
+            assert!(locks[0].guard().still_held().unwrap());
         }
     }
 
     #[test]
     fn a_lock_that_was_taken_away_is_not_removed() {
         let (_temp, mount) = mount();
-        let lock = Lock::take(&mount, "op").unwrap();
+        let lock = Lock::take(&mount, "op", Claim::Free).unwrap();
         let path = mount.root().join(".lsync/lock");
         std::fs::write(path.with_extension("new"), "theirs").unwrap();
         std::fs::rename(path.with_extension("new"), &path).unwrap();
-        assert!(!lock.still_held().unwrap());
+        assert!(!lock.guard().still_held().unwrap());
         drop(lock);
         assert_eq!(std::fs::read(path).unwrap(), b"theirs");
     }
@@ -411,7 +552,7 @@ mod tests {
         let (temp, mount) = mount();
         let outside = tempfile::NamedTempFile::new().unwrap();
         std::os::unix::fs::symlink(outside.path(), temp.path().join(".lsync/lock")).unwrap();
-        assert!(matches!(Lock::take(&mount, "op"), Err(LockError::Failed(_))));
+        assert!(matches!(Lock::take(&mount, "op", Claim::Free), Err(LockError::Failed(_))));
         assert_eq!(outside.as_file().metadata().unwrap().len(), 0);
     }
 }

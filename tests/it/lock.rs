@@ -87,6 +87,80 @@ fn what_lsync_keeps_is_for_its_user_alone() {
     }
 }
 
+/// A container that was killed and is started again under another name finds a lock that nobody can judge: what can be told is told, and a
+/// person who knows better says so. A run that can be seen is never robbed of its lock.
+#[test]
+fn the_lock_of_a_machine_that_is_gone_is_taken_over_when_the_user_says_so() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc")]));
+    let record = "{\"host\":\"gpu-2\",\"boot\":\"b\",\"pid\":77,\"since\":1700000000000000000,\"operation\":\"op\"}\n";
+    mount.write(".lsync/lock", record);
+    let refused = lsync(&s3, &mount, "upload --yes").run().expect(11);
+    assert!(refused.says("process 77 on gpu-2 since 2023-11-14 22:13:20 UTC, last heard of"), "{}", refused.stderr);
+    assert!(refused.says("the lock is free in about 5 minutes (2") && refused.says("or now with --take-over"), "{}", refused.stderr);
+    assert!(s3.keys().is_empty());
+    lsync(&s3, &mount, "upload --yes --take-over").run().expect(0);
+    assert!(!mount.has(".lsync/lock") && s3.keys() == ["data/a"]);
+    // What another has begun to write, and never ended.
+    mount.write(".lsync/lock", "").write("data/a", "changed");
+    lsync(&s3, &mount, "upload --yes").run().expect(11);
+    lsync(&s3, &mount, "upload --yes --take-over").run().expect(0);
+    mount.write("data/a", "again");
+    s3.faults().push(Rule { key_contains: Some("data/".into()), ..Rule::once("PutObject", Action::Hold) });
+    let first = lsync(&s3, &mount, "upload --yes").start();
+    s3.until_all_hit();
+    s3.put("other", "x");
+    for command in ["upload --yes --take-over", "download --yes --take-over"] {
+        let second = lsync(&s3, &mount, command).run().expect(11);
+        assert!(second.says("hint: wait until it has ended") && !second.says("--take-over"), "{}", second.stderr);
+    }
+    s3.faults().release();
+    first.wait().expect(0);
+}
+
+/// The other run lives after all: it ends, and publishes and deletes nothing any more.
+#[test]
+fn a_run_whose_lock_was_taken_over_publishes_and_deletes_nothing() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc"), ("data/b", "b"), ("x", "x")]));
+    lsync(&s3, &mount, "upload --yes").run().expect(0);
+    let published = s3.all_keys();
+    mount.write("data/a", "changed").remove("x");
+    hold_the_first_put(&s3);
+    let run = lsync(&s3, &mount, "upload --yes --delete").start();
+    s3.until_all_hit();
+    mount.write(".lsync/theirs", "{}\n");
+    fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
+    s3.faults().release();
+    let ended = run.wait().expect(11);
+    assert!(ended.last_line().starts_with("incomplete: another run took the lock away"), "{}", ended.stdout);
+    assert_eq!(s3.all_keys(), published, "no manifest came, and no object went");
+    mount.remove(".lsync/lock");
+    lsync(&s3, &mount, "upload --yes --delete").run().expect(0);
+    assert_eq!(s3.keys(), ["data/a", "data/b"]);
+}
+
+/// Where the store honours no conditions, the turn is taken over like the lock, and whoever had it hears of it.
+#[test]
+fn the_turn_of_a_machine_that_is_gone_is_taken_over_when_the_user_says_so() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "1")]));
+    s3.faults().set_profile(Profile { no_conditional_writes: true, ..Profile::default() });
+    let record = "{\"host\":\"gpu-2\",\"boot\":\"b\",\"pid\":77,\"since\":1700000000000000000,\"operation\":\"op\"}\n";
+    s3.put(".lsync/lease/op", record);
+    let refused = lsync(&s3, &mount, "upload --yes").run().expect(11);
+    assert!(refused.says("process 77 on gpu-2") && refused.says("or now with --take-over"), "{}", refused.stderr);
+    lsync(&s3, &mount, "upload --yes --take-over").run().expect(0);
+    mount.write("data/a", "changed");
+    let before = s3.all_keys();
+    hold_the_first_put(&s3);
+    let run = lsync(&s3, &mount, "upload --yes").start();
+    s3.until_all_hit();
+    let lease = s3.all_keys().into_iter().find(|key| key.starts_with(".lsync/lease/")).expect("it has the turn");
+    s3.remove(&s3.store.bucket, &lease).expect("the bucket is there");
+    s3.faults().release();
+    let ended = run.wait().expect(11);
+    assert!(ended.last_line().starts_with("incomplete: another run took the lock away"), "{}", ended.stdout);
+    assert_eq!(s3.all_keys(), before, "no manifest came");
+}
+
 /// "Another host: after 5 min of silence; else exit 11 with host, pid, since". Another mount namespace tells more: `privileged/`.
 #[test]
 fn the_lock_of_another_host_is_taken_over_after_5_minutes_of_silence() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use lsync::config::{BadValue, Jobs, Limit, parse_bytes, parse_duration};
+use lsync::local::lock::Claim;
 
 /// All flags of the commands that compare or move data.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,6 +27,9 @@ pub(crate) struct Common {
     /// Do not ask; do what the plan says
     #[arg(short = 'y', long)]
     pub yes: bool,
+    /// Take the lock of a run that cannot be seen from here and is gone: of another machine, or of a container that was killed
+    #[arg(long)]
+    pub take_over: bool,
     /// Print one JSON object per line instead of text
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -130,12 +134,19 @@ impl Flags {
 }
 
 impl Common {
+    /// `--take-over`.
+    #[must_use]
+    pub(crate) fn claim(&self) -> Claim {
+        if self.take_over { Claim::TakeOver } else { Claim::Free }
+    }
+
     /// As [`Flags::merge`].
     #[must_use]
     pub(crate) fn merge(self, after: Common) -> Common {
         Common {
             dry_run: self.dry_run || after.dry_run,
             yes: self.yes || after.yes,
+            take_over: self.take_over || after.take_over,
             json: self.json || after.json,
             quiet: self.quiet || after.quiet,
             verbose: self.verbose.saturating_add(after.verbose),

@@ -32,7 +32,13 @@ pub(crate) async fn bucket(settings: &Settings, probe: bool) -> Result<Outcome, 
     }
     let examined = match Mount::open(&settings.root) {
         Ok(mount) => {
-            let ends = Ends { mount: Arc::new(mount), bucket: bucket.clone(), observer: Arc::new(|_| ()), stop: Stop::default() };
+            let ends = Ends {
+                mount: Arc::new(mount),
+                bucket: bucket.clone(),
+                observer: Arc::new(|_| ()),
+                stop: Stop::default(),
+                claim: lsync::local::lock::Claim::default(),
+            };
             // What could not be kept is asked again by the first upload.
             examine_store(&ends).await.0
         }

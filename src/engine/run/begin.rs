@@ -59,6 +59,21 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// An error when another run has taken this one's place: its lock, or its lease where the store honours no conditions.
+    pub(super) async fn has_its_turn(&self) -> Result<(), Error> {
+        self.has_its_lock().await?;
+        match &self.lease {
+            Some(lease) if !lease.is_held().await? => Err(LockError::Lost.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error when another run has taken the lock.
+    pub(super) async fn has_its_lock(&self) -> Result<(), Error> {
+        let guard = self.guard.clone();
+        if blocking(move || guard.still_held()).await?? { Ok(()) } else { Err(LockError::Lost.into()) }
+    }
+
     /// Without its lease a run cannot say that nobody has replaced what it sent.
     pub(super) async fn give_lease_back(&mut self) {
         match self.lease.take() {

@@ -101,6 +101,9 @@ impl Work<'_> {
         if self.plan.removals.is_empty() || self.is_ending() {
             return;
         }
+        if let Err(e) = self.has_its_turn().await {
+            return self.end(e);
+        }
         let mount = self.ends.mount.clone();
         match blocking(move || mount.still_there()).await {
             Ok(Ok(())) => {}

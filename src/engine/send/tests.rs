@@ -59,7 +59,7 @@ impl Place {
         };
         let bucket = connect(&store, &Network::default()).await.unwrap();
         let mount = Arc::new(Mount::open(&root).unwrap());
-        let ends = Ends { mount, bucket, observer, stop: Stop::default() };
+        let ends = Ends { mount, bucket, observer, stop: Stop::default(), claim: crate::local::lock::Claim::default() };
         let originals = Originals::new(&ends, &[], &[], &crate::profile::Profile::default());
         Place { uploads: Uploads::new(&ends, "op"), originals, ends, server, temp }
     }

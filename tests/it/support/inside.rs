@@ -14,7 +14,7 @@ use super::mount::Mount;
 /// Both ends of a run, with nobody who watches.
 pub(crate) fn ends(mount: &Mount, bucket: &Bucket) -> Ends {
     let mount = Arc::new(Root::open(mount.root()).expect("a mount"));
-    Ends { mount, bucket: bucket.clone(), observer: Arc::new(|_| {}), stop: Stop::default() }
+    Ends { mount, bucket: bucket.clone(), observer: Arc::new(|_| {}), stop: Stop::default(), claim: lsync::local::lock::Claim::default() }
 }
 
 /// What a run is asked that has no flags.
