@@ -52,7 +52,7 @@ pub(super) async fn take(ends: &Ends, operation: &str) -> Result<Lease, Error> {
         remove(&ends.bucket, &key).await;
         let holder = holder?;
         if attempt + 1 == TRIES {
-            return Err(LockError::Held(holder).into());
+            return Err(LockError::Held(Box::new(holder)).into());
         }
         let random = u32::from(random_bits()[0]);
         let wait = (FIRST_WAIT + FIRST_WAIT * random / 255) * 2_u32.pow(attempt);

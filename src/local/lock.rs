@@ -34,7 +34,7 @@ const TORN: Duration = Duration::from_millis(200);
 pub enum LockError {
     /// Another run has it: exit 11.
     #[error("another run holds the lock: {0}")]
-    Held(Holder),
+    Held(Box<Holder>),
     /// Another run replaced the lock of this one: exit 11.
     #[error("another run took the lock away: it was told to (--take-over), or this host slept or lost the mount for longer than 5 minutes")]
     Lost,
@@ -151,7 +151,7 @@ impl Lock {
                 Verdict::Torn if begun.elapsed() >= TORN && claim == Claim::TakeOver => found.remove(&dir, operation).map_err(failed())?,
                 Verdict::Torn if begun.elapsed() >= TORN => {
                     let age = found.age(&dir).map_err(failed())?;
-                    return Err(LockError::Held(Holder::new(found.unknown(), age)));
+                    return Err(LockError::Held(Box::new(Holder::new(found.unknown(), age))));
                 }
                 Verdict::Torn => thread::sleep(TORN / 10),
             }
@@ -260,7 +260,7 @@ struct Found {
 }
 
 enum Verdict {
-    Held(Holder),
+    Held(Box<Holder>),
     Stale,
     /// No readable record yet.
     Torn,
@@ -283,7 +283,7 @@ impl Found {
         let age = self.age(dir)?;
         Ok(match &self.owner {
             Some(owner) if may_take(owner.life(), age > SILENT, self.is_left(dir)?, claim) => Verdict::Stale,
-            Some(owner) => Verdict::Held(Holder::new(owner.clone(), age)),
+            Some(owner) => Verdict::Held(Box::new(Holder::new(owner.clone(), age))),
             None if age > SILENT => Verdict::Stale,
             None => Verdict::Torn,
         })
