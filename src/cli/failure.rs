@@ -5,15 +5,17 @@ use std::error::Error;
 use lsync::config::BadConfig;
 use lsync::entry::Nanos;
 use lsync::filter::BadPattern;
+use lsync::local::belongs::Others;
 use lsync::local::hash::ReadError;
 use lsync::local::lock::{Holder, LockError, clock_text, now};
-use lsync::local::mount::{LocalError, NoMount};
+use lsync::local::mount::{LocalError, Mount, NoMount};
 use lsync::local::place::PlaceError;
 use lsync::local::scan::ScanError;
-use lsync::path::Shown;
+use lsync::path::{RESERVED, Shown};
 use lsync::remote::error as remote;
 
 use super::exit::Exit;
+use super::text::shell_word;
 
 /// Why a command did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,17 @@ impl From<NoMount> for Failure {
     fn from(error: NoMount) -> Failure {
         Failure::usage(error.message).hint(error.hint)
     }
+}
+
+/// Refuses a mount whose `.lsync/` another user keeps for itself.
+pub(crate) fn refuse_others(mount: &Mount) -> Result<(), Failure> {
+    let Some(Others { path, owner, root_owner, is_in_own_directory, user }) = mount.belongs_to_another() else { return Ok(()) };
+    let (whose, top) = (Shown(&path.to_string_lossy()).to_string(), mount.root().join(RESERVED));
+    let failure = Failure::new(Exit::Failed, format!("{whose} belongs to {owner} and not to you ({user}), so that lsync cannot use it"));
+    Err(failure.hint(match is_in_own_directory {
+        true => format!("was lsync run here as {owner}? Give it back: sudo chown -R {user}: {}", shell_word(&top)),
+        false => format!("a directory is synced by one user: run this as {root_owner}, or sync a directory of your own"),
+    }))
 }
 
 /// What to do about a lock, by what can be told about its owner.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::args::Common;
 use super::exit::Exit;
-use super::failure::Failure;
+use super::failure::{Failure, refuse_others};
 use super::output;
 use super::settings::environment::Environment;
 use super::settings::{self, find};
@@ -26,6 +26,7 @@ pub(crate) fn run(common: &Common, env: &Environment) -> Result<Exit, Failure> {
     let began = Instant::now();
     let loaded = find::load(common, env)?;
     let mount = Mount::open(&settings::root(common, env, loaded.as_ref())?)?;
+    refuse_others(&mount)?;
     let entries = read(&mount)?;
     let undoable: HashSet<String> = operations(&mount)?.into_iter().map(|operation| operation.id).collect();
     if common.json {

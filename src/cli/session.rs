@@ -18,7 +18,7 @@ use lsync::remote::connect::connect;
 use super::args::{Compare, Flags};
 use super::bars::{Bars, Detail};
 use super::exit::Exit;
-use super::failure::{Failure, chain};
+use super::failure::{Failure, chain, refuse_others};
 use super::ink::Ink;
 use super::render::{Around, Bounds, Ignored, Page};
 use super::settings::Settings;
@@ -119,6 +119,7 @@ impl Session {
         let mut settings = Settings::load(&flags, env)?;
         let space = address_space::bounds(address_space::limit())?;
         let mount = Mount::open(&settings.root)?;
+        refuse_others(&mount)?;
         let detail = detail(&flags, env);
         let items = flags.common.verbose > 0 && !flags.common.quiet && !flags.common.json;
         let bars = Arc::new(Bars::new(detail, items, direction));

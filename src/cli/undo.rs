@@ -18,7 +18,7 @@ use super::args::{Common, Flags, UndoArgs};
 use super::bars::{Bars, Detail};
 use super::confirm::{self, Answer};
 use super::exit::Exit;
-use super::failure::Failure;
+use super::failure::{Failure, refuse_others};
 use super::session::{Signal, block_on};
 use super::settings::environment::Environment;
 use super::settings::{self, find};
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &UndoArgs, flags: &Flags, env: &Environment) -> Result<E
     let trash = loaded.as_ref().and_then(|loaded| loaded.file.sync.trash).unwrap_or_default();
     let trash = TrashLimits { age_seconds: trash.age_seconds, share: trash.share };
     let mount = Mount::open(&settings::root(&flags.common, env, loaded.as_ref())?)?;
+    refuse_others(&mount)?;
     let (stop, signal) = (Stop::default(), Signal::default());
     block_on(async {
         signal.watch(&stop, &Arc::new(Bars::new(Detail::Off, false, None)), flags.common.quiet)?;

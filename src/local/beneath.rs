@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::belongs;
 use super::mount::Stamp;
 use crate::entry::time::time;
 
@@ -116,7 +117,9 @@ impl Dir {
     /// Creates a file for reading and writing; `AlreadyExists` when anything has that name.
     pub(crate) fn create_new(&self, name: &str, mode: u32) -> io::Result<File> {
         check_segment(name.as_bytes())?;
-        self.open(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode).map(File::from)
+        let file = self.open(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode).map(File::from)?;
+        belongs::give_file(self, &file);
+        Ok(file)
     }
 
     /// What a name is; `None` when nothing has it.
@@ -163,13 +166,17 @@ impl Dir {
     /// Makes a link.
     pub(crate) fn make_link(&self, target: &str, name: &str) -> io::Result<()> {
         check_segment(name.as_bytes())?;
-        Ok(fs::symlinkat(target, &self.0, name)?)
+        fs::symlinkat(target, &self.0, name)?;
+        belongs::give(self, name);
+        Ok(())
     }
 
     /// Makes a directory.
     pub(crate) fn make_dir(&self, name: &str, mode: u32) -> io::Result<()> {
         check_segment(name.as_bytes())?;
-        Ok(fs::mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
+        fs::mkdirat(&self.0, name, Mode::from_raw_mode(mode))?;
+        belongs::give(self, name);
+        Ok(())
     }
 
     /// Renames over whatever has the new name (a file or link over a file or link, a directory over an empty one).

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
 
+use super::belongs;
 use super::beneath::Dir;
 use super::mount::Stamp;
 use crate::entry::Nanos;
@@ -107,7 +108,9 @@ pub(super) struct Probe(File);
 impl Probe {
     /// Opens or creates it in `.lsync/`.
     pub(super) fn open(dir: &Dir) -> io::Result<Probe> {
-        Ok(Probe(open(dir, PROBE, OFlags::CREATE)?))
+        let file = open(dir, PROBE, OFlags::CREATE)?;
+        belongs::give_file(dir, &file);
+        Ok(Probe(file))
     }
 
     /// The mount's time now: the ctime that a change gets.

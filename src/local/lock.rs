@@ -135,6 +135,7 @@ impl Lock {
     /// mtime) every minute, and looks every 5 seconds whether the lock is still this run's.
     pub fn take(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
         let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
+        mount.give_back()?;
         let dir = mount.make_internal("")?;
         let owner = Owner::this(operation);
         let begun = Instant::now();

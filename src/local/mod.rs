@@ -1,6 +1,7 @@
 //! The mount: opened once, walked, hashed, written through temporaries. Knows no bucket and decides nothing.
 //!
 //! Every operation below the root is relative to its descriptor and refuses links and `..` on the way.
+pub mod belongs;
 pub(crate) mod beneath;
 mod clock;
 pub mod first_bytes;

@@ -62,7 +62,7 @@ impl Process {
             CredentialsError::provider_error(format!("credential_process {program} of the AWS profile {profile} {what}"))
         };
         let mut command = tokio::process::Command::new("sh");
-        command.args(["-c", &self.command.0]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command.args(["-c", &self.command.0]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         for name in SECRETS {
             command.env_remove(name);
         }

@@ -12,7 +12,7 @@ use lsync::remote::error::{Error, Kind};
 use super::report::Outcome;
 use crate::cli::doctor::{Fact, Verdict, store_facts};
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, refuse_others};
 use crate::cli::settings::Settings;
 use crate::cli::settings::find::shown;
 
@@ -112,6 +112,7 @@ fn told(facts: &[Fact]) -> Vec<String> {
 /// Refuses (5) a mount that is the bucket's own filesystem: its id file shows up in the bucket.
 pub(crate) async fn self_sync(settings: &Settings, may_write: bool) -> Result<Outcome, Failure> {
     let mount = Mount::open(&settings.root)?;
+    refuse_others(&mount)?;
     let id = match may_write {
         true => mount.ensure_id()?,
         false => match mount.id()? {

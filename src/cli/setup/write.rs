@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use lsync::config::KEYS;
+use lsync::local::belongs;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -48,13 +49,14 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), Failure> {
         ErrorKind::NotFound => Failure::usage(format!("cannot create {}: its directory does not exist", shown(path))),
         _ => failed("create", &e),
     })?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    belongs::give_new_file(dir, &file);
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(e) = written {
         // Half a configuration would stand in the way of the next try. It is ours: create_new made it.
         let _ = std::fs::remove_file(path);
         return Err(failed("write", &e));
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed("make durable", &e))
 }
 
