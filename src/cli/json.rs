@@ -213,6 +213,7 @@ pub(crate) fn summary(report: &Report, reason: Option<&str>, exit: Exit, elapsed
         "skipped": c.skipped, "outside_links": report.outside_links.len(), "deleted_here": report.deleted_here.len(), "deleted_kept": report.left_out.len(), "other_directories": report.others.len(), "keys": report.keys.len(), "ignored": c.ignored, "kept": c.kept, "pending": c.pending,
         "bytes": report.bytes, "copied_bytes": report.copied_bytes, "total_bytes": report.total_bytes, "reason": reason,
         "elsewhere": report.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": false, "would": null,
+        "state_elsewhere": report.kept_elsewhere.as_ref().map(|kept| json!({ "path": kept.path, "why": kept.why })),
     })
 }
 
@@ -241,7 +242,7 @@ pub(crate) fn preview(preview: &Preview<'_>) -> Value {
         "kept": n(plan.kept.len()), "pending": pending,
         "bytes": 0, "copied_bytes": 0, "total_bytes": plan.same_bytes + plan.transfer_bytes(), "reason": preview.reason,
         "elsewhere": plan.nothing_there.as_ref().map(|nothing| &nothing.elsewhere), "dry_run": preview.dry_run,
-        "would": would(plan),
+        "would": would(plan), "state_elsewhere": null,
     })
 }
 
@@ -392,6 +393,7 @@ mod tests {
             others: Vec::new(),
             nothing_there: None,
             vanished: Vec::new(),
+            kept_elsewhere: None,
             ended_by: None,
             complete: None,
         };

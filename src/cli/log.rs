@@ -27,6 +27,7 @@ pub(crate) fn run(common: &Common, env: &Environment) -> Result<Exit, Failure> {
     let loaded = find::load(common, env)?;
     let mount = Mount::open(&settings::root(common, env, loaded.as_ref())?)?;
     refuse_others(&mount)?;
+    env.state_home().into_iter().for_each(|state_home| mount.offer_elsewhere(&state_home));
     let entries = read(&mount)?;
     let undoable: HashSet<String> = operations(&mount)?.into_iter().map(|operation| operation.id).collect();
     if common.json {

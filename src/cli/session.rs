@@ -120,6 +120,7 @@ impl Session {
         let space = address_space::bounds(address_space::limit())?;
         let mount = Mount::open(&settings.root)?;
         refuse_others(&mount)?;
+        env.state_home().into_iter().for_each(|state_home| mount.offer_elsewhere(&state_home));
         let detail = detail(&flags, env);
         let items = flags.common.verbose > 0 && !flags.common.quiet && !flags.common.json;
         let bars = Arc::new(Bars::new(detail, items, direction));

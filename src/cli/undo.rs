@@ -36,6 +36,7 @@ pub(crate) fn run(args: &UndoArgs, flags: &Flags, env: &Environment) -> Result<E
     let trash = TrashLimits { age_seconds: trash.age_seconds, share: trash.share };
     let mount = Mount::open(&settings::root(&flags.common, env, loaded.as_ref())?)?;
     refuse_others(&mount)?;
+    env.state_home().into_iter().for_each(|state_home| mount.offer_elsewhere(&state_home));
     let (stop, signal) = (Stop::default(), Signal::default());
     block_on(async {
         signal.watch(&stop, &Arc::new(Bars::new(Detail::Off, false, None)), flags.common.quiet)?;

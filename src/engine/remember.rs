@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::doubt::COARSE;
 use super::manifests::nothing_agreed;
 use super::publish::Made;
-use super::run::Work;
+use super::run::{Work, keeps_elsewhere};
 use super::{Error, Sight, blocking};
 use crate::diff::{is_another_version, mode_agreed};
 use crate::entry::{Entry, InOrder, Kind, Local, Stamp};
@@ -78,6 +78,16 @@ fn agreed(local: &Local, bucket: &Remote, known: Option<&Known>, umask: u32) -> 
 /// Saves. Racy stamps are not trusted; files that this run itself placed are looked at again once their stamps cannot hide a change.
 pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Error> {
     let placed = placed_again(work, &change).await?;
+    loop {
+        match write_down(work, &change, &placed).await {
+            // What an upload has done stands, whether or not this directory takes a note of it.
+            Err(e) if keeps_elsewhere(&work.ends.mount, work.plan.direction, &e) => {}
+            written => return written,
+        }
+    }
+}
+
+async fn write_down(work: &Work<'_>, change: &Change, placed: &Stamps) -> Result<(), Error> {
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
     let journal = work.journal.clone();
     // What becomes of these is set below; what else this run has noted stands.
@@ -90,11 +100,11 @@ pub(super) async fn remember(work: &Work<'_>, change: Change) -> Result<(), Erro
         Ok(state::load_beside(&mount, bucket.name(), bucket.prefix().as_str(), &|path| taken.contains(path))?)
     })
     .await??;
-    apply(work, &change, &placed, &mut state);
+    apply(work, change, placed, &mut state);
     // A base that knew of a file that a power loss then takes away would take that for a removal.
     let learns_of_files = work.plan.direction == Direction::Upload || base_would_learn(work.sight, work.plan);
     let (mount, bucket) = (work.ends.mount.clone(), work.ends.bucket.clone());
-    let learnt = change.learnt;
+    let learnt = change.learnt.clone();
     blocking(move || -> Result<(), Error> {
         if learns_of_files {
             mount.distrust_writers();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Error;
 use crate::event::Verb;
+use crate::local::elsewhere::KeptElsewhere;
 use crate::local::place::PlaceError;
 use crate::path::RelPath;
 use crate::plan::{Direction, Kept, KeyFile, LeftOut, NothingThere, OtherDirectory, OutsideLink, Plan};
@@ -201,6 +202,8 @@ pub struct Report {
     pub nothing_there: Option<NothingThere>,
     /// Files that the manifest has and the bucket lacks.
     pub vanished: Vec<RelPath>,
+    /// The directory took no state: where it is kept instead.
+    pub kept_elsewhere: Option<KeptElsewhere>,
     /// Why the run ended early, when it did; what was done before stands.
     pub ended_by: Option<Error>,
     /// The proof, when there is one.
@@ -242,6 +245,7 @@ impl Report {
             others: plan.others.clone(),
             nothing_there: plan.nothing_there.clone(),
             vanished: plan.vanished.clone(),
+            kept_elsewhere: None,
             ended_by: None,
             complete: None,
         }

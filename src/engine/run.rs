@@ -3,6 +3,7 @@
 
 mod begin;
 mod down;
+mod hold;
 mod not_done;
 mod removals;
 mod self_sync;
@@ -11,8 +12,9 @@ mod up;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use hold::Held;
+pub(super) use hold::keeps_elsewhere;
 pub use self_sync::refuse_self_sync;
 
 use super::doubt::read_doubtful_again;
@@ -32,9 +34,8 @@ use super::{log, settle};
 use crate::diff::mode_agreed;
 use crate::entry::{Entry, Stamp, find};
 use crate::event::{Ended, Event, Phase, Verb};
-use crate::local::left;
 use crate::local::lock::{Guard, Lock};
-use crate::local::state::{self, Clock, Journal, Journalled};
+use crate::local::state::{Journal, Journalled};
 use crate::local::witness::Witness;
 use crate::path::RelPath;
 use crate::plan::dir_modes::{DirMode, DirModes};
@@ -128,35 +129,15 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
     // What a run that died has left behind goes, also when nothing else is left to do.
     let clears_up = blocking(move || Lock::is_left_behind(&mount)).await??;
     let left = plan.direction == Direction::Upload && Uploads::are_left(ends).await?;
-    if plan.is_empty() && !learnt && !clears_up && !left {
+    // What was kept elsewhere goes home as soon as this directory takes it.
+    let comes_home = plan.direction == Direction::Upload && ends.mount.open_elsewhere("")?.is_some();
+    if plan.is_empty() && !learnt && !clears_up && !left && !comes_home {
         return Ok(nothing_to_do(sight, plan, report));
     }
     let operation = nonce();
-    let (mount, op, claim) = (ends.mount.clone(), operation.clone(), ends.claim);
-    let lock = blocking(move || Lock::take(&mount, &op, claim)).await??;
+    let Held { lock, id, clocks } = hold::hold(sight, plan, &operation).await?;
     let stop = ends.stop.clone();
     lock.when_lost(move || stop.ask());
-    let (mount, bucket, began) = (ends.mount.clone(), ends.bucket.clone(), sight.began);
-    let (moves, last_run, op) = (!plan.is_empty(), sight.last_run.clone(), operation.clone());
-    let (id, clocks) = blocking(move || -> Result<_, Error> {
-        mount.still_there()?;
-        let (bucket, prefix) = (bucket.name(), bucket.prefix().as_str());
-        // The whole file is read only where its first line says something else: it may be damaged, and was absent then too.
-        let is_as_seen = || {
-            Ok::<_, Error>(
-                state::last_run(&mount, bucket, prefix) == last_run || state::load(&mount, bucket, prefix)?.state.last == last_run,
-            )
-        };
-        if moves && !is_as_seen()? {
-            return Err(Error::PlanStale);
-        }
-        left::clear(&mount, &op)?;
-        let id = mount.ensure_id()?;
-        let elapsed = began.elapsed();
-        let sending = Clock::read(&mount)?;
-        Ok((id, Clocks { hashing: earlier(sending, elapsed), sending }))
-    })
-    .await??;
     if !plan.is_empty() {
         refuse_self_sync(ends, &id).await?;
     }
@@ -203,13 +184,6 @@ async fn carry_out(Approved { sight, plan }: Approved<'_>) -> Result<Report, Err
         settled = None;
     }
     Box::pin(work.finish(id, settled, lock)).await
-}
-
-/// The clock as it was when the look began to read, a little earlier to be sure.
-fn earlier(clock: Clock, elapsed: Duration) -> Clock {
-    let back = elapsed + elapsed / 1000 + Duration::from_millis(1);
-    let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
-    Clock { now: clock.now.saturating_sub(back), ..clock }
 }
 
 fn nothing_to_do(sight: &Sight, plan: &Plan, mut report: Report) -> Report {
@@ -274,6 +248,10 @@ impl Work<'_> {
         };
         if let Err(e) = remembered {
             self.end(e);
+        }
+        self.report.kept_elsewhere = self.ends.mount.kept_elsewhere();
+        if let Some(kept) = &self.report.kept_elsewhere {
+            self.ends.tell(Event::Warning(kept.to_string()));
         }
         let mut report = self.report;
         report.settle_counts(self.plan, &|path| self.done.get(path).map(|done| done.verb));

@@ -201,7 +201,9 @@ impl Uploads {
     pub(super) fn keep(&self, open: OpenUpload) {
         let (path, parts) = (&open.path, open.parts.len());
         let of = open.stamp.size.div_ceil(open.part_bytes);
-        let text = format!("{path}: {parts} of {of} parts are in the bucket and stay there; the next upload goes on from them");
+        let lasts = self.journal.get().is_some_and(|journal| journal.lasts());
+        let then = if lasts { "the next upload goes on from them" } else { "nothing remembers them: `lsync clean` lists them" };
+        let text = format!("{path}: {parts} of {of} parts are in the bucket and stay there; {then}");
         self.ends.tell(Event::Warning(text));
         self.locked().waiting.push(open);
     }
@@ -249,7 +251,13 @@ impl Uploads {
     async fn journal(&self) -> Result<Arc<UploadJournal>, Error> {
         let create = async || {
             let (mount, bucket, operation) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-            let create = move || UploadJournal::create(&mount, bucket.name(), bucket.prefix().as_str(), &operation);
+            let create = move || loop {
+                match UploadJournal::create(&mount, bucket.name(), bucket.prefix().as_str(), &operation) {
+                    // Only an upload has such a journal.
+                    Err(e) if mount.keep_elsewhere(&e) => {}
+                    created => return created,
+                }
+            };
             Ok::<_, Error>(Arc::new(blocking(create).await??))
         };
         self.journal.get_or_try_init(create).await.cloned()

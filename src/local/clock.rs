@@ -1,10 +1,13 @@
-//! The mount's own clock and how fine its timestamps are. Never looks at this host's clock: on a network file system they differ.
+//! The mount's own clock and how fine its timestamps are. Looks at this
+//! host's clock only where nothing can be written: on a network file system they differ.
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::elsewhere::Place;
 use super::internal::Probe;
 use super::mount::{LocalError, Mount, Stamp};
+use super::owner::now;
 use crate::entry::Nanos;
 
 /// The mount's own clock and timestamp granularity, from a probe file in `.lsync/`: a stamp is racy, and its digest must not be
@@ -25,10 +28,17 @@ const MEASURE: Duration = Duration::from_millis(20);
 const FINEST: Nanos = 10_000_000;
 /// What is assumed where nothing finer is seen: FAT's two seconds.
 const COARSEST: Nanos = 2 * SECOND;
+/// By how much the clock of another host may differ where it cannot be asked.
+const UNTOLD: Nanos = 600 * SECOND;
 
 impl Clock {
     /// Writes the probe file and reads its times. The caller holds the lock.
     pub fn read(mount: &Mount) -> Result<Clock, LocalError> {
+        if mount.place() != Place::Here {
+            // A local file system has this host's clock; that of a network one is not far from it.
+            let granularity = if mount.is_on_network() { UNTOLD } else { COARSEST };
+            return Ok(Clock { now: now(), granularity });
+        }
         let dir = mount.make_internal("")?;
         let measure = || -> io::Result<Clock> {
             let probe = Probe::open(&dir)?;

@@ -14,10 +14,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Take};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::beneath::Dir;
+use super::elsewhere::{Place, takes_nothing};
 use super::lines::{Lines, checked};
 use super::mount::{LocalError, Mount, Stamp};
 use super::owner::{Life, Owner};
@@ -49,7 +51,12 @@ pub struct Journalled {
 /// after that is lost.
 #[derive(Debug)]
 pub struct Journal {
-    lines: Lines,
+    /// `None`: nothing is kept.
+    lines: Option<Lines>,
+    /// A run that changes the bucket alone goes on without it.
+    is_expendable: bool,
+    /// It took no more: what follows is not written down.
+    is_mute: AtomicBool,
     path: String,
 }
 
@@ -81,8 +88,12 @@ impl Journal {
     }
 
     fn begin(mount: &Mount, bucket: &str, prefix: &str, operation: &str, lands: Option<Arc<Touched>>) -> Result<Journal, LocalError> {
-        let dir = mount.make_internal(FOLDER)?;
         let path = format!(".lsync/{FOLDER}/{operation}");
+        let (is_expendable, is_mute) = (lands.is_none(), AtomicBool::new(false));
+        if mount.place() == Place::Memory {
+            return Ok(Journal { lines: None, is_expendable, is_mute, path });
+        }
+        let dir = mount.make_internal(FOLDER)?;
         let (lsync, owner, is_of_landings) = ("journal".into(), Owner::this(operation), lands.is_some());
         let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: is_of_landings };
         let mut json = Vec::new();
@@ -91,7 +102,7 @@ impl Journal {
             None => Lines::create(&dir, operation, &json),
             Some(touched) => Lines::create_after(&dir, operation, &json, Box::new(move |bytes| settled(&touched, bytes))),
         };
-        Ok(Journal { lines: lines.map_err(LocalError::at("cannot create", &path))?, path })
+        Ok(Journal { lines: Some(lines.map_err(LocalError::at("cannot create", &path))?), is_expendable, is_mute, path })
     }
 
     /// Appends a line, which is on disk at most 5 s later and outlives this process at once. Thread-safe.
@@ -101,12 +112,22 @@ impl Journal {
         let known = Known { published: base.clone(), base, seen, foreign: None, removed: false };
         let mut json = Vec::with_capacity(256);
         encode_line(&mut json, &done.path, &known);
-        self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))
+        self.unless_full(|lines| lines.append(&json))
     }
 
     /// Makes all that was noted durable.
     pub fn sync(&self) -> Result<(), LocalError> {
-        self.lines.sync().map_err(LocalError::at("cannot write", &self.path))
+        self.unless_full(Lines::sync)
+    }
+
+    /// What an upload's journal cannot tell any more only a crash needs.
+    fn unless_full(&self, write: impl FnOnce(&Lines) -> io::Result<()>) -> Result<(), LocalError> {
+        let Some(lines) = self.lines.as_ref().filter(|_| !self.is_mute.load(Ordering::Relaxed)) else { return Ok(()) };
+        match write(lines) {
+            Err(e) if self.is_expendable && takes_nothing(&e) => self.is_mute.store(true, Ordering::Relaxed),
+            written => written.map_err(LocalError::at("cannot write", &self.path))?,
+        }
+        Ok(())
     }
 }
 
@@ -134,10 +155,16 @@ struct Found {
 /// Sets the base and the hash cache of `state` to what journals tell, oldest run first; not those of other processes that run on this
 /// host. `state.journals` becomes the list of those that may be removed once the state is saved. `taken`: what this process's own tell of
 /// these paths the caller knows better.
-pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State, taken: &dyn Fn(&RelPath) -> bool) -> Result<(), LocalError> {
+pub(super) fn fold(
+    mount: &Mount,
+    dir: Option<&Dir>,
+    remote: &str,
+    state: &mut State,
+    taken: &dyn Fn(&RelPath) -> bool,
+) -> Result<(), LocalError> {
     let covered = std::mem::take(&mut state.journals);
     let mut told = BTreeMap::new();
-    for mut journal in found(mount, remote)? {
+    for mut journal in found(dir, remote)? {
         if journal.life == Life::Alive {
             continue;
         }
@@ -177,9 +204,9 @@ pub(super) fn fold(mount: &Mount, remote: &str, state: &mut State, taken: &dyn F
 }
 
 /// The journals that a state saved now covers: those that its load folded in, and this process's own.
-pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<(String, u64)>, LocalError> {
+pub(super) fn covered(dir: Option<&Dir>, remote: &str, state: &State) -> Result<Vec<(String, u64)>, LocalError> {
     let loaded = |operation: &str| state.journals.iter().find(|(name, _)| name == operation);
-    let list = found(mount, remote)?.into_iter().filter_map(|journal| {
+    let list = found(dir, remote)?.into_iter().filter_map(|journal| {
         if journal.life == Life::Own {
             return Some((journal.operation, journal.bytes));
         }
@@ -189,8 +216,8 @@ pub(super) fn covered(mount: &Mount, remote: &str, state: &State) -> Result<Vec<
 }
 
 /// Removes journals that never got their first line: a run died while it created one. The caller holds the lock.
-pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
-    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
+pub(super) fn remove_headless(dir: Option<&Dir>) -> Result<(), LocalError> {
+    let Some(dir) = dir else { return Ok(()) };
     for name in dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))? {
         let Some(name) = name.to_str() else { continue };
         // What cannot be read may be whole all the same: it stays.
@@ -208,8 +235,8 @@ pub(super) fn remove_headless(mount: &Mount) -> Result<(), LocalError> {
 }
 
 /// Removes journals that a saved state covers; one that has grown since is another run's business and stays.
-pub(super) fn remove(mount: &Mount, covered: &[(String, u64)]) -> Result<(), LocalError> {
-    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
+pub(super) fn remove(dir: Option<&Dir>, covered: &[(String, u64)]) -> Result<(), LocalError> {
+    let Some(dir) = dir else { return Ok(()) };
     for (operation, bytes) in covered {
         let gone = dir.status(operation).and_then(|status| match status {
             Some(status) if status.stamp.size == *bytes => dir.remove_file(operation),
@@ -220,11 +247,18 @@ pub(super) fn remove(mount: &Mount, covered: &[(String, u64)]) -> Result<(), Loc
     Ok(())
 }
 
+/// The journals of one remote with their lengths, by name.
+pub(super) fn lengths(dir: Option<&Dir>, remote: &str) -> Result<Vec<(String, u64)>, LocalError> {
+    let mut all: Vec<(String, u64)> = found(dir, remote)?.into_iter().map(|journal| (journal.operation, journal.bytes)).collect();
+    all.sort();
+    Ok(all)
+}
+
 /// The journals of one remote, oldest first. What cannot be read is left out, and stays where it is.
-fn found(mount: &Mount, remote: &str) -> Result<Vec<Found>, LocalError> {
-    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(Vec::new()) };
+fn found(dir: Option<&Dir>, remote: &str) -> Result<Vec<Found>, LocalError> {
+    let Some(dir) = dir else { return Ok(Vec::new()) };
     let names = dir.names().map_err(LocalError::at("cannot read", ".lsync/journal"))?;
-    let mut all: Vec<Found> = names.iter().filter_map(|name| one(&dir, name.to_str()?, remote)).collect();
+    let mut all: Vec<Found> = names.iter().filter_map(|name| one(dir, name.to_str()?, remote)).collect();
     all.sort_by(|a, b| (a.owner.since, &a.operation).cmp(&(b.owner.since, &b.operation)));
     Ok(all)
 }

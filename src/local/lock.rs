@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::beneath::Dir;
+use super::elsewhere::{Place, takes_nothing};
 use super::internal::{self, PRIVATE_FILE, Probe};
+use super::lock_beside;
 use super::mount::{LocalError, Mount, Stamp};
 pub use super::owner::{Life, Owner, clock_text, host_name, now};
 use super::ticker::Ticker;
@@ -25,7 +27,7 @@ const ASIDE: &str = "lock-stale-";
 const LOOK: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 12;
 /// Without a heartbeat for this long, by the mount's clock, an owner of another host counts as dead: 5 minutes.
-const SILENT: Nanos = 300 * 1_000_000_000;
+pub(super) const SILENT: Nanos = 300 * 1_000_000_000;
 /// How long a lock without a readable record is looked at again: its owner may be about to write it.
 const TORN: Duration = Duration::from_millis(200);
 
@@ -101,7 +103,9 @@ pub struct Lock {
     owner: Owner,
     guard: Guard,
     lost: Arc<OnceLock<Told>>,
-    _heartbeat: Ticker,
+    /// Held while state is not kept in `.lsync/`.
+    _alone: Option<Dir>,
+    _heartbeat: Option<Ticker>,
 }
 
 /// What is called when the lock was taken away.
@@ -116,7 +120,8 @@ impl std::fmt::Debug for Told {
 /// Tells whether a run still has its lock. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    dir: Arc<Dir>,
+    /// Where the file is; `None` where no place takes one.
+    dir: Option<Arc<Dir>>,
     /// Device-independent identity of our file, so that a lock that replaced ours is never removed.
     inode: u64,
 }
@@ -124,7 +129,8 @@ pub struct Guard {
 impl Guard {
     /// False when the lock was taken away.
     pub fn still_held(&self) -> Result<bool, LocalError> {
-        let status = self.dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
+        let Some(dir) = &self.dir else { return Ok(true) };
+        let status = dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
         Ok(status.is_some_and(|status| status.stamp.inode == self.inode))
     }
 }
@@ -134,8 +140,28 @@ impl Lock {
     /// another, after 5 minutes without a heartbeat, or by [`Claim::TakeOver`]. While held, a thread refreshes the heartbeat (the file's
     /// mtime) every minute, and looks every 5 seconds whether the lock is still this run's.
     pub fn take(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
+        let mut lock = match mount.place() {
+            Place::Memory => {
+                let guard = Guard { dir: None, inode: 0 };
+                Lock { owner: Owner::this(operation), guard, lost: Arc::default(), _alone: None, _heartbeat: None }
+            }
+            Place::Here | Place::Elsewhere => Lock::take_in_place(mount, operation, claim)?,
+        };
+        // Both have their own lock before they look at the other's: one of them sees it.
+        if let Some(holder) = lock_beside::holder(mount, NAME, operation, claim)? {
+            return Err(LockError::Held(Box::new(holder)));
+        }
+        if mount.place() != Place::Here {
+            lock._alone = lock_beside::alone(mount).map_err(|_| LockError::Held(Box::new(Holder::new(unknown(now()), 0))))?;
+        }
+        Ok(lock)
+    }
+
+    fn take_in_place(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
         let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
-        mount.give_back()?;
+        if mount.place() == Place::Here {
+            mount.give_back()?;
+        }
         let dir = mount.make_internal("")?;
         let owner = Owner::this(operation);
         let begun = Instant::now();
@@ -159,7 +185,7 @@ impl Lock {
         };
         clear_up(&dir).map_err(failed())?;
         let inode = file.metadata().map(|metadata| Stamp::of(&metadata).inode).map_err(failed())?;
-        let guard = Guard { dir: Arc::new(dir), inode };
+        let guard = Guard { dir: Some(Arc::new(dir)), inode };
         let lost: Arc<OnceLock<Told>> = Arc::default();
         let (watched, tell, mut looks) = (guard.clone(), Arc::clone(&lost), 0);
         let look = move || {
@@ -172,8 +198,8 @@ impl Lock {
                 tell.0();
             }
         };
-        let _heartbeat = Ticker::start("lsync-lock", LOOK, look).map_err(failed())?;
-        Ok(Lock { owner, guard, lost, _heartbeat })
+        let heartbeat = Ticker::start("lsync-lock", LOOK, look).map_err(failed())?;
+        Ok(Lock { owner, guard, lost, _alone: None, _heartbeat: Some(heartbeat) })
     }
 
     /// Calls this, perhaps several times, soon after the lock was taken away.
@@ -191,7 +217,8 @@ impl Lock {
     pub fn is_left_behind(mount: &Mount) -> Result<bool, LocalError> {
         let Some(dir) = mount.open_internal("")? else { return Ok(false) };
         let left = || Found::look(&dir)?.map_or(Ok(false), |found| found.is_left(&dir));
-        left().map_err(LocalError::at("cannot look at", ".lsync/lock"))
+        // Where nothing can be written nothing can be cleared away.
+        left().or_else(|e| if takes_nothing(&e) { Ok(false) } else { Err(e) }).map_err(LocalError::at("cannot look at", ".lsync/lock"))
     }
 
     /// The owner record of this run.
@@ -203,9 +230,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.guard.still_held().unwrap_or(false) {
+        if let Some(dir) = self.guard.dir.as_ref().filter(|_| self.guard.still_held().unwrap_or(false)) {
             // If this fails, the next run finds a dead owner.
-            let _ = self.guard.dir.remove_file(NAME);
+            let _ = dir.remove_file(NAME);
         }
     }
 }
@@ -326,16 +353,12 @@ impl Found {
     }
 
     fn unknown(&self) -> Owner {
-        Owner {
-            host: "unknown".into(),
-            boot: String::new(),
-            pid: 0,
-            since: self.stamp.mtime,
-            operation: String::new(),
-            started: None,
-            pids: None,
-        }
+        unknown(self.stamp.mtime)
     }
+}
+
+fn unknown(since: Nanos) -> Owner {
+    Owner { host: "unknown".into(), boot: String::new(), pid: 0, since, operation: String::new(), started: None, pids: None }
 }
 
 #[cfg(test)]

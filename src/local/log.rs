@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::beneath::Dir;
+use super::elsewhere::Place;
 use super::internal;
 use super::lines::{checked, with_digits};
 use super::mount::{LocalError, Mount};
@@ -82,8 +84,11 @@ impl Entry {
 
 /// Appends an entry; durable on return. The caller holds the lock.
 pub fn append(mount: &Mount, entry: &Entry) -> Result<(), LocalError> {
+    if mount.place() == Place::Memory {
+        return Ok(());
+    }
+    let dir = mount.make_internal("")?;
     let append = || -> io::Result<()> {
-        let dir = mount.top().dir(crate::path::RESERVED)?;
         let mut json = Vec::new();
         crate::manifest::write_line(&mut json, entry);
         let line = with_digits(&json);
@@ -102,13 +107,30 @@ pub fn append(mount: &Mount, entry: &Entry) -> Result<(), LocalError> {
 
 /// What was logged, oldest first.
 pub fn read(mount: &Mount) -> Result<Vec<Entry>, LocalError> {
-    let Some(dir) = mount.open_internal("")? else { return Ok(Vec::new()) };
-    let bytes = internal::read(&dir, NAME).map_err(LocalError::at("cannot read", ".lsync/log"))?.unwrap_or_default();
-    let entry = |line| serde_json::from_slice::<Entry>(checked(line)?).ok().filter(|entry| entry.v == FORMAT);
-    let mut entries: Vec<Entry> = bytes.split_inclusive(|b| *b == b'\n').filter_map(entry).collect();
+    let mut entries = Vec::new();
+    for dir in [mount.open_home("")?, mount.open_elsewhere("")?].into_iter().flatten() {
+        entries.extend(in_directory(&dir)?);
+    }
     let ended: HashSet<String> = entries.iter().filter(|entry| !entry.open).map(|entry| entry.operation.clone()).collect();
     entries.retain(|entry| !entry.open || !ended.contains(&entry.operation));
     Ok(entries)
+}
+
+fn in_directory(dir: &Dir) -> Result<Vec<Entry>, LocalError> {
+    let bytes = internal::read(dir, NAME).map_err(LocalError::at("cannot read", ".lsync/log"))?.unwrap_or_default();
+    let entry = |line| serde_json::from_slice::<Entry>(checked(line)?).ok().filter(|entry| entry.v == FORMAT);
+    Ok(bytes.split_inclusive(|b| *b == b'\n').filter_map(entry).collect())
+}
+
+/// Appends what was logged elsewhere while `.lsync/` took nothing.
+pub(super) fn bring_home(mount: &Mount) -> Result<(), LocalError> {
+    let Some(elsewhere) = mount.open_elsewhere("")? else { return Ok(()) };
+    let entries = in_directory(&elsewhere)?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    entries.iter().try_for_each(|entry| append(mount, entry))?;
+    elsewhere.remove_file(NAME).map_err(LocalError::at("cannot remove", NAME))
 }
 
 /// Whole lines of the second half of what would be too much.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::beneath::{Dir, PRIVATE, in_the_way};
+use super::elsewhere::{Elsewhere, Place};
 use super::touched::Touched;
 use super::witness::{Witness, Witnesses, Writers};
 use crate::entry::time::time;
@@ -60,6 +61,7 @@ pub struct Mount {
     identity: (u64, u64),
     touched: Arc<Touched>,
     witnesses: Witnesses,
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// What [`Mount::look`] finds.
@@ -148,7 +150,14 @@ impl Mount {
         let top = Dir::open_root(&path).map_err(failed)?;
         let own = top.own_status().map_err(failed)?;
         let touched = Arc::new(Touched::new(top.dir("").map_err(failed)?));
-        Ok(Mount { root: path, top, identity: (own.device, own.stamp.inode), touched, witnesses: Witnesses::default() })
+        Ok(Mount {
+            root: path,
+            top,
+            identity: (own.device, own.stamp.inode),
+            touched,
+            witnesses: Witnesses::default(),
+            elsewhere: Elsewhere::default(),
+        })
     }
 
     /// The root, absolute, links resolved.
@@ -189,51 +198,42 @@ impl Mount {
         if self.writers() == Writers::Unseen { Witness::Nothing } else { Witness::Times }
     }
 
+    /// Device and inode of the root.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
     /// The device that the root lies on.
     pub(crate) fn device(&self) -> u64 {
         self.identity.0
     }
 
-    /// A directory below `.lsync/` (`""`: that one itself), created with mode 0700 where it is missing.
+    /// A directory below the place that state is written to, `.lsync/` (`""`: that one itself), created with mode 0700 where it is missing.
     pub(crate) fn make_internal(&self, below: &str) -> Result<Dir, LocalError> {
+        if self.place() == Place::Elsewhere {
+            return self.make_elsewhere(below);
+        }
         let path = internal(below);
         self.top.make_dirs(&path, PRIVATE).map_err(LocalError::at("cannot create", &path))
     }
 
-    /// A directory below `.lsync/` (`""`: that one itself); `None` when it is not there.
+    /// A directory below the place that state is written to; `None` when it is not there.
     pub(crate) fn open_internal(&self, below: &str) -> Result<Option<Dir>, LocalError> {
+        match self.place() {
+            Place::Here => self.open_home(below),
+            Place::Elsewhere => self.open_elsewhere(below),
+            Place::Memory => Ok(None),
+        }
+    }
+
+    /// A directory below `.lsync/` (`""`: that one itself), wherever state is written; `None` when it is not there.
+    pub(super) fn open_home(&self, below: &str) -> Result<Option<Dir>, LocalError> {
         let path = internal(below);
         match self.top.dir(&path) {
             Ok(dir) => Ok(Some(dir)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(LocalError::at("cannot open", &path)(e)),
         }
-    }
-
-    /// The id of this mount, from the name of `.lsync/mount-<32 hex digits>`; `None` before the first run that may write.
-    pub fn id(&self) -> Result<Option<String>, LocalError> {
-        let Some(dir) = self.open_internal("")? else { return Ok(None) };
-        let names = dir.names().map_err(LocalError::at("cannot read", RESERVED))?;
-        // The smallest, so that two first runs at once come to agree.
-        Ok(names.iter().filter_map(|name| id_in(name.to_str()?)).min().map(str::to_owned))
-    }
-
-    /// Creates `.lsync/` (mode 0700) and the id file where they are missing, and returns the id.
-    pub fn ensure_id(&self) -> Result<String, LocalError> {
-        if let Some(id) = self.id()? {
-            return Ok(id);
-        }
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| LocalError::at("cannot create", RESERVED)(io::Error::other(e.to_string())))?;
-        let id = data_encoding::HEXLOWER.encode(&random);
-        let name = format!("mount-{id}");
-        let dir = self.make_internal("")?;
-        let create = || {
-            dir.create_new(&name, 0o600)?.sync_all()?;
-            dir.sync()
-        };
-        create().map_err(LocalError::at("cannot create", &internal(&name)))?;
-        Ok(self.id()?.unwrap_or(id))
     }
 
     /// Still the directory that was opened: it exists at its path with the same device and inode (an unmounted NFS shows another).
@@ -328,11 +328,6 @@ impl Mount {
 
 fn internal(below: &str) -> String {
     if below.is_empty() { RESERVED.to_owned() } else { format!("{RESERVED}/{below}") }
-}
-
-fn id_in(name: &str) -> Option<&str> {
-    let id = name.strip_prefix("mount-")?;
-    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(id)
 }
 
 fn no_mount(message: String, hint: &str) -> NoMount {

@@ -25,14 +25,17 @@
 //! fit makes the whole file absent, never a shorter state.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
+use super::beneath::Dir;
 pub use super::clock::Clock;
+use super::elsewhere::Place;
 use super::internal;
 use super::journal;
 pub use super::journal::{Journal, Journalled};
 use super::mount::{LocalError, Mount, Stamp};
+use super::newer_state::{self, Counts, what_both_say};
 use super::state_codec::{self, Unreadable};
 use crate::digest::{Digests, ETag, digest_one};
 use crate::entry::{self, Entry, Kind, Nanos};
@@ -41,6 +44,8 @@ use crate::path::{RESERVED, RelPath};
 
 /// Bytes: few round trips to a network file system.
 const READ_AT_ONCE: usize = 256 << 10;
+/// More than the last line of a state file.
+const END_BYTES: u64 = 128;
 
 /// Everything remembered about one (bucket, prefix).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub struct State {
     pub dirs: std::collections::BTreeMap<RelPath, u32>,
     /// Sorted by path.
     pub entries: Vec<(RelPath, Known)>,
+    /// What tells the state in `.lsync/` that this one was made from, where that takes none. Not in the file.
+    pub(crate) made_from: Option<String>,
 }
 
 /// What is remembered about one path. All absent: not kept.
@@ -167,52 +174,181 @@ pub fn load(mount: &Mount, bucket: &str, prefix: &str) -> Result<Loaded, LocalEr
 /// The last run, as the file's first line tells it, and nothing else of it; `None` also where that cannot be read.
 #[must_use]
 pub fn last_run(mount: &Mount, bucket: &str, prefix: &str) -> Option<LastRun> {
-    let dir = mount.open_internal("").ok()??;
+    if mount.open_elsewhere("").ok()?.is_some() {
+        // Which of two states counts is not told by their first lines.
+        return load(mount, bucket, prefix).ok()?.state.last;
+    }
+    let dir = mount.open_home("").ok()??;
     let file = internal::open_to_read(&dir, &file_name(&remote_id(bucket, prefix))).ok()??;
     state_codec::decode_last(bucket, prefix, &mut BufReader::new(file))
 }
 
 /// [`load`] for a caller that sets the base and the hash cache of some paths itself: what this process has noted of those is passed over.
 pub fn load_beside(mount: &Mount, bucket: &str, prefix: &str, taken: &dyn Fn(&RelPath) -> bool) -> Result<Loaded, LocalError> {
-    let remote = remote_id(bucket, prefix);
-    let mut loaded = Loaded::default();
-    let Some(dir) = mount.open_internal("")? else { return Ok(loaded) };
-    let name = file_name(&remote);
-    let absent =
-        |why: &dyn std::fmt::Display| Some(format!("{RESERVED}/{name}: {why}: treated as absent; nothing is deleted because of it"));
-    match internal::open_to_read(&dir, &name) {
-        Ok(None) => {}
-        Err(e) => loaded.warning = absent(&e),
-        Ok(Some(file)) => match state_codec::decode(bucket, prefix, &mut BufReader::with_capacity(READ_AT_ONCE, file)) {
-            Ok(state) => loaded.state = state,
-            Err(Unreadable::Newer(version)) => {
-                let ours = state_codec::FORMAT;
-                let why = format!("it has format {version}, and this lsync reads format {ours}: upgrade lsync");
-                return Err(LocalError::at("cannot use", &format!("{RESERVED}/{name}"))(io::Error::other(why)));
+    let of = Of { mount, bucket, prefix, remote: &remote_id(bucket, prefix) };
+    let home = mount.open_home("")?;
+    // What tells it from every other must be no newer than what is read.
+    let name_of_home = if is_elsewhere(&of)? || mount.place() == Place::Elsewhere { Some(tells(&of, home.as_ref())?) } else { None };
+    let mut loaded = of.read(home.as_ref(), &mount.open_home(journal::FOLDER)?, taken)?;
+    if let Some(name) = name_of_home {
+        let elsewhere = mount.open_elsewhere("")?;
+        let made_from = made_from(&of, elsewhere.as_ref());
+        match newer_state::counts(&name, made_from.as_ref().map(Option::as_deref)) {
+            Counts::Home => {}
+            Counts::Elsewhere => {
+                let covered = std::mem::take(&mut loaded.state.journals);
+                loaded = of.read(elsewhere.as_ref(), &mount.open_elsewhere(journal::FOLDER)?, taken)?;
+                loaded.state.journals.extend(covered);
             }
-            Err(Unreadable::Foreign(bucket, prefix)) => {
-                loaded.warning = absent(&format_args!("it belongs to the bucket {bucket:?} and the prefix {prefix:?}"));
+            Counts::WhatBothSay => {
+                let other = of.read(elsewhere.as_ref(), &mount.open_elsewhere(journal::FOLDER)?, taken)?;
+                loaded.state = what_both_say(loaded.state, other.state);
+                let why = "two runs have written different states for this directory: what they disagree about is compared again";
+                loaded.warning = loaded.warning.or(other.warning).or_else(|| Some(why.into()));
             }
-            Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
-        },
+        }
+        loaded.state.made_from = Some(name);
     }
-    journal::fold(mount, &remote, &mut loaded.state, taken)?;
     Ok(loaded)
 }
 
 /// Saves the state once the names that it tells of are durable: temporary, fsync, rename, fsync of the directory; then removes the journals that it covers: those that [`load`]
 /// folded into it, and those of this process, whose notes the caller has taken over. The caller holds the lock.
 pub fn save(mount: &Mount, bucket: &str, prefix: &str, state: &State) -> Result<(), LocalError> {
-    let remote = remote_id(bucket, prefix);
+    let of = Of { mount, bucket, prefix, remote: &remote_id(bucket, prefix) };
+    if mount.place() == Place::Memory {
+        return Ok(());
+    }
     // A base that knew of a file whose name a power loss then takes away would take that for a removal.
     mount.touched().settle()?;
-    let covered = journal::covered(mount, &remote, state)?;
+    let journals = mount.open_internal(journal::FOLDER)?;
+    let covered = journal::covered(journals.as_ref(), of.remote, state)?;
     let dir = mount.make_internal("")?;
-    let name = file_name(&remote);
+    let (name, source) = (file_name(of.remote), source_name(of.remote));
+    let failed = || LocalError::at("cannot write", &format!("{RESERVED}/{name}"));
     let write = |file: &mut File| state_codec::encode(bucket, prefix, &covered, state, file);
-    internal::replace_by(&dir, &name, write).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))?;
-    journal::remove_headless(mount)?;
-    journal::remove(mount, &covered)
+    if mount.place() == Place::Elsewhere {
+        // Never a new source beside an old state: without one it is in doubt.
+        removed(&dir, &source).map_err(failed())?;
+        internal::replace_by(&dir, &name, write).map_err(failed())?;
+        if let Some(made_from) = &state.made_from {
+            internal::replace(&dir, &source, made_from.as_bytes()).map_err(failed())?;
+        }
+    } else {
+        internal::replace_by(&dir, &name, write).map_err(failed())?;
+    }
+    journal::remove_headless(journals.as_ref())?;
+    journal::remove(journals.as_ref(), &covered)?;
+    if mount.place() == Place::Here && is_elsewhere(&of)? {
+        forget_elsewhere(&of, state)?;
+    }
+    Ok(())
+}
+
+/// Brings home what was kept elsewhere while `.lsync/` took nothing. Does nothing where nothing was. The caller holds the lock.
+pub fn bring_home(mount: &Mount, bucket: &str, prefix: &str) -> Result<(), LocalError> {
+    if mount.open_elsewhere("")?.is_none() {
+        return Ok(());
+    }
+    mount.ensure_id()?;
+    super::uploads::bring_home(mount)?;
+    super::log::bring_home(mount)?;
+    if is_elsewhere(&Of { mount, bucket, prefix, remote: &remote_id(bucket, prefix) })? {
+        save(mount, bucket, prefix, &load(mount, bucket, prefix)?.state)?;
+    }
+    mount.leave_elsewhere();
+    Ok(())
+}
+
+/// A state's place among others.
+struct Of<'a> {
+    mount: &'a Mount,
+    bucket: &'a str,
+    prefix: &'a str,
+    remote: &'a str,
+}
+
+impl Of<'_> {
+    /// The state in a directory, with the journals of dead runs beside it folded in.
+    fn read(&self, dir: Option<&Dir>, journals: &Option<Dir>, taken: &dyn Fn(&RelPath) -> bool) -> Result<Loaded, LocalError> {
+        let mut loaded = Loaded::default();
+        let Some(dir) = dir else { return Ok(loaded) };
+        let name = file_name(self.remote);
+        let absent =
+            |why: &dyn std::fmt::Display| Some(format!("{RESERVED}/{name}: {why}: treated as absent; nothing is deleted because of it"));
+        match internal::open_to_read(dir, &name) {
+            Ok(None) => {}
+            Err(e) => loaded.warning = absent(&e),
+            Ok(Some(file)) => match state_codec::decode(self.bucket, self.prefix, &mut BufReader::with_capacity(READ_AT_ONCE, file)) {
+                Ok(state) => loaded.state = state,
+                Err(Unreadable::Newer(version)) => {
+                    let ours = state_codec::FORMAT;
+                    let why = format!("it has format {version}, and this lsync reads format {ours}: upgrade lsync");
+                    return Err(LocalError::at("cannot use", &format!("{RESERVED}/{name}"))(io::Error::other(why)));
+                }
+                Err(Unreadable::Foreign(bucket, prefix)) => {
+                    loaded.warning = absent(&format_args!("it belongs to the bucket {bucket:?} and the prefix {prefix:?}"));
+                }
+                Err(Unreadable::Damaged(why)) => loaded.warning = absent(&why),
+            },
+        }
+        journal::fold(self.mount, journals.as_ref(), self.remote, &mut loaded.state, taken)?;
+        Ok(loaded)
+    }
+}
+
+/// True when a state of this remote lies elsewhere.
+fn is_elsewhere(of: &Of<'_>) -> Result<bool, LocalError> {
+    let Some(dir) = of.mount.open_elsewhere("")? else { return Ok(false) };
+    let there = dir.status(file_name(of.remote)).map_err(LocalError::at("cannot look at", &file_name(of.remote)))?;
+    Ok(there.is_some())
+}
+
+/// What tells the state in `.lsync/` and the journals beside it from every other.
+fn tells(of: &Of<'_>, home: Option<&Dir>) -> Result<String, LocalError> {
+    let name = file_name(of.remote);
+    let end = || -> io::Result<Vec<u8>> {
+        let Some(mut file) = home.map_or(Ok(None), |dir| internal::open_to_read(dir, &name))? else { return Ok(b"none".to_vec()) };
+        let bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(bytes.saturating_sub(END_BYTES)))?;
+        // The last line has the checksum of all others.
+        let mut end = bytes.to_string().into_bytes();
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let mut text = end().map_err(LocalError::at("cannot read", &format!("{RESERVED}/{name}")))?;
+    for (operation, bytes) in journal::lengths(of.mount.open_home(journal::FOLDER)?.as_ref(), of.remote)? {
+        text.extend_from_slice(format!("\0{operation}\0{bytes}").as_bytes());
+    }
+    Ok(digest_one(&text).hex())
+}
+
+/// What the state elsewhere was made from; `None`: there is no state elsewhere.
+fn made_from(of: &Of<'_>, elsewhere: Option<&Dir>) -> Option<Option<String>> {
+    let dir = elsewhere?;
+    dir.status(file_name(of.remote)).ok()??;
+    let source = internal::read(dir, &source_name(of.remote)).ok().flatten();
+    Some(source.and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
+/// Removes what is at home by now.
+fn forget_elsewhere(of: &Of<'_>, state: &State) -> Result<(), LocalError> {
+    let Some(dir) = of.mount.open_elsewhere("")? else { return Ok(()) };
+    let name = file_name(of.remote);
+    let forget = || {
+        removed(&dir, &source_name(of.remote))?;
+        removed(&dir, &name)
+    };
+    forget().map_err(LocalError::at("cannot remove", &name))?;
+    journal::remove(of.mount.open_elsewhere(journal::FOLDER)?.as_ref(), &state.journals)
+}
+
+fn removed(dir: &Dir, name: &str) -> io::Result<()> {
+    dir.remove_file(name).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
+fn source_name(remote: &str) -> String {
+    format!("made-from-{remote}")
 }
 
 /// The 16 digits by which a state file and its journals name their remote.

@@ -204,6 +204,7 @@ pub(super) fn decode(bucket: &str, prefix: &str, source: &mut dyn BufRead) -> Re
         dirs: header.dirs.into_iter().filter_map(|(path, mode)| Some((RelPath::new(&path).ok()?, mode))).collect(),
         owed: header.owed,
         entries,
+        made_from: None,
     })
 }
 
@@ -331,6 +332,7 @@ mod tests {
         let known =
             |base: &Entry| Known { base: Some(Arc::new(base.clone())), published: Some(Arc::new(base.clone())), ..Known::default() };
         State {
+            made_from: None,
             lineage: Some("ab".repeat(16)),
             generation: 2,
             heads: vec![two.clone()],

@@ -1,5 +1,6 @@
 //! What was found out about a store, kept in `.lsync/`, one file per endpoint and bucket. Expendable: what cannot be read is asked again.
 
+use super::elsewhere::Place;
 use super::internal;
 use super::mount::{LocalError, Mount};
 use crate::digest::digest_one;
@@ -8,13 +9,21 @@ use crate::profile::Profile;
 
 /// What is kept about a bucket at an endpoint; `None` when nothing that can be read is.
 pub fn load(mount: &Mount, endpoint: &str, bucket: &str) -> Result<Option<Profile>, LocalError> {
-    let Some(dir) = mount.open_internal("")? else { return Ok(None) };
-    let bytes = internal::read(&dir, &file_name(endpoint, bucket)).ok().flatten();
-    Ok(bytes.and_then(|bytes| Profile::decode(endpoint, bucket, &bytes)))
+    // What is kept elsewhere is newer.
+    for dir in [mount.open_elsewhere("")?, mount.open_home("")?].into_iter().flatten() {
+        let bytes = internal::read(&dir, &file_name(endpoint, bucket)).ok().flatten();
+        if let Some(profile) = bytes.and_then(|bytes| Profile::decode(endpoint, bucket, &bytes)) {
+            return Ok(Some(profile));
+        }
+    }
+    Ok(None)
 }
 
 /// Keeps it, in place of what was kept. The caller holds the lock.
 pub fn save(mount: &Mount, endpoint: &str, bucket: &str, profile: &Profile) -> Result<(), LocalError> {
+    if mount.place() == Place::Memory {
+        return Ok(());
+    }
     let (dir, name) = (mount.make_internal("")?, file_name(endpoint, bucket));
     internal::replace(&dir, &name, &profile.encode(endpoint, bucket)).map_err(LocalError::at("cannot write", &format!("{RESERVED}/{name}")))
 }

@@ -13,9 +13,12 @@
 //! | `o` | true: it is over, completed or given up |
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::elsewhere::{Place, takes_nothing};
 use super::internal;
 use super::journal::{FOLDER, Header};
 use super::lines::{Lines, checked};
@@ -53,7 +56,10 @@ pub struct OpenUpload {
 /// The journal of one run's uploads. Dropping it leaves the file.
 #[derive(Debug)]
 pub struct UploadJournal {
-    lines: Lines,
+    /// `None`: nothing is kept.
+    lines: Option<Lines>,
+    /// It took no more: what follows is not written down.
+    is_mute: AtomicBool,
     operation: String,
     path: String,
 }
@@ -115,9 +121,20 @@ impl UploadJournal {
         let header = Header { lsync, v: FORMAT, remote: remote_id(bucket, prefix), owner, lands: false };
         let mut first = Vec::new();
         write_line(&mut first, &header);
-        let dir = mount.make_internal(FOLDER)?;
-        let lines = Lines::create(&dir, &name, &first).map_err(LocalError::at("cannot create", &path))?;
-        Ok(UploadJournal { lines, operation: operation.to_owned(), path })
+        let lines = match mount.place() {
+            Place::Memory => None,
+            Place::Here | Place::Elsewhere => {
+                let dir = mount.make_internal(FOLDER)?;
+                Some(Lines::create(&dir, &name, &first).map_err(LocalError::at("cannot create", &path))?)
+            }
+        };
+        Ok(UploadJournal { lines, is_mute: AtomicBool::new(false), operation: operation.to_owned(), path })
+    }
+
+    /// False when what is noted is lost with the process.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.lines.is_some() && !self.is_mute.load(Ordering::Relaxed)
     }
 
     /// Notes all that is known of an upload; durable.
@@ -159,7 +176,7 @@ impl UploadJournal {
 
     /// Makes all that was noted durable.
     pub fn sync(&self) -> Result<(), LocalError> {
-        self.lines.sync().map_err(LocalError::at("cannot write", &self.path))
+        self.unless_full(Lines::sync)
     }
 
     /// Removes the journal: none of its uploads is open.
@@ -170,7 +187,17 @@ impl UploadJournal {
     fn append(&self, line: &Line) -> Result<(), LocalError> {
         let mut json = Vec::with_capacity(128);
         write_line(&mut json, line);
-        self.lines.append(&json).map_err(LocalError::at("cannot write", &self.path))
+        self.unless_full(|lines| lines.append(&json))
+    }
+
+    /// A journal that cannot grow any more stops no upload: what is lost with it only a crash needs.
+    fn unless_full(&self, write: impl FnOnce(&Lines) -> io::Result<()>) -> Result<(), LocalError> {
+        let Some(lines) = self.lines.as_ref().filter(|_| !self.is_mute.load(Ordering::Relaxed)) else { return Ok(()) };
+        match write(lines) {
+            Err(e) if takes_nothing(&e) => self.is_mute.store(true, Ordering::Relaxed),
+            written => written.map_err(LocalError::at("cannot write", &self.path))?,
+        }
+        Ok(())
     }
 }
 
@@ -188,10 +215,30 @@ impl Left {
 }
 
 fn remove(mount: &Mount, operations: &[String]) -> Result<(), LocalError> {
-    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(()) };
-    for operation in operations {
-        let name = format!("{operation}{SUFFIX}");
-        dir.remove_file(&name).map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?;
+    for (dir, takes_removals) in [(mount.open_home(FOLDER)?, mount.place() == Place::Here), (mount.open_elsewhere(FOLDER)?, true)] {
+        let Some(dir) = dir else { continue };
+        for name in operations.iter().map(|operation| format!("{operation}{SUFFIX}")) {
+            match dir.remove_file(&name) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // What such a one tells is asked of the bucket again.
+                Err(e) if !takes_removals && takes_nothing(&e) => {}
+                removed => removed.map_err(LocalError::at("cannot remove", &format!(".lsync/{FOLDER}/{name}")))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Brings home the journals that were written elsewhere while `.lsync/` took nothing.
+pub(super) fn bring_home(mount: &Mount) -> Result<(), LocalError> {
+    let Some(elsewhere) = mount.open_elsewhere(FOLDER)? else { return Ok(()) };
+    let failed = || LocalError::at("cannot write", &format!(".lsync/{FOLDER}"));
+    for name in elsewhere.names().map_err(failed())? {
+        let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX)) else { continue };
+        if let Some(bytes) = internal::read(&elsewhere, name).map_err(failed())? {
+            internal::replace(&mount.make_internal(FOLDER)?, name, &bytes).map_err(failed())?;
+            elsewhere.remove_file(name).map_err(failed())?;
+        }
     }
     Ok(())
 }
@@ -199,14 +246,15 @@ fn remove(mount: &Mount, operations: &[String]) -> Result<(), LocalError> {
 /// What other runs of this mount left open in a remote; `except` is the run that asks. What cannot be read is left out, and stays where it is.
 pub fn left(mount: &Mount, bucket: &str, prefix: &str, except: &str) -> Result<Left, LocalError> {
     let (mut left, remote) = (Left::default(), remote_id(bucket, prefix));
-    let Some(dir) = mount.open_internal(FOLDER)? else { return Ok(left) };
-    let names = dir.names().map_err(LocalError::at("cannot read", &format!(".lsync/{FOLDER}")))?;
     let mut found = Vec::new();
-    for name in names.iter().filter_map(|name| name.to_str()) {
-        let Some(operation) = name.strip_suffix(SUFFIX).filter(|operation| *operation != except) else { continue };
-        let Ok(Some(bytes)) = internal::read(&dir, name) else { continue };
-        if let Some((owner, lines)) = decode(&bytes, &remote) {
-            found.push((owner, operation.to_owned(), lines));
+    for dir in [mount.open_home(FOLDER)?, mount.open_elsewhere(FOLDER)?].into_iter().flatten() {
+        let names = dir.names().map_err(LocalError::at("cannot read", &format!(".lsync/{FOLDER}")))?;
+        for name in names.iter().filter_map(|name| name.to_str()) {
+            let Some(operation) = name.strip_suffix(SUFFIX).filter(|operation| *operation != except) else { continue };
+            let Ok(Some(bytes)) = internal::read(&dir, name) else { continue };
+            if let Some((owner, lines)) = decode(&bytes, &remote) {
+                found.push((owner, operation.to_owned(), lines));
+            }
         }
     }
     // A run that took over what another left noted all of it again.

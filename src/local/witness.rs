@@ -52,6 +52,14 @@ pub enum Writers {
 const MEMORY: [u32; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 const LAYERED_OR_NETWORK: [u32; 5] = [0x794c_7630, 0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
 
+/// NFS, SMB, FUSE, 9P, Ceph, Lustre, GPFS.
+const OTHER_CLOCK: [u32; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x0bd0_0bd0];
+
+/// True when another host may give files their times.
+pub(super) fn has_another_clock(top: &Dir) -> bool {
+    rustix::fs::fstatfs(top).map_or(true, |stat| OTHER_CLOCK.contains(&(stat.f_type as u32)))
+}
+
 impl Writers {
     fn on(magic: u32) -> Writers {
         match magic {

@@ -44,6 +44,7 @@ mod manifests;
 mod mapped;
 mod meanwhile;
 mod model;
+mod no_state_here;
 mod nothing_there;
 mod other_directories;
 mod overwrite;

@@ -246,6 +246,7 @@ mod tests {
             others: Vec::new(),
             nothing_there: None,
             vanished: plan.vanished,
+            kept_elsewhere: None,
             ended_by: None,
             complete: None,
         }

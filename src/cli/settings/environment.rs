@@ -121,6 +121,13 @@ impl Environment {
         Some(config_home.join("lsync/sync.toml"))
     }
 
+    /// `$XDG_STATE_HOME`: where state goes that a directory does not take.
+    #[must_use]
+    pub(crate) fn state_home(&self) -> Option<PathBuf> {
+        let state_home = self.path("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        state_home.or_else(|| self.home().map(|home| home.join(".local/state")))
+    }
+
     /// Proxies and certificates.
     #[must_use]
     pub(crate) fn network(&self) -> Network {

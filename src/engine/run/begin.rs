@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Work;
+use super::hold::keeps_elsewhere;
 use crate::engine::lease;
 use crate::engine::{Error, blocking};
 use crate::local::lock::{LockError, now};
@@ -23,17 +24,23 @@ impl Work<'_> {
                 self.lease = Some(lease::take(self.ends, &self.operation).await?);
             }
         }
-        let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
-        let create = match self.plan.direction {
-            Direction::Upload => Journal::create,
-            Direction::Download => Journal::of_landings,
-        };
-        let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await;
-        match journal.and_then(|created| Ok(created?)) {
-            Ok(journal) => self.journal = Some(Arc::new(journal)),
-            Err(e) => {
-                self.give_lease_back().await;
-                return Err(e);
+        loop {
+            let (mount, bucket, op) = (self.ends.mount.clone(), self.ends.bucket.clone(), self.operation.clone());
+            let create = match self.plan.direction {
+                Direction::Upload => Journal::create,
+                Direction::Download => Journal::of_landings,
+            };
+            let journal = blocking(move || create(&mount, bucket.name(), bucket.prefix().as_str(), &op)).await;
+            match journal.and_then(|created| Ok(created?)) {
+                Ok(journal) => {
+                    self.journal = Some(Arc::new(journal));
+                    break;
+                }
+                Err(e) if keeps_elsewhere(&self.ends.mount, self.plan.direction, &e) => {}
+                Err(e) => {
+                    self.give_lease_back().await;
+                    return Err(e);
+                }
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod disks;
 mod namespaces;
+mod no_room;
 mod users;
 
 use std::path::{Path, PathBuf};
