@@ -134,11 +134,14 @@ impl Mount {
     pub(super) fn leave_elsewhere(&self) {
         let (Some(path), Ok(Some(dir))) = (self.elsewhere.dir.get(), self.open_elsewhere("")) else { return };
         let Ok(names) = dir.names() else { return };
-        let begins = |start: &'static str| move |name: &&std::ffi::OsString| name.to_str().is_some_and(|name| name.starts_with(start));
-        if names.iter().any(|name| begins("state-")(&name)) {
+        let begins = |name: &std::ffi::OsString, starts: &[&str]| {
+            name.to_str().is_some_and(|name| starts.iter().any(|start| name.starts_with(start)))
+        };
+        if names.iter().any(|name| begins(name, &["state-"])) {
             return;
         }
-        for name in names.iter().filter(|name| begins("mount-")(name) || begins("store-")(name)) {
+        // Nobody alive holds a lock there: the caller has looked, and whoever takes one now sees the caller's.
+        for name in names.iter().filter(|name| begins(name, &["mount-", "store-", "lock", PROBE])) {
             // What cannot be removed is in nobody's way.
             let _ = dir.remove_file(name);
         }
@@ -148,15 +151,34 @@ impl Mount {
         }
     }
 
-    /// A name that this directory has again after a new start, and that no other one gets: not one that is mounted in its place either.
+    /// A name that this directory has again after a new start, and that no other one gets that is mounted in its place, as far as its
+    /// file system tells. Device numbers are no part of it: they change.
     fn name_elsewhere(&self) -> String {
-        let (device, inode) = self.identity();
-        let file_system = rustix::fs::fstatvfs(self.top()).map_or(0, |stat| stat.f_fsid);
-        let born = std::fs::metadata(self.root()).and_then(|metadata| metadata.created()).ok();
-        let born = born.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos());
-        let text = format!("{}\0{device}\0{inode}\0{file_system}\0{born}", self.root().to_string_lossy());
+        let ((_, inode), Birth { time, file_system }) = (self.identity(), self.birth());
+        let text = format!("{}\0{inode}\0{time}\0{file_system}", self.root().to_string_lossy());
         digest_one(text.as_bytes()).hex()
     }
+
+    /// What has to be the same, beside the name, for a state elsewhere to be this directory's: nothing more where the name is proof enough.
+    pub(super) fn device_if_in_doubt(&self) -> Option<u64> {
+        (self.birth() == Birth { time: 0, file_system: 0 }).then(|| self.identity().0)
+    }
+
+    fn birth(&self) -> Birth {
+        let born = std::fs::metadata(self.root()).and_then(|metadata| metadata.created()).ok();
+        let time = born.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos());
+        // A time of whole seconds may be that of two disks that one script has made.
+        let is_unique = time % 1_000_000_000 != 0;
+        let file_system = if is_unique { 0 } else { rustix::fs::fstatvfs(self.top()).map_or(0, |stat| stat.f_fsid) };
+        Birth { time, file_system }
+    }
+}
+
+/// When a directory was made, and by which file system where that is not enough; zeros where nothing tells.
+#[derive(PartialEq, Eq)]
+struct Birth {
+    time: u128,
+    file_system: u64,
 }
 
 /// A directory, created where it is missing: below the nearest one that exists, whose owner gets it.

@@ -320,6 +320,9 @@ fn tells(of: &Of<'_>, home: Option<&Dir>) -> Result<String, LocalError> {
     for (operation, bytes) in journal::lengths(of.mount.open_home(journal::FOLDER)?.as_ref(), of.remote)? {
         text.extend_from_slice(format!("\0{operation}\0{bytes}").as_bytes());
     }
+    if let Some(device) = of.mount.device_if_in_doubt() {
+        text.extend_from_slice(format!("\0{device}").as_bytes());
+    }
     Ok(digest_one(&text).hex())
 }
 

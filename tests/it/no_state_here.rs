@@ -6,11 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lsync::sandbox::{Action, Rule};
+use rustix::process::Signal;
 
+use crate::resume_up::{open, same, write_large};
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::Mount;
 use crate::support::s3::S3;
 use crate::support::two::Two;
+use crate::support::wait::until;
 
 /// `lsync ARGS` without root's power to write everywhere.
 fn lsync(mount: &Mount, s3: &S3, args: &str) -> Cmd {
@@ -190,4 +193,35 @@ fn what_changes_the_directory_still_needs_to_write_there() {
     let ran = lsync(&two.a, &two.s3, "download --yes").run().expect(1);
     assert!(ran.stderr.contains(".lsync") && ran.stderr.contains("Permission denied"), "{}", ran.stderr);
     assert_eq!((two.a.text("x"), two.a.has("new"), kept(&two.a)), ("version 1".into(), false, None));
+}
+
+/// Uploads a large file until three parts are there, and kills the run.
+fn kill_after_three_parts(mount: &Mount, s3: &S3) {
+    s3.faults().push(Rule { skip: 3, times: 8, ..Rule::once("UploadPart", Action::Hold) });
+    let held = s3.faults().pending();
+    let run = lsync(mount, s3, "upload --yes").start();
+    until("three parts are there and a fourth is on its way", || open(s3) == [3] && s3.faults().pending() < held);
+    run.signal(Signal::KILL);
+    run.wait().expect(-9);
+    s3.faults().clear();
+    s3.log().take();
+}
+
+/// What a killed run has sent is not sent again, wherever it and the next one keep their notes.
+#[test]
+fn a_large_upload_goes_on_when_the_place_of_the_notes_has_changed() {
+    let (s3, mount) = (S3::start(), Mount::new());
+    for (version, closed) in [(1, true), (2, false)] {
+        write_large(&mount, version);
+        kill_after_three_parts(&mount, &s3);
+        close(&mount, closed);
+        let ran = lsync(&mount, &s3, "upload --yes").run().expect(0);
+        let log = s3.log().take().requests;
+        let sent = |name: &str| log.iter().filter(|(operation, key)| *operation == name && key == "large.bin").count();
+        assert_eq!((sent("CreateMultipartUpload"), sent("UploadPart"), open(&s3)), (0, 3, vec![]), "{}", ran.stderr);
+        assert!(same(&s3, &mount));
+        // The note of an upload that is over, which could not be removed, is in nobody's way.
+        lsync(&mount, &s3, "upload --yes").run().expect(0);
+    }
+    assert_eq!((kept(&mount), mount.left_behind()), (None, Vec::new()));
 }
