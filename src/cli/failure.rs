@@ -93,7 +93,7 @@ impl From<LocalError> for Failure {
         }
         match kind {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem if error.path.starts_with(lsync::path::RESERVED) => {
-                failure.hint("lsync keeps its state in .lsync/ at the top of the mount, so you must be allowed to write there")
+                failure.hint("this command must be able to write to .lsync/ at the top of the directory; `lsync upload` works without")
             }
             _ if full => failure.hint("free space on the mount, then run the same command again"),
             _ => failure,

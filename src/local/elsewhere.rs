@@ -64,6 +64,11 @@ impl std::fmt::Display for KeptElsewhere {
 impl Mount {
     /// Names the user's state home (`~/.local/state`): where state goes while `.lsync/` takes none. Creates nothing.
     pub fn offer_elsewhere(&self, state_home: &Path) {
+        let nearest = state_home.ancestors().find_map(|above| above.canonicalize().ok());
+        if nearest.is_none_or(|nearest| nearest.starts_with(self.root())) {
+            // Whoever syncs a whole home directory does not want to find it among the files.
+            return;
+        }
         // Later offers change nothing: what is kept in the first one must be found again.
         let _ = self.elsewhere.dir.set(state_home.join("lsync").join(self.name_elsewhere()));
     }
@@ -168,7 +173,7 @@ impl Mount {
         let born = std::fs::metadata(self.root()).and_then(|metadata| metadata.created()).ok();
         let time = born.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos());
         // A time of whole seconds may be that of two disks that one script has made.
-        let is_unique = time % 1_000_000_000 != 0;
+        let is_unique = !time.is_multiple_of(1_000_000_000);
         let file_system = if is_unique { 0 } else { rustix::fs::fstatvfs(self.top()).map_or(0, |stat| stat.f_fsid) };
         Birth { time, file_system }
     }
@@ -261,6 +266,7 @@ mod tests {
     fn where_nothing_else_is_offered_nothing_is_kept() {
         let temp = tempfile::tempdir().unwrap();
         let mount = Mount::open(temp.path()).unwrap();
+        mount.offer_elsewhere(&temp.path().join("home/.local/state"));
         assert!(mount.keep_elsewhere(&failed(Errno::ACCESS)));
         assert_eq!(mount.place(), Place::Memory);
     }

@@ -277,7 +277,7 @@ pub(super) fn mount_facts(inspected: &Inspected, tried: Option<&Result<Tried, Lo
             Verdict::Problem,
             json!(false),
             chain(error),
-            "lsync keeps its state in .lsync/ at the top of the mount",
+            "upload works and keeps its state elsewhere; download, undo and clean must be able to write to .lsync/",
         )),
         None => {}
     }
