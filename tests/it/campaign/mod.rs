@@ -9,6 +9,7 @@ mod expired;
 mod judge;
 mod overwritten;
 mod program;
+mod refused;
 mod report;
 mod seed;
 mod tree;
