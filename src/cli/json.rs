@@ -397,7 +397,7 @@ mod tests {
             ended_by: None,
             complete: None,
         };
-        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"deleted_here":0,"deleted_kept":0,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"keys":0,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
+        insta::assert_snapshot!(summary(&report, Some("why"), Exit::Partial, 17), @r#"{"bytes":15,"command":"upload","complete":false,"conflicts":7,"copied_bytes":18,"deleted":4,"deleted_here":0,"deleted_kept":0,"downloaded":2,"dry_run":false,"elapsed_ms":17,"elsewhere":null,"exit":3,"failed":10,"generation":null,"ignored":12,"kept":13,"keys":0,"other_directories":0,"outside_links":0,"pending":14,"problems":9,"protected":6,"reason":"why","skipped":11,"state_elsewhere":null,"total_bytes":16,"type":"summary","unchanged":5,"unknown":8,"updated":3,"uploaded":1,"v":1,"would":null}"#);
     }
 
     #[test]
@@ -413,7 +413,7 @@ mod tests {
             reason: "dry run: nothing was changed",
         };
         let line = preview(&shown);
-        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"deleted_here":1,"deleted_kept":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"keys":0,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
+        insta::assert_snapshot!(line, @r#"{"bytes":0,"command":"download","complete":false,"conflicts":2,"copied_bytes":0,"deleted":0,"deleted_here":1,"deleted_kept":0,"downloaded":0,"dry_run":true,"elapsed_ms":17,"elsewhere":null,"exit":6,"failed":0,"generation":3,"ignored":12,"kept":2,"keys":0,"other_directories":0,"outside_links":0,"pending":1210,"problems":2,"protected":7,"reason":"dry run: nothing was changed","skipped":1,"state_elsewhere":null,"total_bytes":1109919793162,"type":"summary","unchanged":1000000,"unknown":1,"updated":0,"uploaded":0,"v":1,"would":{"bytes":10408165386,"changed":1,"changed_bytes":3145728,"conflicts":2,"deleted":2,"kept":2,"new":1201,"new_bytes":10401873920,"overwritten":4,"overwritten_bytes":3145728,"problems":2,"protected":7,"sent_again":1,"sent_again_bytes":10,"unknown":1,"updated":1}}"#);
         // Every entry of the plan is in exactly one count.
         let counts = ["unchanged", "protected", "conflicts", "unknown", "problems", "skipped", "kept", "pending"];
         let sum: u64 = counts.iter().map(|name| line[name].as_u64().unwrap()).sum();
