@@ -27,6 +27,12 @@ impl Sight {
         left
     }
 
+    /// True for a path whose file is wanted if it is here: the user gave it, or both sides never agreed on it.
+    fn wants(&self, path: &RelPath) -> bool {
+        let is_agreed = || find(&self.state.entries, path.as_str()).is_some_and(|known| known.base.is_some());
+        self.is_named(path) || !is_agreed()
+    }
+
     /// True for a path that the user gave, and not one above it.
     fn is_named(&self, path: &RelPath) -> bool {
         self.ask.named.contains(path) || self.paths.contains(path)
@@ -54,7 +60,7 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
     }
     let is_back = |deleted: &&Deleted| {
         let Some(path) = RelPath::new(&deleted.path).ok() else { return false };
-        let wanted = deleted.mount == here.mount || sight.is_named(&path);
+        let wanted = deleted.mount == here.mount || sight.wants(&path);
         wanted && plan.same.binary_search(&path).is_ok() && published(&path).is_some_and(|entry| stands(deleted, entry))
     };
     plan.restored = told.iter().filter(is_back).filter_map(|deleted| RelPath::new(&deleted.path).ok()).collect();
@@ -66,6 +72,6 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
 pub(super) fn after(work: &Work<'_>, tree: &Tree, mount: &str) -> Vec<Deleted> {
     let (sight, host) = (work.sight, host_name());
     let here = Here { host: &host, mount, local: &sight.local };
-    let after = After { tree, moved: &|path| work.done.contains_key(path), named: &|path| sight.is_named(path) };
+    let after = After { tree, moved: &|path| work.done.contains_key(path), wanted: &|path| sight.wants(path) };
     after.published(sight.told_deletions(), work.plan.new_deletions(), &here)
 }

@@ -68,19 +68,19 @@ pub struct After<'a> {
     pub tree: &'a Tree,
     /// True for what this run sent or removed.
     pub moved: &'a dyn Fn(&RelPath) -> bool,
-    /// True for a path that the user named by itself.
-    pub named: &'a dyn Fn(&RelPath) -> bool,
+    /// True for a path that is wanted if it is here: named by the user, or never agreed on, so that it was made here.
+    pub wanted: &'a dyn Fn(&RelPath) -> bool,
 }
 
 impl After<'_> {
     /// The deletions that an upload publishes: the `new` ones, and of those `before` what still holds. One no longer does where the bucket
-    /// has something else by now, where this upload sent the path or was asked for it by name, and where the file is back in the directory
-    /// that had deleted it. A copy that another directory never deleted changes nothing.
+    /// has something else by now, where this upload sent the path or was asked for it by name, and where the file was made anew in this
+    /// directory, or is back in the one that had deleted it. A copy that another directory had all the time changes nothing.
     #[must_use]
     pub fn published(&self, before: &[Deleted], new: &[Deleted], here: &Here<'_>) -> Vec<Deleted> {
         let holds = |deleted: &&Deleted| {
             let Some(path) = RelPath::new(&deleted.path).ok() else { return false };
-            let is_back = find(here.local, path.as_str()).is_some() && (deleted.mount == here.mount || (self.named)(&path));
+            let is_back = find(here.local, path.as_str()).is_some() && (deleted.mount == here.mount || (self.wanted)(&path));
             let stands = find(self.tree, path.as_str()).is_some_and(|entry| stands(deleted, entry));
             stands && !is_back && !(self.moved)(&path)
         };
@@ -191,7 +191,8 @@ mod tests {
         let check = |before: (&str, &str), tree: &[(&str, &str)], here: &[&str], moved: &[&str], named: &[&str], expected: bool| {
             let tree: Tree = tree.iter().map(|(at, etag)| (path(at), file(etag))).collect();
             let local: Vec<_> = here.iter().map(|at| (path(at), Local { entry: file("l"), stamp: None })).collect();
-            let after = After { tree: &tree, moved: &|path| moved.contains(&path.as_str()), named: &|path| named.contains(&path.as_str()) };
+            let after =
+                After { tree: &tree, moved: &|path| moved.contains(&path.as_str()), wanted: &|path| named.contains(&path.as_str()) };
             let here = Here { host: "gpu-2", mount: "m2", local: &local };
             let found = after.published(&[deleted(before.0, before.1)], &[], &here);
             assert_eq!(!found.is_empty(), expected, "{before:?} {tree:?} {moved:?} {named:?}");

@@ -18,7 +18,7 @@ fn on_mount(two: &Two, mount: &Mount, line: &str) -> Ran {
 fn what_is_deleted_here_and_stays_in_the_bucket_is_left_out_of_fresh_downloads_and_told() {
     let two = Two::agreed(&[("refs/main", "old"), ("x", "1"), ("y", "2")]);
     two.a.remove("refs").dir("refs").write("packed", "new");
-    let says = "1 file that you deleted here is still in the bucket: refs/main. Downloads on other machines leave it out. `lsync upload --delete` \
+    let says = "1 file that you deleted here is still in the bucket: refs/main. A download on a new machine leaves it out. `lsync upload --delete` \
                 deletes it there.";
     for line in ["upload -n", "status"] {
         let ran = two.a(line).expect(0);
@@ -89,6 +89,14 @@ fn a_recorded_deletion_ends_where_somebody_wants_the_file_again() {
     check("nothing", &|_| {}, None);
     check("an upload of a copy that was there before", &|two| _ = two.b("upload --yes").expect(0), None);
     check("that copy by name", &|two| _ = two.b("upload --yes f").expect(0), Some("f"));
+    check(
+        "a third machine makes it anew",
+        &|two| {
+            let third = Mount::with(&[("f", "f")]);
+            on_mount(two, &third, "upload --yes").expect(0);
+        },
+        Some("f"),
+    );
     check(
         "it is back where it was deleted",
         &|two| {
