@@ -18,7 +18,7 @@ pub(crate) fn deleted_here(out: &mut String, paths: &[RelPath], is_recorded: boo
     let names = names(paths);
     let text = match is_recorded {
         true => format!(
-            "{n} that you deleted here {is} still in the bucket: {names}. Downloads on other machines leave {them} out. \
+            "{n} that you deleted here {is} still in the bucket: {names}. A download on a new machine leaves {them} out. \
              `lsync upload --delete` deletes {them} there."
         ),
         false => format!(
@@ -37,7 +37,7 @@ pub(crate) fn left_out(out: &mut String, left: &[LeftOut], page: &Page) {
     let who = if left.iter().all(|other| other.host == first.host) { Shown(&first.host).to_string() } else { "other machines".into() };
     let paths: Vec<RelPath> = left.iter().map(|left| left.path.clone()).collect();
     let text = format!(
-        "{n} that {was} deleted on {who} {is} still in the bucket and {was} left out: {}. `lsync download --with-deleted` brings {them}.",
+        "{n} that {was} deleted on {who} {is} still in the bucket and {is} left out: {}. `lsync download --with-deleted` brings {them}.",
         names(&paths)
     );
     let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
