@@ -218,15 +218,20 @@ fn in_sync(up: &Plan, down: &Plan) -> bool {
 fn verdict(up: &Plan, down: &Plan, ignored: (&Ignored, &Ignored), links_are_meant: bool) -> String {
     let behind = if links_are_meant { String::new() } else { render::outside_sentence(&up.outside_links) };
     if in_sync(up, down) {
-        return format!("in sync: both sides hold the same{}{behind}", left_out(ignored.0, ignored.1));
+        let deleted = match down.left_out.len() as u64 {
+            0 => String::new(),
+            1 => "; 1 file that was deleted elsewhere is left out".into(),
+            n => format!("; {} that were deleted elsewhere are left out", files(n)),
+        };
+        return format!("in sync: both sides hold the same{}{deleted}{behind}", left_out(ignored.0, ignored.1));
     }
     let moves = |plan: &Plan| (plan.transfers.len() + plan.removals.len() + plan.leftovers.len() + plan.updates()) as u64;
     let waiting = (up.conflicts.len() + up.unknown.len()) as u64;
     let parts = [
         (moves(up), "to upload"),
         (u64::from(up.owed), "sent and not published: upload again"),
-        (up.new_deletions().len() as u64, "deleted here, to be recorded"),
-        (up.restored.len() as u64, "recorded as deleted and here again"),
+        (up.new_deletions().len() as u64, "deleted here (the next upload records this)"),
+        (up.restored.len() as u64, "recorded as deleted, but here again"),
         (moves(down), "to download"),
         (waiting, if waiting == 1 { "waits for your decision" } else { "wait for your decision" }),
         (union(up, down).len() as u64, "cannot be synced"),
@@ -360,6 +365,7 @@ mod tests {
           deleted              2    10.0 GiB            2    10.0 GiB
           permissions          1                        1
           unchanged    1,000,000     1.0 TiB    1,000,000     1.0 TiB
+          deleted here         1         5 B            1         5 B
           only there           1         5 B            1         5 B
           protected            7     6.8 KiB            7     6.8 KiB
           conflicts            2     4.0 KiB            2     4.0 KiB

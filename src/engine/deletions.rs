@@ -1,5 +1,7 @@
 //! What was deleted here and is kept in the bucket: what a plan says of it, and what a run publishes. Decides nothing.
 
+use std::collections::HashSet;
+
 use super::look::Sight;
 use super::run::Work;
 use crate::entry::{Tree, find};
@@ -47,6 +49,7 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
     let (host, told) = (host_name(), sight.told_deletions());
     let here = Here { host: &host, mount: &sight.state.mount, local: &sight.local };
     let published = |path: &RelPath| find(&sight.state.entries, path.as_str()).and_then(|known| known.published.as_deref());
+    let known: HashSet<(&str, &str)> = told.iter().map(|told| (told.path.as_str(), told.was.as_str())).collect();
     let (mut new, mut is_proven) = (Vec::new(), sight.base_is_of_this_mount);
     for path in plan.deleted_here().map(|kept| &kept.path) {
         let listed = sight.bucket(path.as_str()).and_then(|there| here.deleted(path, &there.entry));
@@ -54,7 +57,7 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
             is_proven = false;
             continue;
         };
-        if !told.iter().any(|told| told.path == deleted.path && told.was == deleted.was) {
+        if !known.contains(&(deleted.path.as_str(), deleted.was.as_str())) {
             new.push(deleted);
         }
     }

@@ -35,7 +35,7 @@ pub(crate) enum Tone {
 }
 
 /// The words of all classes, in their order.
-pub(crate) const WORDS: [&str; 14] = [
+pub(crate) const WORDS: [&str; 16] = [
     "new",
     "again",
     "changed",
@@ -43,6 +43,8 @@ pub(crate) const WORDS: [&str; 14] = [
     "deleted",
     "permissions",
     "unchanged",
+    "deleted here",
+    "left out",
     "only there",
     "protected",
     "conflicts",
@@ -90,9 +92,14 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
     let deleted_here = plan.deleted_here().fold((0, 0), |(n, bytes), kept| (n + 1, bytes + kept.bytes));
     let all = sum(&plan.kept);
     let others = (all.0 - deleted_here.0, all.1.map(|bytes| bytes - deleted_here.1));
-    row("deleted here", Warn, (deleted_here.0, Some(deleted_here.1)), "still in the bucket; --delete deletes them there too".into());
+    row(
+        "deleted here",
+        Warn,
+        (deleted_here.0, Some(deleted_here.1)),
+        "still in the bucket; `lsync upload --delete` deletes them there".into(),
+    );
     let left_out = plan.left_out.iter().fold((0, 0), |(n, bytes), left| (n + 1, bytes + left.bytes));
-    row("left out", Plain, (left_out.0, Some(left_out.1)), "deleted where they came from; --with-deleted brings them".into());
+    row("left out", Plain, (left_out.0, Some(left_out.1)), "deleted on another machine; --with-deleted brings them".into());
     row("only there", Plain, others, format!("in the {destination} only: {only}"));
     let reverse = plan.direction.reverse().verb();
     row("protected", Warn, sum(&plan.protected), format!("newer in the {destination}: see `lsync {reverse}`"));

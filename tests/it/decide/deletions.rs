@@ -41,6 +41,12 @@ fn what_is_deleted_here_and_stays_in_the_bucket_is_left_out_of_fresh_downloads_a
     let ran = on("download --yes --json").expect(0);
     assert_eq!((&ran.summary()["deleted_kept"], &ran.summary()["downloaded"]), (&1.into(), &0.into()));
     assert_eq!(on("status --check --json").expect(0).summary()["deleted_kept"], 1);
+    let table = on("status").expect(0);
+    assert!(table.stdout.lines().any(|line| line.starts_with("  left out ")), "{}", table.stdout);
+    let table = two.a("status").expect(0);
+    assert!(table.stdout.lines().any(|line| line.starts_with("  deleted here ")), "{}", table.stdout);
+    let ran = on("status -q").expect(0);
+    assert!(ran.says("in sync: both sides hold the same; 1 file that was deleted elsewhere is left out"), "{}", ran.stdout);
     // An upload from there changes nothing about it.
     fresh.write("z", "z");
     on("upload --yes").expect(0);
