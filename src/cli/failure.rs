@@ -111,10 +111,10 @@ impl From<NoMount> for Failure {
 pub(crate) fn refuse_others(mount: &Mount) -> Result<(), Failure> {
     let Some(Others { path, owner, root_owner, is_in_own_directory, user }) = mount.belongs_to_another() else { return Ok(()) };
     let (whose, top) = (Shown(&path.to_string_lossy()).to_string(), mount.root().join(RESERVED));
-    let failure = Failure::new(Exit::Failed, format!("{whose} belongs to {owner} and not to you ({user}), so that lsync cannot use it"));
+    let failure = Failure::new(Exit::Failed, format!("{whose} belongs to {owner}; you ({user}) cannot use it"));
     Err(failure.hint(match is_in_own_directory {
-        true => format!("was lsync run here as {owner}? Give it back: sudo chown -R {user}: {}", shell_word(&top)),
-        false => format!("a directory is synced by one user: run this as {root_owner}, or sync a directory of your own"),
+        true => format!("if lsync was run here as {owner}, make it yours again: sudo chown -R {user}: {}", shell_word(&top)),
+        false => format!("only one user can sync a directory: run this as {root_owner}, or sync a directory of your own"),
     }))
 }
 
@@ -127,13 +127,13 @@ fn hint_for(holder: &Holder, now: Nanos) -> String {
     };
     let free = clock_text(now.saturating_add(left));
     format!(
-        "that machine or container cannot be seen from here; a run that lives is heard of every minute. If it is gone, the lock is free \
-         {minutes} ({free}), or now with --take-over"
+        "that machine or container cannot be checked from here; an active run refreshes its lock every minute. If the run is gone, the lock is \
+         free {minutes} ({free}), or now with --take-over"
     )
 }
 
 /// Where it can be seen that the other run lives.
-const WAIT: &str = "wait until it has ended, then run the command again";
+const WAIT: &str = "wait for it to finish, then run the command again";
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Failure {

@@ -488,8 +488,8 @@ mod tests {
                                              (--overwrite)
           permissions           1            only permission bits change
           unchanged     1,000,000  1.0 TiB
-          deleted here          1      5 B   still in the bucket; --delete deletes them
-                                             there too
+          deleted here          1      5 B   still in the bucket; `lsync upload
+                                             --delete` deletes them there
           only there            1      5 B   in the bucket only: kept (see --delete)
           protected             7  6.8 KiB   newer in the bucket: see `lsync download`
           conflicts             2  4.0 KiB   kept on both sides until you decide
@@ -578,7 +578,7 @@ mod tests {
           deleted               1  1.0 GiB   removed in the bucket, changed in the mount (--overwrite)
           permissions           1            only permission bits change
           unchanged     1,000,000  1.0 TiB
-          deleted here          1      5 B   still in the bucket; --delete deletes them there too
+          deleted here          1      5 B   still in the bucket; `lsync upload --delete` deletes them there
           only there            1      5 B   in the mount only: kept, no proof of a removal
           protected             7  6.8 KiB   newer in the mount: see `lsync upload`
           conflicts             2  4.0 KiB   kept on both sides until you decide
@@ -673,8 +673,8 @@ mod tests {
                                              (--overwrite)
           permissions           1            only permission bits change
           unchanged     1,000,000  1.0 TiB
-          deleted here          1      5 B   still in the bucket; --delete deletes them
-                                             there too
+          deleted here          1      5 B   still in the bucket; `lsync upload
+                                             --delete` deletes them there
           only there            1      5 B   in the bucket only: kept (see --delete)
           protected             7  6.8 KiB   newer in the bucket: see `lsync download`
           conflicts             2  4.0 KiB   kept on both sides until you decide

@@ -122,8 +122,9 @@ impl Fetcher<'_> {
             if source.size <= IN_MEMORY_MAX { self.whole(asked, etag).await? } else { Box::pin(self.large(asked, etag)).await? };
         if let Some(wanted) = source.mtime.filter(|wanted| is_another_day(*wanted, stamp.mtime)) {
             let (path, wanted) = (&asked.transfer.path, seconds_and_nanos(wanted).0);
-            let what = "its modification time does not fit into this filesystem, which has set another one";
-            self.ends.tell(Event::Warning(format!("{path}: {what} ({wanted} s after 1970 is the right one)")));
+            let text =
+                format!("{path}: this filesystem cannot store its modification time ({wanted} s since 1970) and set a different one");
+            self.ends.tell(Event::Warning(text));
         }
         let file = File { size: source.size, mtime: Some(stamp.mtime), digests, etag: Some(asked.listed.clone()) };
         Ok(Fetched { entry: Entry { kind: Kind::File(file), mode: asked.mode() }, stamp, proof, kept, copied })

@@ -51,11 +51,15 @@ impl std::fmt::Display for KeptElsewhere {
         match &self.path {
             Some(path) => {
                 let (why, path) = (&self.why, path.to_string_lossy());
-                write!(f, "lsync cannot write its state to this directory ({why}): it keeps the state in {} until it can", Shown(&path))
+                write!(
+                    f,
+                    "lsync cannot write its state to this directory ({why}); it keeps the state in {} until the directory is writable",
+                    Shown(&path)
+                )
             }
             None => {
                 let why = &self.why;
-                write!(f, "lsync cannot write its state ({why}): nothing of this run is remembered, and the next one reads all files again")
+                write!(f, "lsync cannot write its state ({why}); the next run will read all files again")
             }
         }
     }

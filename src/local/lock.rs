@@ -38,7 +38,9 @@ pub enum LockError {
     #[error("another run holds the lock: {0}")]
     Held(Box<Holder>),
     /// Another run replaced the lock of this one: exit 11.
-    #[error("another run took the lock away: it was told to (--take-over), or this host slept or lost the mount for longer than 5 minutes")]
+    #[error(
+        "another run took over this run's lock: it was started with --take-over, or this machine slept or lost the filesystem for more than 5 minutes"
+    )]
     Lost,
     /// The system said no.
     #[error(transparent)]
@@ -72,7 +74,7 @@ impl std::fmt::Display for Holder {
         let Owner { pid, host, since, .. } = &self.owner;
         write!(f, "process {pid} on {host} since {}", clock_text(*since))?;
         match self.silent_for {
-            Some(age) => write!(f, ", last heard of {} s ago", age / 1_000_000_000),
+            Some(age) => write!(f, ", last seen {} s ago", age / 1_000_000_000),
             None => Ok(()),
         }
     }
@@ -448,7 +450,7 @@ mod tests {
         let other = Owner { host: "gpu-2".into(), pid: 7, since: 1_700_000_000_000_000_000, ..owner() };
         let second = 1_000_000_000;
         let holder = Holder::new(other, 40 * second);
-        assert_eq!(holder.to_string(), "process 7 on gpu-2 since 2023-11-14 22:13:20 UTC, last heard of 40 s ago");
+        assert_eq!(holder.to_string(), "process 7 on gpu-2 since 2023-11-14 22:13:20 UTC, last seen 40 s ago");
         assert_eq!(holder.free_in(), Some(260 * second));
         assert_eq!(Holder::new(owner(), 40 * second).free_in(), None);
     }

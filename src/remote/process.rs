@@ -74,7 +74,7 @@ impl Process {
             return Err(wrong(format!("failed ({}); run it by hand to see why", output.status)));
         }
         // Neither the output nor the parser's words about it: both may hold the secret.
-        read(&output.stdout).ok_or_else(|| wrong("gives no credentials of version 1".into()))
+        read(&output.stdout).ok_or_else(|| wrong("did not print valid version 1 credentials".into()))
     }
 }
 

@@ -30,7 +30,7 @@ fn the_second_of_two_runs_is_told_who_the_first_is() {
         let second = lsync(&s3, &mount, command).run().expect(11);
         let host = lsync::local::lock::host_name();
         let who = format!("another run holds the lock: process {} on {host} since 2", first.id());
-        assert!(second.stderr.contains(&who) && second.stderr.contains("hint: wait until it has ended"), "{}", second.stderr);
+        assert!(second.stderr.contains(&who) && second.stderr.contains("hint: wait for it to finish"), "{}", second.stderr);
         assert!(!mount.has("other"));
     }
     lsync(&s3, &mount, "status").run().expect(0);
@@ -64,7 +64,7 @@ fn a_run_whose_lock_was_taken_away_says_so_and_forgets_nothing() {
     fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
     s3.faults().release();
     let ended = run.wait().expect(11);
-    assert!(ended.last_line().starts_with("incomplete: another run took the lock away"), "{}", ended.stdout);
+    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
     assert_eq!(mount.text(".lsync/lock"), "{}\n", "it is not ours to remove");
     mount.remove(".lsync/lock").write("data/a", "changed");
     let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
@@ -95,7 +95,7 @@ fn the_lock_of_a_machine_that_is_gone_is_taken_over_when_the_user_says_so() {
     let record = "{\"host\":\"gpu-2\",\"boot\":\"b\",\"pid\":77,\"since\":1700000000000000000,\"operation\":\"op\"}\n";
     mount.write(".lsync/lock", record);
     let refused = lsync(&s3, &mount, "upload --yes").run().expect(11);
-    assert!(refused.says("process 77 on gpu-2 since 2023-11-14 22:13:20 UTC, last heard of"), "{}", refused.stderr);
+    assert!(refused.says("process 77 on gpu-2 since 2023-11-14 22:13:20 UTC, last seen"), "{}", refused.stderr);
     assert!(refused.says("the lock is free in about 5 minutes (2") && refused.says("or now with --take-over"), "{}", refused.stderr);
     assert!(s3.keys().is_empty());
     lsync(&s3, &mount, "upload --yes --take-over").run().expect(0);
@@ -111,7 +111,7 @@ fn the_lock_of_a_machine_that_is_gone_is_taken_over_when_the_user_says_so() {
     s3.put("other", "x");
     for command in ["upload --yes --take-over", "download --yes --take-over"] {
         let second = lsync(&s3, &mount, command).run().expect(11);
-        assert!(second.says("hint: wait until it has ended") && !second.says("--take-over"), "{}", second.stderr);
+        assert!(second.says("hint: wait for it to finish") && !second.says("--take-over"), "{}", second.stderr);
     }
     s3.faults().release();
     first.wait().expect(0);
@@ -131,7 +131,7 @@ fn a_run_whose_lock_was_taken_over_publishes_and_deletes_nothing() {
     fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
     s3.faults().release();
     let ended = run.wait().expect(11);
-    assert!(ended.last_line().starts_with("incomplete: another run took the lock away"), "{}", ended.stdout);
+    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
     assert_eq!(s3.all_keys(), published, "no manifest came, and no object went");
     mount.remove(".lsync/lock");
     lsync(&s3, &mount, "upload --yes --delete").run().expect(0);
@@ -157,7 +157,7 @@ fn the_turn_of_a_machine_that_is_gone_is_taken_over_when_the_user_says_so() {
     s3.remove(&s3.store.bucket, &lease).expect("the bucket is there");
     s3.faults().release();
     let ended = run.wait().expect(11);
-    assert!(ended.last_line().starts_with("incomplete: another run took the lock away"), "{}", ended.stdout);
+    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
     assert_eq!(s3.all_keys(), before, "no manifest came");
 }
 

@@ -148,7 +148,7 @@ fn where_no_place_takes_it_the_upload_is_complete_and_nothing_is_remembered() {
             continue;
         }
         assert!(told["path"].is_null() && told["why"].as_str().is_some_and(|why| why.contains("/proc/none/lsync/")), "{told}");
-        assert!(ran.stdout.contains("nothing of this run is remembered"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("the next run will read all files again"), "{}", ran.stdout);
     }
     assert_eq!((s3.keys(), mount.has(".lsync"), kept(&mount)), (vec!["data/a".to_owned()], false, None));
     mount.write("data/a", "abcd");

@@ -27,7 +27,7 @@ pub(crate) struct Common {
     /// Do not ask; do what the plan says
     #[arg(short = 'y', long)]
     pub yes: bool,
-    /// Take the lock of a run on another machine or in another container, if you know that it is gone
+    /// Take the lock left by a run that is gone, on another machine or in a killed container
     #[arg(long)]
     pub take_over: bool,
     /// Print one JSON object per line instead of text
@@ -68,7 +68,7 @@ pub(crate) struct Moving {
     /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
-    /// download: also bring files that were deleted where they were uploaded from and are still in the bucket
+    /// download: also bring files that were deleted on another machine but are still in the bucket
     #[arg(long, help_heading = "What travels")]
     pub with_deleted: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time

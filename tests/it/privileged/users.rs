@@ -76,7 +76,7 @@ fn who_is_locked_out_is_told_by_whom_and_what_helps() {
         take(&path);
         for line in ["status", "upload --yes", "download --yes", "verify", "doctor", "log", "undo --yes", "clean"] {
             let ran = lsync_as(ADA, &mount, &s3, line).run().expect(1);
-            let told = format!("{} belongs to root and not to you (2001)", mount.path(&path).display());
+            let told = format!("{} belongs to root; you (2001) cannot use it", mount.path(&path).display());
             let way = format!("sudo chown -R 2001: {}", mount.path(".lsync").display());
             assert!(ran.says(&told) && ran.says(&way), "{line}: {}", ran.stderr);
         }
@@ -91,7 +91,7 @@ fn who_is_locked_out_is_told_by_whom_and_what_helps() {
     fs::set_permissions(mount.root(), fs::Permissions::from_mode(0o777)).expect("root may");
     let ran = lsync_as(BOB, &mount, &s3, "status").run().expect(1);
     assert!(
-        ran.says("belongs to 2001 and not to you (2002)") && ran.says("run this as 2001, or sync a directory of your own"),
+        ran.says("belongs to 2001; you (2002) cannot use it") && ran.says("run this as 2001, or sync a directory of your own"),
         "{}",
         ran.stderr
     );
