@@ -1,5 +1,6 @@
 //! To whom belongs what lies in a mount. What root makes in a directory of another user belongs to that user, who else could not even look
-//! at it afterwards; and whoever is refused is told whose it is. Never changes the owner of anything that belongs to somebody else than root.
+//! at it afterwards; and whoever is refused is told whose it is. Gives away nothing that was
+//! there before, root's or not: a user could have moved root's own files to where they are found.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::process::geteuid;
 
 use super::beneath::Dir;
-use super::mount::{LocalError, Mount};
+use super::mount::Mount;
 use crate::path::RESERVED;
 
 /// Who gets what this process makes in a directory; `None` where it is the one who makes it.
@@ -36,19 +37,24 @@ pub fn give_new_file(dir: &Path, file: &File) {
     }
 }
 
-/// Gives a directory or link of this name that was just made to the owner of its directory.
+/// Gives a directory or link of this name that was just made to the owner of its directory, who may have put something else there
+/// meanwhile: a directory with something in it stays root's, and so does a file.
 pub(super) fn give(dir: &Dir, name: &str) {
     if let Some((user, group)) = heir(dir) {
         let _ = give_to(dir, name, user, group);
     }
 }
 
-/// Changes nothing that is not root's, or that has a second name: somebody may have put it there meanwhile.
 fn give_to(dir: &Dir, name: &str, user: Uid, group: Gid) -> io::Result<()> {
     let found = fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = fs::fstat(&found)?;
-    let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if stat.st_uid == 0 && (is_dir || stat.st_nlink == 1) {
+    let is_new = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => true,
+        // Through the same descriptor: another directory of this name is not meant.
+        FileType::Directory => Dir::below(&found)?.is_empty()?,
+        _ => false,
+    };
+    if stat.st_uid == 0 && is_new {
         fs::chownat(&found, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
     }
     Ok(())
@@ -70,18 +76,6 @@ pub struct Others {
 }
 
 impl Mount {
-    /// Gives what root has left in `.lsync/` to the owner of the mount's root: an earlier run, or another program, may have kept it. Only
-    /// root can; others change nothing.
-    pub fn give_back(&self) -> Result<(), LocalError> {
-        let Some((user, group)) = heir(self.top()) else { return Ok(()) };
-        let given = give_to(self.top(), RESERVED, user, group).and_then(|()| give_below(&self.top().dir(RESERVED)?, user, group));
-        match given {
-            // Nothing was kept, or the file system gives nothing away.
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
-            given => given.map_err(LocalError::at("cannot change the owner of", RESERVED)),
-        }
-    }
-
     /// What another user owns of `.lsync/` and this one may not use; `None` when there is nothing of the kind.
     #[must_use]
     pub fn belongs_to_another(&self) -> Option<Others> {
@@ -114,16 +108,6 @@ impl Mount {
             user: name_of(me),
         })
     }
-}
-
-fn give_below(dir: &Dir, user: Uid, group: Gid) -> io::Result<()> {
-    for name in dir.names()?.into_iter().filter_map(|name| name.into_string().ok()) {
-        give_to(dir, &name, user, group)?;
-        if dir.status(&name)?.is_some_and(|status| status.kind == FileType::Directory) {
-            give_below(&dir.dir(&name)?, user, group)?;
-        }
-    }
-    Ok(())
 }
 
 /// The name of a user, as far as `/etc/passwd` tells.

@@ -66,6 +66,11 @@ impl Dir {
         Ok(Dir(fs::open(path, READ_DIR | OFlags::CLOEXEC, Mode::empty())?))
     }
 
+    /// The directory that a descriptor names, opened to be read.
+    pub(crate) fn below(of: &OwnedFd) -> io::Result<Dir> {
+        Ok(Dir(fs::openat(of, ".", READ_DIR | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
     /// Opens a directory below.
     pub(crate) fn dir(&self, path: &str) -> io::Result<Dir> {
         self.open(path, READ_DIR, 0).map(Dir)

@@ -126,14 +126,22 @@ pub struct Guard {
     dir: Option<Arc<Dir>>,
     /// Device-independent identity of our file, so that a lock that replaced ours is never removed.
     inode: u64,
+    /// Whose record it has: file systems give inode numbers again.
+    operation: Arc<str>,
 }
 
 impl Guard {
     /// False when the lock was taken away.
     pub fn still_held(&self) -> Result<bool, LocalError> {
         let Some(dir) = &self.dir else { return Ok(true) };
-        let status = dir.status(NAME).map_err(LocalError::at("cannot look at", ".lsync/lock"))?;
-        Ok(status.is_some_and(|status| status.stamp.inode == self.inode))
+        let look = || -> io::Result<bool> {
+            if dir.status(NAME)?.is_none_or(|status| status.stamp.inode != self.inode) {
+                return Ok(false);
+            }
+            let record = internal::read(dir, NAME)?.and_then(|bytes| Owner::decode(&bytes));
+            Ok(record.is_some_and(|owner| *owner.operation == *self.operation))
+        };
+        look().map_err(LocalError::at("cannot look at", ".lsync/lock"))
     }
 }
 
@@ -144,7 +152,7 @@ impl Lock {
     pub fn take(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
         let mut lock = match mount.place() {
             Place::Memory => {
-                let guard = Guard { dir: None, inode: 0 };
+                let guard = Guard { dir: None, inode: 0, operation: operation.into() };
                 Lock { owner: Owner::this(operation), guard, lost: Arc::default(), _alone: None, _heartbeat: None }
             }
             Place::Here | Place::Elsewhere => Lock::take_in_place(mount, operation, claim)?,
@@ -161,9 +169,6 @@ impl Lock {
 
     fn take_in_place(mount: &Mount, operation: &str, claim: Claim) -> Result<Lock, LockError> {
         let failed = || LocalError::at("cannot take the lock", ".lsync/lock");
-        if mount.place() == Place::Here {
-            mount.give_back()?;
-        }
         let dir = mount.make_internal("")?;
         let owner = Owner::this(operation);
         let begun = Instant::now();
@@ -187,7 +192,7 @@ impl Lock {
         };
         clear_up(&dir).map_err(failed())?;
         let inode = file.metadata().map(|metadata| Stamp::of(&metadata).inode).map_err(failed())?;
-        let guard = Guard { dir: Some(Arc::new(dir)), inode };
+        let guard = Guard { dir: Some(Arc::new(dir)), inode, operation: operation.into() };
         let lost: Arc<OnceLock<Told>> = Arc::default();
         let (watched, tell, mut looks) = (guard.clone(), Arc::clone(&lost), 0);
         let look = move || {
@@ -467,6 +472,19 @@ mod tests {
         std::fs::rename(mount.root().join(".lsync/lock"), mount.root().join(".lsync/aside")).unwrap();
         assert!(!lock.guard().still_held().unwrap());
         told.recv_timeout(Duration::from_secs(120)).unwrap();
+    }
+
+    /// File systems give the number of a file that was removed to the next.
+    #[test]
+    fn the_lock_of_another_run_is_not_taken_for_this_ones_because_of_its_inode() {
+        let (_temp, mount) = mount();
+        let lock = Lock::take(&mount, "op", Claim::Free).unwrap();
+        assert!(lock.guard().still_held().unwrap());
+        let path = mount.root().join(".lsync/lock");
+        std::fs::write(&path, owner().encode()).unwrap();
+        assert!(!lock.guard().still_held().unwrap());
+        drop(lock);
+        assert!(path.exists(), "it is not ours to remove");
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn what_root_makes_in_a_users_directory_belongs_to_the_user() {
     }
 }
 
-/// What an older run, or a copy as root, has left: root gives it back, the user is told who can.
+/// What an older run, or a copy as root, has left.
 #[test]
 #[ignore = "needs the right to mount; .ci/run runs it"]
 fn who_is_locked_out_is_told_by_whom_and_what_helps() {
@@ -80,11 +80,8 @@ fn who_is_locked_out_is_told_by_whom_and_what_helps() {
             let way = format!("sudo chown -R 2001: {}", mount.path(".lsync").display());
             assert!(ran.says(&told) && ran.says(&way), "{line}: {}", ran.stderr);
         }
-        // A run that may, and has something to do, gives it back.
-        mount.write("a", format!("changed after {path}"));
-        lsync(&mount, &s3, "upload --yes").run().expect(0);
-        lchown(mount.path("a"), Some(ADA), Some(ADA)).expect("root may");
-        assert_eq!(of_root(mount.root()), Vec::<String>::new());
+        // As the hint says.
+        give(&mount, ADA);
         lsync_as(ADA, &mount, &s3, "status").run().expect(0);
     }
     // Another user's directory is that user's.
@@ -97,21 +94,20 @@ fn who_is_locked_out_is_told_by_whom_and_what_helps() {
     );
 }
 
-/// Root gives away nothing that somebody has put in the way.
+/// A user moves what is root's to where lsync keeps its own: root gives away nothing that was there before.
 #[test]
 #[ignore = "needs the right to mount; .ci/run runs it"]
-fn root_gives_away_nothing_outside() {
-    let (s3, mount, other) = (S3::start(), Mount::with(&[("a", "1")]), Mount::with(&[("kept", "root's")]));
+fn root_gives_away_nothing_that_was_there_before() {
+    let (s3, mount) = (S3::start(), Mount::with(&[("a", "1")]));
     give(&mount, ADA);
+    mount.write(".lsync/secret", "root's").write(".lsync/trash/deep", "root's");
+    let kept = [".lsync", ".lsync/secret", ".lsync/trash", ".lsync/trash/deep"];
+    let own = |user: u32| kept.iter().for_each(|path| lchown(mount.path(path), Some(user), Some(user)).expect("root may"));
+    own(0);
     lsync(&mount, &s3, "upload --yes").run().expect(0);
-    let kept = other.path("kept");
-    lchown(&kept, Some(0), Some(0)).expect("root may");
-    fs::hard_link(&kept, mount.path(".lsync/planted"))
-        .or_else(|_| std::os::unix::fs::symlink(&kept, mount.path(".lsync/planted")))
-        .expect("made");
-    std::os::unix::fs::symlink(other.root(), mount.path(".lsync/way-out")).expect("made");
+    kept.iter().for_each(|path| assert_eq!(fs::metadata(mount.path(path)).expect("there").uid(), 0, "{path}"));
+    lchown(mount.path(".lsync"), Some(ADA), Some(ADA)).expect("root may");
     mount.write("a", "2");
-    lchown(mount.path(".lsync"), Some(0), Some(0)).expect("root may");
     lsync(&mount, &s3, "upload --yes").run().expect(0);
-    assert_eq!(fs::metadata(&kept).expect("there").uid(), 0);
+    kept[1..].iter().for_each(|path| assert_eq!(fs::metadata(mount.path(path)).expect("there").uid(), 0, "{path}"));
 }
