@@ -2,7 +2,7 @@
 //! not waited for any longer. Format: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>.
 
 use std::process::Stdio;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::Credentials as Keys;
@@ -13,12 +13,16 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
 
 /// Settings of a profile that the AWS tools look at before `credential_process`.
 const BEFORE: &[&str] =
     &["role_arn", "credential_source", "web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id", "login_session"];
 /// Variables that hold keys of lsync's own.
 const SECRETS: &[&str] = &["LSYNC_ACCESS_KEY_ID", "LSYNC_SECRET_ACCESS_KEY", "LSYNC_SESSION_TOKEN", "LSYNC_GITHUB_TOKEN"];
+
+/// How long what was printed is waited for when the command has ended.
+const REST: Duration = Duration::from_millis(500);
 
 /// The command of a profile, where that is where its credentials come from.
 #[derive(Debug)]
@@ -27,18 +31,12 @@ pub(super) struct Process {
     command: Command,
 }
 
-/// Its arguments may hold secrets.
+/// Every word of it may hold a secret.
 struct Command(String);
 
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.program())
-    }
-}
-
-impl Command {
-    fn program(&self) -> &str {
-        self.0.split_whitespace().next().unwrap_or_default()
+        f.write_str("Command")
     }
 }
 
@@ -57,24 +55,41 @@ impl Process {
     }
 
     async fn run(&self) -> Provided {
-        let wrong = |what: String| {
-            let (program, profile) = (self.command.program(), &self.profile);
-            CredentialsError::provider_error(format!("credential_process {program} of the AWS profile {profile} {what}"))
-        };
+        let wrong =
+            |what: String| CredentialsError::provider_error(format!("the credential_process of the AWS profile {} {what}", self.profile));
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", &self.command.0]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         for name in SECRETS {
             command.env_remove(name);
         }
-        let child = command.spawn().map_err(|e| wrong(format!("cannot be started ({e})")))?;
+        let mut child = command.spawn().map_err(|e| wrong(format!("cannot be started ({e})")))?;
         let mut left = Left(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-        let output = child.wait_with_output().await.map_err(|e| wrong(format!("cannot be waited for ({e})")))?;
-        left.0 = None;
-        if !output.status.success() {
-            return Err(wrong(format!("failed ({}); run it by hand to see why", output.status)));
+        let (mut printed, pipe) = (Vec::new(), child.stdout.take());
+        let status = {
+            let reading = async {
+                match pipe {
+                    Some(mut pipe) => pipe.read_to_end(&mut printed).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            tokio::pin!(reading);
+            let (status, read) = tokio::select! {
+                status = child.wait() => (status, None),
+                read = &mut reading => (child.wait().await, Some(read)),
+            };
+            // It has ended: its number may be another's by now.
+            left.0 = None;
+            // What it has started in the background, and left running, may keep the pipe open.
+            if read.is_none() {
+                let _ = tokio::time::timeout(REST, &mut reading).await;
+            }
+            status.map_err(|e| wrong(format!("cannot be waited for ({e})")))?
+        };
+        if !status.success() {
+            return Err(wrong(format!("failed ({status}); run it by hand to see why")));
         }
         // Neither the output nor the parser's words about it: both may hold the secret.
-        read(&output.stdout).ok_or_else(|| wrong("did not print valid version 1 credentials".into()))
+        read(&printed).ok_or_else(|| wrong("did not print valid version 1 credentials".into()))
     }
 }
 
