@@ -132,6 +132,9 @@ pub struct Deleted {
     pub path: String,
     /// What was there: the ETag of a file, `>` and the target of a link, `/` for an empty directory.
     pub was: String,
+    /// When the bucket said that the object was written, in nanoseconds since 1970. Left out for what is no object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<i64>,
     /// Name of the host that deleted it.
     pub host: String,
     /// Id of the directory that it was deleted from.

@@ -20,7 +20,7 @@ mod regenerable;
 pub mod sets;
 
 pub use build::build;
-pub use deleted::{After, Here, LeftOut, as_one, stands};
+pub use deleted::{After, Here, LeftOut, as_one, is_still_there, stands};
 pub use folding::{Folding, Held, Wanted};
 pub use input::Input;
 pub use keeping::{CopyOutcome, HistoryKey, cannot_copy, history_key, may_replace};

@@ -6,9 +6,10 @@ use super::look::Sight;
 use super::run::Work;
 use crate::entry::{Tree, find};
 use crate::local::lock::host_name;
+use crate::local::state::Known;
 use crate::manifest::Deleted;
 use crate::path::RelPath;
-use crate::plan::{After, Choices, Direction, Here, MaxDelete, Plan, stands};
+use crate::plan::{After, Choices, Direction, Here, MaxDelete, Plan, is_still_there, stands};
 
 impl Sight {
     /// What the manifests tell of.
@@ -23,16 +24,18 @@ impl Sight {
         }
         let all = self.told_deletions().iter().filter_map(|deleted| Some((RelPath::new(&deleted.path).ok()?, deleted)));
         let is_as_it_was =
-            |path: &RelPath, deleted: &Deleted| self.bucket(path.as_str()).is_some_and(|there| stands(deleted, &there.entry));
+            |path: &RelPath, deleted: &Deleted| self.bucket(path.as_str()).is_some_and(|there| is_still_there(deleted, there));
         let mut left: Vec<_> = all.filter(|(path, deleted)| !self.is_named(path) && is_as_it_was(path, deleted)).collect();
         left.sort_by(|a, b| a.0.cmp(&b.0));
         left
     }
 
-    /// True for a path whose file is wanted if it is here: the user gave it, or both sides never agreed on it.
+    /// True for a path whose file is wanted if it is here: the user gave it, or it is not the file any more that both sides agreed on, if
+    /// with the same content.
     fn wants(&self, path: &RelPath) -> bool {
-        let is_agreed = || find(&self.state.entries, path.as_str()).is_some_and(|known| known.base.is_some());
-        self.is_named(path) || !is_agreed()
+        let stamp = self.local(path.as_str()).and_then(|local| local.stamp);
+        let is_as_agreed = |known: &Known| known.base.is_some() && known.seen.as_ref().map(|seen| seen.stamp) == stamp;
+        self.is_named(path) || !find(&self.state.entries, path.as_str()).is_some_and(is_as_agreed)
     }
 
     /// True for a path that the user gave, and not one above it.
@@ -52,7 +55,7 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
     let known: HashSet<(&str, &str)> = told.iter().map(|told| (told.path.as_str(), told.was.as_str())).collect();
     let (mut new, mut is_proven) = (Vec::new(), sight.base_is_of_this_mount);
     for path in plan.deleted_here().map(|kept| &kept.path) {
-        let listed = sight.bucket(path.as_str()).and_then(|there| here.deleted(path, &there.entry));
+        let listed = sight.bucket(path.as_str()).and_then(|there| here.deleted(path, there));
         let Some(deleted) = listed.filter(|deleted| published(path).is_some_and(|entry| stands(deleted, entry))) else {
             is_proven = false;
             continue;

@@ -457,7 +457,7 @@ mod tests {
             let deleted = |text: &str| {
                 let (path, dir) = text.split_once(' ').map_or((text, None), |(path, dir)| (path, Some(dir.to_owned())));
                 let (host, mount) = (String::from("h"), String::from("m"));
-                (RelPath::new(path).unwrap(), Deleted { path: path.into(), was: "e".into(), host, mount, dir })
+                (RelPath::new(path).unwrap(), Deleted { path: path.into(), was: "e".into(), modified: None, host, mount, dir })
             };
             let deleted: Vec<(RelPath, Deleted)> = self.deleted.iter().map(|text| deleted(text)).collect();
             let input = Input {

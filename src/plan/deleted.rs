@@ -9,6 +9,7 @@ use super::{Class, Found, Kept, MaxDelete, Plan, Transfer};
 use crate::entry::{Entry, Kind, Local, Tree, below, find};
 use crate::manifest::Deleted;
 use crate::path::RelPath;
+use crate::view::Remote;
 
 /// Something that another instance deleted and that this download leaves in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +31,17 @@ fn version(entry: &Entry) -> Option<String> {
     }
 }
 
-/// True while the entry is the one that was deleted.
+/// True while the entry that a manifest has is the one that was deleted.
 #[must_use]
 pub fn stands(deleted: &Deleted, entry: &Entry) -> bool {
     version(entry).is_some_and(|version| version == deleted.was)
+}
+
+/// True while the bucket has what was deleted: the same content that was written again since, such as an empty `DONE`, is another result.
+#[must_use]
+pub fn is_still_there(deleted: &Deleted, there: &Remote) -> bool {
+    let is_older = deleted.modified.is_none() || deleted.modified == there.last_modified;
+    is_older && stands(deleted, &there.entry)
 }
 
 /// Whose deletions they are.
@@ -48,13 +56,14 @@ pub struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// What an upload says of an item that was deleted here. `entry`: what the bucket holds.
+    /// What an upload says of an item that was deleted here. `there`: what the bucket holds.
     #[must_use]
-    pub fn deleted(&self, path: &RelPath, entry: &Entry) -> Option<Deleted> {
+    pub fn deleted(&self, path: &RelPath, there: &Remote) -> Option<Deleted> {
         let is_empty_dir = |dir: &&str| find(self.local, dir).is_some_and(|local| local.entry.kind == Kind::Dir);
         Some(Deleted {
             path: path.as_str().to_owned(),
-            was: version(entry)?,
+            was: version(&there.entry)?,
+            modified: there.last_modified,
             host: self.host.to_owned(),
             mount: self.mount.to_owned(),
             dir: path.ancestors().find(is_empty_dir).map(str::to_owned),
@@ -183,7 +192,7 @@ mod tests {
 
     fn deleted(text: &str, mount: &str) -> Deleted {
         let (path, was) = text.split_once('=').unwrap();
-        Deleted { path: path.into(), was: was.into(), host: "gpu-1".into(), mount: mount.into(), dir: None }
+        Deleted { path: path.into(), was: was.into(), modified: None, host: "gpu-1".into(), mount: mount.into(), dir: None }
     }
 
     #[test]
@@ -216,7 +225,8 @@ mod tests {
         let local = [(path("a/refs"), Local { entry: dir.clone(), stamp: None }), (path("b"), Local { entry: file("l"), stamp: None })];
         let here = Here { host: "gpu-2", mount: "m2", local: &local };
         let check = |at: &str, entry: &Entry, expected: Option<(&str, Option<&str>)>| {
-            let found = here.deleted(&path(at), entry);
+            let there = Remote { entry: Arc::new(entry.clone()), last_modified: Some(7), marker: None };
+            let found = here.deleted(&path(at), &there);
             assert_eq!(found.as_ref().map(|found| (found.was.as_str(), found.dir.as_deref())), expected, "{at}");
         };
         check("a/refs/x", &file("e1"), Some(("e1", Some("a/refs"))));
@@ -225,6 +235,18 @@ mod tests {
         check("l", &Entry { kind: Kind::Link("to".into()), mode: None }, Some((">to", None)));
         check("d", &dir, Some(("/", None)));
         check("f", &Entry { kind: Kind::File(File::default()), mode: None }, None);
+    }
+
+    #[test]
+    fn the_same_content_that_was_written_again_is_another_result() {
+        let check = |modified, listed, expected: bool| {
+            let deleted = Deleted { modified, ..deleted("f=e1", "m") };
+            assert_eq!(is_still_there(&deleted, &Remote { entry: file("e1"), last_modified: listed, marker: None }), expected);
+        };
+        check(Some(5), Some(5), true);
+        check(Some(5), Some(6), false);
+        check(Some(5), None, false);
+        check(None, None, true);
     }
 
     #[test]

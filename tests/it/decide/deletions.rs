@@ -103,6 +103,15 @@ fn a_recorded_deletion_ends_where_somebody_wants_the_file_again() {
         },
         Some("f"),
     );
+    check("another tool puts the same content again", &|two| _ = two.s3.put("f", "f"), Some("f"));
+    check(
+        "a job makes the same file again where it was all the time",
+        &|two| {
+            two.b.remove("f").write("f", "f").mtime("f", 1_800_000_000_000_000_000);
+            two.b("upload --yes").expect(0);
+        },
+        Some("f"),
+    );
     check(
         "it is back where it was deleted",
         &|two| {
