@@ -28,13 +28,13 @@ Examples:
   lsync status --check=upload   exit code 10 if something is not uploaded yet
   lsync upload --help           all that upload can do
 
-Run it from anywhere inside your filesystem. Nothing is deleted unless you
-pass --delete, and what is newer on the other side is never overwritten
+Run it from anywhere inside your filesystem. Your files are deleted only if
+you pass --delete, and what is newer on the other side is never overwritten
 unless you pass --overwrite.
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partial (run it
-again), 4 permission refused, 5 not confirmed or refused, 6 conflicts wait
-for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partial (the last
+line says why), 4 permission refused, 5 not confirmed or refused, 6 conflicts
+wait for you, 7 bucket unreachable, 8 integrity, 9 plan out of date, 10 status
 --check found something, 11 another run is active, 12 not enough space.";
 
 /// Keep working data safe across rented machines
