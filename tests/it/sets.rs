@@ -126,6 +126,7 @@ fn a_log_that_a_checkpoint_removed_comes_nowhere_beside_the_new_database() {
     // What is left over where the old one was makes room, and can be had back.
     let ran = two.b("download --yes").expect(0);
     assert!(ran.says("Left over from databases that are replaced (to the trash):"), "{}", ran.stderr);
+    assert!(ran.says("2 items (10 B) in the mount: deleted."), "{}", ran.stderr);
     assert_eq!(two.b.tree(), two.a.tree());
     assert_eq!(two.b.trash(), ["database 1", "index", "log 1"]);
     two.a("download --yes").expect(0);

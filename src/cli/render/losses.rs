@@ -13,7 +13,10 @@ pub(super) fn losses(plan: &Plan, bounds: &Bounds, page: &Page) -> Vec<String> {
         replaced.fold((0, 0), |(n, size), t| (n + 1, size + t.replaced_bytes))
     };
     let ((older, older_bytes), (lost, lost_bytes)) = (sum(false), sum(true));
-    let gone = |loses: bool| plan.removals.iter().filter(move |r| r.loses == loses).fold((0, 0), |(n, size), r| (n + 1, size + r.bytes));
+    let gone = |loses: bool| {
+        let all = plan.removals.iter().chain(plan.leftovers.iter().map(|leftover| &leftover.removal));
+        all.filter(move |r| r.loses == loses).fold((0, 0), |(n, size), r| (n + 1, size + r.bytes))
+    };
     let ((removed, removed_bytes), (torn, torn_bytes)) = (gone(false), gone(true));
     if older + lost + removed + torn == 0 {
         return vec!["Nothing is deleted or overwritten.".into()];
