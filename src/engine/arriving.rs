@@ -23,7 +23,7 @@ const MOST_BYTES: usize = 512 << 10;
 /// When so much is here that is not hashed, nothing waits for company any more.
 const MUCH_BYTES: usize = 4 << 20;
 /// When so much is here, or half of what the run may hold, nothing more is read from the store until some of it is written.
-const FULL_BYTES: usize = 24 << 20;
+const FULL_BYTES: usize = 16 << 20;
 /// Contents side by side: the lanes are full.
 const SIDE_BY_SIDE: usize = 16;
 /// The longest wait of a content that is complete for others to go along with it.
