@@ -18,6 +18,19 @@ fn hold_the_first_put(s3: &S3) {
     s3.faults().push(Rule { key_contains: Some("data/".into()), ..Rule::once("PutObject", Action::Hold) });
 }
 
+/// Runs this, puts another's lock in the place of its own at the first PUT, and expects it to say so.
+#[track_caller]
+fn loses_its_lock(s3: &S3, mount: &Mount, words: &str) {
+    hold_the_first_put(s3);
+    let run = lsync(s3, mount, words).start();
+    s3.until_all_hit();
+    mount.write(".lsync/theirs", "{}\n");
+    fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
+    s3.faults().release();
+    let ended = run.wait().expect(11);
+    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
+}
+
 /// "11 | another run holds the lock".
 #[test]
 fn the_second_of_two_runs_is_told_who_the_first_is() {
@@ -57,14 +70,7 @@ fn the_lock_of_a_killed_run_is_taken_over_at_once() {
 #[test]
 fn a_run_whose_lock_was_taken_away_says_so_and_forgets_nothing() {
     let (s3, mount) = (S3::start(), Mount::with(&[("data/a", "abc")]));
-    hold_the_first_put(&s3);
-    let run = lsync(&s3, &mount, "upload --yes").start();
-    s3.until_all_hit();
-    mount.write(".lsync/theirs", "{}\n");
-    fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
-    s3.faults().release();
-    let ended = run.wait().expect(11);
-    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
+    loses_its_lock(&s3, &mount, "upload --yes");
     assert_eq!(mount.text(".lsync/lock"), "{}\n", "it is not ours to remove");
     mount.remove(".lsync/lock").write("data/a", "changed");
     let again = lsync(&s3, &mount, "upload --yes").run().expect(0);
@@ -124,14 +130,7 @@ fn a_run_whose_lock_was_taken_over_publishes_and_deletes_nothing() {
     lsync(&s3, &mount, "upload --yes").run().expect(0);
     let published = s3.all_keys();
     mount.write("data/a", "changed").remove("x");
-    hold_the_first_put(&s3);
-    let run = lsync(&s3, &mount, "upload --yes --delete").start();
-    s3.until_all_hit();
-    mount.write(".lsync/theirs", "{}\n");
-    fs::rename(mount.path(".lsync/theirs"), mount.path(".lsync/lock")).expect("another's lock");
-    s3.faults().release();
-    let ended = run.wait().expect(11);
-    assert!(ended.last_line().starts_with("incomplete: another run took over this run's lock"), "{}", ended.stdout);
+    loses_its_lock(&s3, &mount, "upload --yes --delete");
     assert_eq!(s3.all_keys(), published, "no manifest came, and no object went");
     mount.remove(".lsync/lock");
     lsync(&s3, &mount, "upload --yes --delete").run().expect(0);
