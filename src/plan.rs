@@ -263,7 +263,8 @@ pub struct Plan {
     pub records_deletions: bool,
     /// Of an upload: recorded as deleted, and here again or asked for by name.
     pub restored: Vec<RelPath>,
-    /// Of a download: deleted where it was uploaded from, and left in the bucket.
+    /// Recorded as deleted on another machine: what a download leaves in the bucket, and what an upload has here and a download on a new
+    /// machine leaves out all the same.
     pub left_out: Vec<LeftOut>,
     /// New files that may hold keys, with what would be sent: they wait until a person says that they travel.
     pub keys: Vec<(KeyFile, Transfer)>,

@@ -128,7 +128,11 @@ fn screen(status: &Status<'_>, page: &Page) -> String {
     }
     if !down.left_out.is_empty() {
         out.push('\n');
-        render::left_out(&mut out, &down.left_out, page);
+        render::left_out(&mut out, Direction::Download, &down.left_out, page);
+    }
+    if !up.left_out.is_empty() {
+        out.push('\n');
+        render::left_out(&mut out, Direction::Upload, &up.left_out, page);
     }
     render::keys(&mut out, &up.keys, page);
     render::regenerable(&mut out, &up.regenerable, page);
@@ -376,7 +380,7 @@ mod tests {
         1 file was published and is not in the bucket any more: gone.txt.
 
         1 file that you deleted here is still in the bucket, and a download on another
-        machine brings it back: theirs2. `lsync upload --delete` deletes it there.
+        machine restores it: theirs2. `lsync upload --delete` deletes it there.
 
         not in sync: 1,210 items to upload, 1,210 items to download, 3 items wait for
         your decision, 2 items cannot be synced

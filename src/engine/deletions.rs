@@ -9,7 +9,7 @@ use crate::local::lock::host_name;
 use crate::local::state::Known;
 use crate::manifest::Deleted;
 use crate::path::RelPath;
-use crate::plan::{After, Choices, Direction, Here, MaxDelete, Plan, is_still_there, stands};
+use crate::plan::{After, Choices, Direction, Here, LeftOut, MaxDelete, Plan, is_still_there, stands};
 
 impl Sight {
     /// What the manifests tell of.
@@ -70,6 +70,12 @@ pub(super) fn add(sight: &Sight, plan: &mut Plan) {
         wanted && plan.same.binary_search(&path).is_ok() && published(&path).is_some_and(|entry| stands(deleted, entry))
     };
     plan.restored = told.iter().filter(is_back).filter_map(|deleted| RelPath::new(&deleted.path).ok()).collect();
+    let stays = |deleted: &Deleted| {
+        let path = RelPath::new(&deleted.path).ok().filter(|path| plan.same.binary_search(path).is_ok())?;
+        let there = sight.bucket(path.as_str()).filter(|there| is_still_there(deleted, there))?;
+        Some(LeftOut { bytes: there.entry.bytes(), host: deleted.host.clone(), path })
+    };
+    plan.left_out = told.iter().filter(|deleted| !is_back(deleted)).filter_map(stays).collect();
     plan.deletions = is_proven.then_some(new);
     plan.limit_deletions(MaxDelete::Percent(50.0));
 }

@@ -102,7 +102,7 @@ impl Complete {
     /// The counts of the last line: `files=N bytes=N strong=N etag=N size=N skipped=N protected=N generation=N`. `strong`: proven by a
     /// digest; `etag`: by the ETag that was answered or agreed on; `size`: by the size alone. `outside_links=N` follows where links point
     /// outside the directory, `ignored=N` where patterns left out files of the source, `deleted_kept=N` where a download left in the bucket what
-    /// was deleted where it was uploaded from.
+    /// was deleted on another machine, or will do so with what an upload has here.
     #[must_use]
     pub fn counts(&self) -> String {
         let Complete { files, bytes, strong, etag, size, skipped, protected, generation, outside_links, ignored, deleted_kept } = self;
@@ -192,7 +192,7 @@ pub struct Report {
     pub deleted_here: Vec<RelPath>,
     /// It is recorded: fresh downloads leave it out.
     pub records_deletions: bool,
-    /// Of a download: deleted where it was uploaded from, and left in the bucket.
+    /// Recorded as deleted on another machine, as in the plan.
     pub left_out: Vec<LeftOut>,
     /// New files that may hold keys: they wait until a person says that they travel.
     pub keys: Vec<KeyFile>,

@@ -68,7 +68,7 @@ pub(crate) struct Moving {
     /// Also replace what is newer on the other side or was changed on both, and with --delete delete what was changed there
     #[arg(long, help_heading = "What travels")]
     pub overwrite: bool,
-    /// download: also bring files that were deleted on another machine but are still in the bucket
+    /// download: also files that were deleted on another machine but are still in the bucket
     #[arg(long, help_heading = "What travels")]
     pub with_deleted: bool,
     /// Decide files of equal size whose content is not known: content reads them from the bucket, size trusts size and time

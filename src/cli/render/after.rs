@@ -54,7 +54,7 @@ pub(crate) fn after(report: &Report, about: &After<'_>) -> String {
     }
     if !report.left_out.is_empty() {
         apart(&mut out);
-        left_out(&mut out, &report.left_out, &about.page);
+        left_out(&mut out, report.direction, &report.left_out, &about.page);
     }
     if about.took.is_none() {
         vanished(&mut out, report, &about.page);

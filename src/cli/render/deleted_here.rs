@@ -1,9 +1,9 @@
-//! Files that were deleted in one directory and that the bucket still has: whether the next download on another machine brings them.
+//! Files that were deleted on one machine and are still in the bucket: whether a download on another machine restores them.
 
 use std::fmt::Write;
 
 use lsync::path::{RelPath, Shown};
-use lsync::plan::LeftOut;
+use lsync::plan::{Direction, LeftOut};
 
 use super::super::text::{files, wrap};
 use super::{Page, names};
@@ -22,23 +22,31 @@ pub(crate) fn deleted_here(out: &mut String, paths: &[RelPath], is_recorded: boo
              `lsync upload --delete` deletes {them} there."
         ),
         false => format!(
-            "{n} that you deleted here {is} still in the bucket, and a download on another machine brings {them} back: {names}. \
+            "{n} that you deleted here {is} still in the bucket, and a download on another machine restores {them}: {names}. \
              `lsync upload --delete` deletes {them} there."
         ),
     };
     let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
 }
 
-/// What a download leaves in the bucket, who deleted it, and what brings it.
-pub(crate) fn left_out(out: &mut String, left: &[LeftOut], page: &Page) {
+/// The files that a download leaves in the bucket, or will leave there after this upload: the machine that deleted them, and the command
+/// that changes it.
+pub(crate) fn left_out(out: &mut String, direction: Direction, left: &[LeftOut], page: &Page) {
     let Some(first) = left.first() else { return };
     let (n, one) = (files(left.len() as u64), left.len() == 1);
     let (is, was, them) = if one { ("is", "was", "it") } else { ("are", "were", "them") };
     let who = if left.iter().all(|other| other.host == first.host) { Shown(&first.host).to_string() } else { "other machines".into() };
     let paths: Vec<RelPath> = left.iter().map(|left| left.path.clone()).collect();
-    let text = format!(
-        "{n} that {was} deleted on {who} {is} still in the bucket and {is} left out: {}. `lsync download --with-deleted` brings {them}.",
-        names(&paths)
-    );
+    let names = names(&paths);
+    let text = match direction {
+        Direction::Download => format!(
+            "{n} that {was} deleted on {who} {is} still in the bucket and {is} left out: {names}. \
+             `lsync download --with-deleted` downloads {them}."
+        ),
+        Direction::Upload => format!(
+            "{n} here {was} deleted on {who}, so a download on a new machine leaves {them} out: {names}. \
+             To change that, name {them} in `lsync upload PATH`."
+        ),
+    };
     let _ = writeln!(out, "{}", page.ink.yellow(&wrap(&text, page.width, 0, 0)));
 }

@@ -99,7 +99,11 @@ pub(crate) fn rows(plan: &Plan, bounds: &Bounds) -> Vec<Row> {
         "still in the bucket; `lsync upload --delete` deletes them there".into(),
     );
     let left_out = plan.left_out.iter().fold((0, 0), |(n, bytes), left| (n + 1, bytes + left.bytes));
-    row("left out", Plain, (left_out.0, Some(left_out.1)), "deleted on another machine; --with-deleted brings them".into());
+    let remark = match plan.direction {
+        Direction::Upload => "deleted on another machine; downloads on new machines leave them out",
+        Direction::Download => "deleted on another machine; --with-deleted downloads them",
+    };
+    row("left out", Plain, (left_out.0, Some(left_out.1)), remark.into());
     row("only there", Plain, others, format!("in the {destination} only: {only}"));
     let reverse = plan.direction.reverse().verb();
     row("protected", Warn, sum(&plan.protected), format!("newer in the {destination}: see `lsync {reverse}`"));

@@ -1,10 +1,13 @@
 //! "Deletions": what proves one, in each direction, and what never does.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use lsync::sandbox::{Action, Oddity, Rule};
 
 use crate::support::cmd::{Cmd, Ran};
 use crate::support::mount::Mount;
 use crate::support::two::Two;
+use crate::support::wait::until;
 
 /// `lsync LINE` on a third mount.
 #[track_caller]
@@ -35,7 +38,7 @@ fn what_is_deleted_here_and_stays_in_the_bucket_is_left_out_of_fresh_downloads_a
     let out = "1 file that was deleted on";
     assert!(on("status").expect(0).says(out));
     let ran = on("download --yes").expect(0);
-    assert!(ran.says(out) && ran.says("refs/main. `lsync download --with-deleted` brings it."), "{}", ran.stderr);
+    assert!(ran.says(out) && ran.says("refs/main. `lsync download --with-deleted` downloads it."), "{}", ran.stderr);
     assert!(ran.stdout.contains("complete: files=4 ") && ran.stdout.contains(" deleted_kept=1"), "{}", ran.stdout);
     assert!(fresh.path("refs").is_dir() && !fresh.has("refs/main"), "as it was uploaded");
     let ran = on("download --yes --json").expect(0);
@@ -60,6 +63,21 @@ fn what_is_deleted_here_and_stays_in_the_bucket_is_left_out_of_fresh_downloads_a
     assert_eq!(another.text("refs/main"), "old");
     let ran = two.a("upload --yes --delete --json").expect(0);
     assert_eq!((&ran.summary()["deleted_here"], &ran.summary()["deleted"]), (&0.into(), &1.into()));
+}
+
+/// Who has an old copy hears that a new machine will not get it, and how it would.
+#[test]
+fn an_upload_from_where_the_file_still_is_says_that_downloads_leave_it_out() {
+    let two = Two::agreed(&[("f", "f"), ("x", "1"), ("y", "2")]);
+    two.a.remove("f");
+    two.a("upload --yes").expect(0);
+    let says = "so a download on a new machine leaves it out: f. To change that, name it in `lsync upload PATH`.";
+    let ran = two.b("upload --yes").expect(0);
+    assert!(ran.says(says) && ran.stdout.contains(" deleted_kept=1"), "{}{}", ran.stdout, ran.stderr);
+    assert!(two.b("status").expect(0).says(says));
+    let ran = two.b("upload --yes f").expect(0);
+    assert!(!ran.says(says) && !ran.stdout.contains("deleted_kept"), "{}{}", ran.stdout, ran.stderr);
+    assert!(!two.b("upload --yes").expect(0).says(says));
 }
 
 /// A recorded deletion is nobody's proof: it deletes nothing, on no machine and in no direction.
@@ -103,7 +121,16 @@ fn a_recorded_deletion_ends_where_somebody_wants_the_file_again() {
         },
         Some("f"),
     );
-    check("another tool puts the same content again", &|two| _ = two.s3.put("f", "f"), Some("f"));
+    check(
+        "another tool puts the same content again, in another second, which is what a listing tells",
+        &|two| {
+            let second = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+            let before = second();
+            until("the clock goes on", || second() > before);
+            two.s3.put("f", "f");
+        },
+        Some("f"),
+    );
     check(
         "a job makes the same file again where it was all the time",
         &|two| {
@@ -138,7 +165,7 @@ fn too_many_deletions_are_not_recorded() {
     two.a.remove("a").remove("b").remove("c");
     let ran = two.a("upload --yes").expect(0);
     assert!(
-        ran.says("3 files that you deleted here are still in the bucket, and a download on another machine brings them back"),
+        ran.says("3 files that you deleted here are still in the bucket, and a download on another machine restores them"),
         "{}",
         ran.stderr
     );
